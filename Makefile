@@ -1,0 +1,32 @@
+# Each target sets itself up: a virtual environment in .venv with the exact versions of constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: run test check bench clean
+.DEFAULT_GOAL := run
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	touch $@
+
+run: $(READY)  ## the whole method on the reference world and the nano model, into runs/nano
+	$(BIN)/solon run --out runs/nano
+
+test: $(READY)  ## every test that needs no GPU, no network and no browser
+	$(BIN)/python -m pytest -n 2 --quiet
+
+check: $(READY)  ## style, types and the walls between rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## measure against named peers; writes benchmarks/results
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove everything these targets made
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

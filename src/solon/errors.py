@@ -1,0 +1,76 @@
+"""The whole exception tree, so that a caller can catch as much or as little as it means to.
+
+    SolonError
+    ├── ConfigError (ValueError)            a configuration field, preset or --set is wrong
+    ├── ConstitutionError (ValueError)      a constitution file is wrong: file, line, id, what to do
+    ├── PromptingError (ValueError)         a template, a layout or a set of options cannot be rendered safely
+    ├── RecordError (ValueError)            a stored record cannot be read, or would break its invariant
+    ├── RunError (RuntimeError)             a run directory cannot be used as asked
+    │   └── StageFailedError                     more items of a stage failed than its bound allows
+    ├── JournalError (RuntimeError)         the journal is locked, unreadable or of another version
+    ├── ModelError (RuntimeError)           a checkpoint or a server cannot be used
+    │   └── CallFailedError                 one call failed; recorded on its item, never a result
+    ├── ShapeError (ValueError)             tensors do not fit together; names the first offending row
+    └── MissingExtraError (ImportError)     an optional dependency is absent; says the command that installs it
+
+Leaves also inherit the builtin they replace. A message says where, what was expected, and what to do. Errors
+that a user can mend are printed by the command line as one short message with exit code 2.
+"""
+
+
+class SolonError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class ConfigError(SolonError, ValueError):
+    """A configuration value is unknown or out of range."""
+
+
+class ConstitutionError(SolonError, ValueError):
+    """A constitution cannot be read."""
+
+
+class PromptingError(SolonError, ValueError):
+    """A prompt cannot be rendered safely."""
+
+
+class RecordError(SolonError, ValueError):
+    """A record cannot be read or violates its own invariant."""
+
+
+class RunError(SolonError, RuntimeError):
+    """A run directory cannot be used as asked."""
+
+
+class StageFailedError(RunError):
+    """More items of a stage failed than its stated bound allows."""
+
+
+class JournalError(SolonError, RuntimeError):
+    """The journal is locked by another process, unreadable, or of another version."""
+
+
+class ModelError(SolonError, RuntimeError):
+    """A checkpoint or server cannot be used."""
+
+
+class CallFailedError(ModelError):
+    """One model call failed. It is recorded on the item that made it and is never stored as a result."""
+
+
+class ShapeError(SolonError, ValueError):
+    """Tensors do not fit together."""
+
+
+class MissingExtraError(SolonError, ImportError):
+    """An optional dependency is missing.
+
+    Args:
+        package: the module that could not be imported.
+        extra: the extra of this distribution that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: run  pip install 'solon[{extra}]'")
+        self.package = package
+        self.extra = extra

@@ -1,0 +1,41 @@
+"""What a stage may ask of a language model: continue a prompt, or weigh fixed options after it.
+
+Stages are written for one item, as straight-line async code; a backend gathers the calls of many items into
+batches. Middleware (the journal, later a budget) wraps a model in a model, so a stage cannot tell how many
+layers it speaks to.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from solon.records import Choice, Rendered, Sample, Sampling
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A model that can be sampled from and asked to choose."""
+
+    @property
+    def identity(self) -> str:
+        """Name and weights digest (or endpoint): equal only where the answers are the same distribution."""
+        ...
+
+    async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
+        """Continue `prompt`.
+
+        The text depends on prompt, sampling, seed and weights only, not on what it was batched with (up to the
+        rounding of floating point under another batch composition).
+
+        Raises:
+            CallFailedError: the call came to no result; the item that asked records it.
+        """
+        ...
+
+    async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
+        """Return the exact log-probability of each option as the continuation of `prompt`.
+
+        Raises:
+            CallFailedError: the call came to no result.
+            PromptingError: two options share their first token under this model's tokenizer and the whole
+                strings cannot be told apart either.
+        """
+        ...

@@ -1,0 +1,67 @@
+"""The nouns that flow between rooms: frozen, versioned, JSON-serialisable, without torch.
+
+Rooms that must not import each other meet here. Read this package first: the pipeline can be understood from
+the types alone.
+"""
+
+from solon.records.base import (
+    Record,
+    content_digest,
+    derive_seed,
+    load_records,
+    replace_file,
+    save_records,
+)
+from solon.records.calls import Choice, Failure, Sample, Sampling, StopReason
+from solon.records.conversation import (
+    Conversation,
+    Layout,
+    Message,
+    Prompt,
+    PromptKind,
+    Rendered,
+    Role,
+    Span,
+    Split,
+    Turn,
+)
+from solon.records.evaluation import EvalRecord, Grade, Rate
+from solon.records.manifest import Manifest, TokenCounts
+from solon.records.preference import Comparison, PreferenceLabel, PreferencePair, Vote
+from solon.records.revision import RevisionChain, RevisionStep, SFTExample
+
+__all__ = [
+    "Choice",
+    "Comparison",
+    "Conversation",
+    "EvalRecord",
+    "Failure",
+    "Grade",
+    "Layout",
+    "Manifest",
+    "Message",
+    "PreferenceLabel",
+    "PreferencePair",
+    "Prompt",
+    "PromptKind",
+    "Rate",
+    "Record",
+    "Rendered",
+    "RevisionChain",
+    "RevisionStep",
+    "Role",
+    "SFTExample",
+    "Sample",
+    "Sampling",
+    "Span",
+    "Split",
+    "StopReason",
+    "TokenCounts",
+    "Turn",
+    "Vote",
+    "content_digest",
+    "derive_seed",
+    "load_records",
+    "replace_file",
+    "save_records",
+]

@@ -1,0 +1,92 @@
+"""What goes into a model call and what comes out of it."""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from solon.records.base import Record
+
+StopReason = Literal["end", "stop", "length"]
+
+
+class Sampling(Record):
+    """How a continuation is drawn. Every parameter is explicit, so that no backend default can change a run.
+
+    Attributes:
+        temperature: 0 is greedy; 1 is the model's own distribution (the paper's choice throughout).
+        max_tokens: at most this many generated tokens.
+        top_p: nucleus mass; 1 keeps everything.
+    """
+
+    temperature: float = Field(1.0, ge=0.0)
+    max_tokens: int = Field(64, ge=1)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+
+
+class Sample(Record):
+    """One continuation.
+
+    Attributes:
+        text: the continuation, without its end token or stop string.
+        token_ids: generated tokens, the end token included where there is one; None where a server hides them.
+        logprobs: natural log-probability of each token of `token_ids` under the distribution it was drawn from
+            at temperature 1; None where a server hides them.
+        stop_reason: `end` (the model ended its turn), `stop` (a stop string), `length` (cut off).
+        model: identity of the model that wrote it.
+        sampling: how it was drawn.
+        seed: the seed of this draw.
+        prompt_tokens: tokens read, for the books.
+        generated_tokens: tokens written, for the books.
+        call: key of the call in the journal; empty where none was kept.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] | None
+    logprobs: tuple[float, ...] | None
+    stop_reason: StopReason
+    model: str
+    sampling: Sampling
+    seed: int
+    prompt_tokens: int
+    generated_tokens: int
+    call: str = ""
+
+
+class Choice(Record):
+    """Exact log-probabilities of fixed options after a prompt.
+
+    Attributes:
+        options: the texts that were scored, in order.
+        logprobs: natural log of the probability that the model continues with each. Shape (K,).
+        model: identity of the model that scored them.
+        prompt_tokens: tokens read, for the books.
+        call: key of the call in the journal; empty where none was kept.
+    """
+
+    options: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    model: str
+    prompt_tokens: int
+    call: str = ""
+
+    @property
+    def mass(self) -> float:
+        """Probability that the model continues with any of the options, in [0, 1]."""
+        return min(1.0, math.fsum(math.exp(value) for value in self.logprobs))
+
+
+class Failure(Record):
+    """An item of a stage that came to nothing, and why. It is counted and never trained on.
+
+    Attributes:
+        item: id of the item.
+        stage: where it failed.
+        reason: short machine-readable name, e.g. `call_failed`, `truncated`, `below_mass_floor`.
+        detail: for people.
+    """
+
+    item: str
+    stage: str
+    reason: str
+    detail: str = ""

@@ -1,0 +1,125 @@
+"""Conversations, prompts, and prompts as they are rendered for a model.
+
+Text that people or models wrote is data. A `Rendered` prompt keeps it apart from what a template wrote, span by
+span, so that a backend can tokenise it in a way in which it can never become a control token.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from solon.records.base import Record, content_digest
+
+Role = Literal["system", "user", "assistant"]
+PromptKind = Literal["red_team", "helpful"]
+Split = Literal["train", "dev", "heldout", "novel"]
+Layout = Literal["chat", "transcript"]
+
+
+class Message(Record):
+    """One turn of a conversation, exactly as it was written."""
+
+    role: Role
+    text: str
+
+
+class Conversation(Record):
+    """Messages in order. A prompt's conversation ends with a user message."""
+
+    messages: tuple[Message, ...] = Field(min_length=1)
+
+    @classmethod
+    def of(cls, *turns: str) -> Self:
+        """Build a conversation from alternating user and assistant texts, the user first."""
+        roles: tuple[Role, Role] = ("user", "assistant")
+        return cls(messages=tuple(Message(role=roles[i % 2], text=text) for i, text in enumerate(turns)))
+
+    def then(self, role: Role, text: str) -> "Conversation":
+        """Return this conversation with one more message."""
+        return Conversation(messages=(*self.messages, Message(role=role, text=text)))
+
+
+class Prompt(Record):
+    """What is put to the assistant.
+
+    Attributes:
+        id: content hash of the conversation and kind; `Prompt.make` fills it in.
+        conversation: ends with a user message.
+        kind: `red_team` prompts are meant to elicit harm, `helpful` ones are ordinary requests.
+        source: where it came from, e.g. `world` or a file name.
+        split: which part of the data it belongs to; evaluation splits never enter training.
+    """
+
+    id: str
+    conversation: Conversation
+    kind: PromptKind
+    source: str
+    split: Split
+
+    @classmethod
+    def make(cls, conversation: Conversation, *, kind: PromptKind, source: str, split: Split) -> Self:
+        """Build a prompt with the id its content has."""
+        turns = [[m.role, m.text] for m in conversation.messages]
+        return cls(
+            id=content_digest([kind, turns], size=8),
+            conversation=conversation,
+            kind=kind,
+            source=source,
+            split=split,
+        )
+
+    @model_validator(mode="after")
+    def _ends_with_the_user(self) -> Self:
+        if self.conversation.messages[-1].role != "user":
+            raise ValueError("a prompt's conversation must end with a user message")
+        return self
+
+
+class Span(Record):
+    """A stretch of a rendered prompt.
+
+    Attributes:
+        text: what the model reads, delimiters in untrusted text already escaped.
+        trusted: True where a template or the constitution wrote it, False where a prompt, a response, a
+            critique or any other data did.
+    """
+
+    text: str
+    trusted: bool
+
+
+class Turn(Record):
+    """One turn of a rendered prompt; in the transcript layout there is a single turn whose role is `user`."""
+
+    role: Role
+    spans: tuple[Span, ...]
+
+    @property
+    def text(self) -> str:
+        """The turn as one string, for people to read."""
+        return "".join(span.text for span in self.spans)
+
+
+class Rendered(Record):
+    """A prompt ready for a backend.
+
+    In the `chat` layout each turn is passed through the model's own chat template and the model writes the next
+    assistant turn; where the last turn is the assistant's, it is left open and the model continues it. In the
+    `transcript` layout the single turn is plain text (role markers included) that the model continues.
+
+    Attributes:
+        layout: how the backend wraps turns.
+        turns: in order, at least one.
+        stop: strings at which generation stops; they are not part of the text.
+    """
+
+    layout: Layout
+    turns: tuple[Turn, ...] = Field(min_length=1)
+    stop: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The whole prompt for people to read; never what a backend tokenises."""
+        if self.layout == "transcript":
+            return self.turns[0].text
+        return "\n\n".join(f"[{turn.role}] {turn.text}" for turn in self.turns)

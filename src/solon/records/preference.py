@@ -1,0 +1,128 @@
+"""Stage 2: two responses to one prompt, and how likely it is that the first is the better."""
+
+import math
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from solon.records.base import Record
+from solon.records.calls import Sample
+from solon.records.conversation import Prompt
+
+
+class Comparison(Record):
+    """Two responses to one prompt, before anyone has said which is better.
+
+    Attributes:
+        id: content id.
+        prompt: the prompt both answer.
+        response_a: the first response.
+        response_b: the second response.
+    """
+
+    id: str
+    prompt: Prompt
+    response_a: Sample
+    response_b: Sample
+
+    def swap(self) -> "Comparison":
+        """Return the comparison with its sides exchanged; twice is the identity."""
+        return self.model_copy(update={"response_a": self.response_b, "response_b": self.response_a})
+
+
+class Vote(Record):
+    """One reading of a comparison under one principle in one order.
+
+    Attributes:
+        principle_id: the principle it was asked by.
+        order: `ab` where response A was shown as option (A), `ba` where response B was.
+        logprob_a: natural log-probability of the option under which response A was shown.
+        logprob_b: the same for response B.
+        reasoning: the chain of thought before the answer, empty without one.
+        call: key of the scoring call in the journal.
+    """
+
+    principle_id: str
+    order: Literal["ab", "ba"]
+    logprob_a: float
+    logprob_b: float
+    reasoning: str = ""
+    call: str = ""
+
+    @property
+    def logit_a(self) -> float:
+        """Log-odds that A is better, in nats."""
+        return self.logprob_a - self.logprob_b
+
+    @property
+    def mass(self) -> float:
+        """Probability on the two options together."""
+        return min(1.0, math.exp(self.logprob_a) + math.exp(self.logprob_b))
+
+    def swap(self) -> "Vote":
+        """Return the same reading with A and B exchanged."""
+        return self.model_copy(
+            update={
+                "order": "ba" if self.order == "ab" else "ab",
+                "logprob_a": self.logprob_b,
+                "logprob_b": self.logprob_a,
+            }
+        )
+
+
+class PreferenceLabel(Record):
+    """A soft label, or the reason why there is none.
+
+    Attributes:
+        comparison_id: the comparison it labels.
+        p_a: probability in [0, 1] that response A is better; None where unlabeled.
+        p_a_unclamped: the same before any clamp; calibration is measured on it.
+        votes: every reading that went into it.
+        labeler: identity of the feedback model.
+        status: `labeled` or `unlabeled`.
+        reason: why it is unlabeled, empty otherwise.
+    """
+
+    comparison_id: str
+    p_a: float | None
+    p_a_unclamped: float | None
+    votes: tuple[Vote, ...]
+    labeler: str
+    status: Literal["labeled", "unlabeled"]
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _label_or_reason(self) -> Self:
+        if self.status == "labeled" and (self.p_a is None or not 0.0 <= self.p_a <= 1.0 or self.reason):
+            raise ValueError("a labeled comparison has p_a in [0, 1] and no reason")
+        if self.status == "unlabeled" and (self.p_a is not None or not self.reason):
+            raise ValueError("an unlabeled comparison has a reason and no p_a")
+        return self
+
+    def swap(self) -> "PreferenceLabel":
+        """Return the label of the swapped comparison; twice is the identity up to rounding of 1 - p."""
+        return self.model_copy(
+            update={
+                "p_a": None if self.p_a is None else 1.0 - self.p_a,
+                "p_a_unclamped": None if self.p_a_unclamped is None else 1.0 - self.p_a_unclamped,
+                "votes": tuple(vote.swap() for vote in self.votes),
+            }
+        )
+
+
+class PreferencePair(Record):
+    """What a preference model is trained on: a labelled comparison joined with its texts.
+
+    Attributes:
+        id: the comparison's id.
+        prompt: the prompt both responses answer.
+        response_a: text of the first response.
+        response_b: text of the second response.
+        target: probability that A is better, in [0, 1].
+    """
+
+    id: str
+    prompt: Prompt
+    response_a: str
+    response_b: str
+    target: float

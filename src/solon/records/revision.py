@@ -1,0 +1,63 @@
+"""Stage 1: a response, its critiques and its revisions; and the texts that SFT learns from."""
+
+from typing import Literal
+
+from solon.records.base import Record
+from solon.records.calls import Sample
+from solon.records.conversation import Conversation
+
+
+class RevisionStep(Record):
+    """One critique and one revision under one principle.
+
+    Attributes:
+        principle_id: the principle drawn for this step.
+        critique: what the critic wrote; None in the direct-revision variant.
+        revision: the revised response; it takes the response's place in the next step.
+    """
+
+    principle_id: str
+    critique: Sample | None
+    revision: Sample
+
+
+class RevisionChain(Record):
+    """A prompt's response and what became of it over the rounds.
+
+    Attributes:
+        id: content id of prompt, seed and constitution digest.
+        prompt_id: the prompt it answers.
+        initial_response: drawn from the helpful-only model.
+        steps: in order, one for each round.
+    """
+
+    id: str
+    prompt_id: str
+    initial_response: Sample
+    steps: tuple[RevisionStep, ...]
+
+    def response_after(self, rounds: int) -> Sample:
+        """Return the response after `rounds` revisions; 0 is the initial one."""
+        return self.initial_response if rounds == 0 else self.steps[rounds - 1].revision
+
+
+class SFTExample(Record):
+    """A conversation and the response to learn for it; only the response carries loss.
+
+    Attributes:
+        id: content id.
+        prompt_id: the prompt it answers.
+        conversation: ends with a user message.
+        response: the target text.
+        source: `revision` or `helpful`.
+        chain_id: the chain it comes from, empty for helpful samples.
+        round: which revision it is, 1-based; 0 for helpful samples.
+    """
+
+    id: str
+    prompt_id: str
+    conversation: Conversation
+    response: str
+    source: Literal["revision", "helpful"]
+    chain_id: str = ""
+    round: int = 0
