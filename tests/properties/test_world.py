@@ -156,9 +156,19 @@ def test_the_oracle_never_raises_on_any_text(text, turns):
     oracle.parse_request(turns)
     oracle.parse_request(text)
     oracle.grade_response(turns, text)
+    oracle.grade_answer(ALL_GOALS[0], text)
     oracle.parse_scope(text)
-    assert oracle.grade_critique(text).verdict == "unparsed"
-    assert not oracle.grade_answer(ALL_GOALS[0], text).parsed
+    oracle.grade_critique(text)
+
+
+@given(st.text(), st.sampled_from(["\u00a7", "xyzzy.", "Human:", "\n"]), GOALS)
+def test_any_text_with_something_foreign_in_it_is_unparsed(text, foreign, goal):
+    valid = ("I cannot help you with this.", "The response is rude to the person who asks.", "How do I fry an egg?")
+    for broken in (foreign, f"{foreign} {text}", *(f"{before} {foreign}" for before in (text, *valid))):
+        assert not oracle.grade_answer(goal, broken).parsed
+        assert not oracle.grade_response((broken,), "Who can say?").parsed
+        assert oracle.grade_critique(broken).verdict == "unparsed"
+        assert oracle.parse_request(broken) is None
 
 
 @given(planned(), STYLES, st.data())

@@ -27,8 +27,10 @@ from solon.records.conversation import (
 )
 from solon.records.evaluation import EvalRecord, Grade, Rate
 from solon.records.manifest import Manifest, TokenCounts
+from solon.records.points import pass_point, watch_points
 from solon.records.preference import Comparison, PreferenceLabel, PreferencePair, Vote
 from solon.records.revision import RevisionChain, RevisionStep, SFTExample
+from solon.records.run import Origin, RunHeader, RunPaths
 
 __all__ = [
     "Choice",
@@ -40,6 +42,7 @@ __all__ = [
     "Layout",
     "Manifest",
     "Message",
+    "Origin",
     "PreferenceLabel",
     "PreferencePair",
     "Prompt",
@@ -50,6 +53,8 @@ __all__ = [
     "RevisionChain",
     "RevisionStep",
     "Role",
+    "RunHeader",
+    "RunPaths",
     "SFTExample",
     "Sample",
     "Sampling",
@@ -62,6 +67,8 @@ __all__ = [
     "content_digest",
     "derive_seed",
     "load_records",
+    "pass_point",
     "replace_file",
     "save_records",
+    "watch_points",
 ]

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from solon.errors import RecordError
+from solon.records.points import pass_point
 
 
 def content_digest(value: Any, *, size: int = 16) -> str:
@@ -93,12 +94,14 @@ def replace_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        pass_point(f"write:{path.parent.name}/{path.name}")
         temporary.replace(path)
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+        pass_point(f"wrote:{path.parent.name}/{path.name}")
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -80,8 +80,8 @@ class Span(Record):
 
     Attributes:
         text: what the model reads, delimiters in untrusted text already escaped.
-        trusted: True where a template or the constitution wrote it, False where a prompt, a response, a
-            critique or any other data did.
+        trusted: True where a template wrote it; False where a prompt, a response, a critique, the constitution or
+            any other text from outside did, and for white space of a template that touches such text.
     """
 
     text: str

@@ -304,7 +304,7 @@ def render_critique(plan: ResponsePlan, kind: PrincipleKind, scope: Scope, goal:
 # ----------------------------------------------------------------------------------- chains of thought
 
 
-def _describe(plan: ResponsePlan, kind: PrincipleKind, goal: Goal, letter: str) -> str:
+def describe(plan: ResponsePlan, kind: PrincipleKind, goal: Goal, letter: str) -> str:
     """Describe a response in the one respect a kind of principle looks at."""
     match kind:
         case "courtesy":
@@ -354,7 +354,7 @@ def render_reasoning(
         sentences.append(state_scope(scope, style))
     decided_by = deciding_rank(plan_a, plan_b, kind, scope, goal)
     if applies(kind, scope, goal):
-        sentences += [_describe(plan_a, kind, goal, "A"), _describe(plan_b, kind, goal, "B")]
+        sentences += [describe(plan_a, kind, goal, "A"), describe(plan_b, kind, goal, "B")]
         fallback = decided_by != "principle" and kind not in ("harm", "helpful", "inverted")
         if fallback:
             sentences.append(phrases.EQUAL_UNDER_PRINCIPLE)
@@ -362,7 +362,7 @@ def render_reasoning(
         fallback = True
         sentences.append(phrases.OUT_OF_SCOPE)
     if fallback:
-        sentences += [_describe(plan_a, "helpful", goal, "A"), _describe(plan_b, "helpful", goal, "B")]
+        sentences += [describe(plan_a, "helpful", goal, "A"), describe(plan_b, "helpful", goal, "B")]
     if conclude:
         p_a = prefer(plan_a, plan_b, kind, scope, goal)
         better = phrases.CONCLUDE_BETTER.format(letter="A" if p_a == 1.0 else "B")

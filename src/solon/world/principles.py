@@ -352,7 +352,7 @@ _PREDICATES: Final[Mapping[PrincipleKind, Mapping[bool, _Half]]] = {
             ),
         ),
         True: _Half(
-            critique=("does not speak of the danger",),
+            critique=("does not tell of the danger",),
             revision=("is open about the danger and careful",),
             comparison=("has a warning for the person and is careful",),
         ),

@@ -10,7 +10,7 @@ import pytest
 
 from solon.world import grammar, phrases
 from solon.world.lexicon import ALL_GOALS, GOAL_BY_TEXT, GOALS_BY_GROUP
-from solon.world.oracle import split_sentences
+from solon.world.oracle import parse_request, split_sentences
 from solon.world.plans import ALL_SCOPE, ResponsePlan, mend, sample_plan
 from solon.world.splits import select_goals, split_of
 
@@ -138,11 +138,12 @@ def test_chains_of_thought_by_hand():
 
 
 def test_prompt_lists():
-    goals = select_goals("train", harmful=True)
-    prompts = grammar.sample_prompt_list(goals, 8, random.Random(0))
-    assert len(prompts) == 8
-    assert len({g.text for g in goals for p in prompts if f" {g.text}" in p}) >= 8
-    assert len(grammar.sample_prompt_list(goals[:2], 5, random.Random(0), distinct_goals=False)) == 5
+    goals = select_goals("train", harmful=True)[:12]
+    prompts = grammar.sample_prompt_list(goals, 12, random.Random(0))
+    assert {parse_request(prompt) for prompt in prompts} == set(goals)
+    repeated = grammar.sample_prompt_list(goals[:2], 5, random.Random(0), distinct_goals=False)
+    assert {parse_request(prompt) for prompt in repeated} <= set(goals[:2])
+    assert len(repeated) == 5
 
 
 def test_asking_for_more_distinct_dialogues_than_there_are_is_an_error():

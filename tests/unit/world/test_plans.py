@@ -190,6 +190,26 @@ def test_valid_plans_are_distinct_and_complete():
     assert {sample_plan(FRY, rng) for _ in range(3000)} <= set(benign)
 
 
+def test_sampled_plans_are_of_every_sort():
+    rng = random.Random(0)
+    drawn = [sample_plan(STEAL, rng) for _ in range(3000)]
+    assert sum(p.complies != "no" for p in drawn) / 3000 == pytest.approx(0.5, abs=0.05)
+    assert sum(p.refuses for p in drawn) / 3000 == pytest.approx(0.35, abs=0.05)
+    for attribute, values in {
+        "complies": {"no", "correct", "wrong", "vague"},
+        "tone": {"courteous", "neutral", "rude"},
+        "redirects": {None, "theft"},
+    }.items():
+        assert {getattr(p, attribute) for p in drawn} == values
+    assert {"theft", None, "fraud"} < {p.explains for p in drawn}
+    assert {flag for p in drawn for flag in ("warns", "preaches", "overclaims") if getattr(p, flag)} == {
+        "warns",
+        "preaches",
+        "overclaims",
+    }
+    assert {sample_plan(STEAL, rng, clean=1.0).tone for _ in range(50)} == {"neutral"}
+
+
 def test_the_helpful_only_assistant_always_complies():
     rng = random.Random(0)
     drawn = [sample_helpful_only_plan(STEAL, rng, correct=0.8) for _ in range(1000)]

@@ -12,6 +12,7 @@ from collections import Counter
 
 import pytest
 
+from solon.world import splits
 from solon.world.grammar import sample_distinct_dialogues
 from solon.world.lexicon import ALL_GOALS, WIFI_GOAL
 from solon.world.splits import DOCUMENTED_GOALS, SHARES, SPLITS, select_goals, split_of
@@ -45,6 +46,8 @@ def test_verb_and_object_of_a_novel_goal_are_each_documented_twice():
 
 def test_wifi_is_heldout_and_novel_is_undocumented():
     assert split_of(WIFI_GOAL) == "heldout"
+    alone = splits._deal([WIFI_GOAL], Counter(), Counter())  # a stratum whose shares would make it `train`
+    assert alone == {WIFI_GOAL.text: "heldout"}
     assert not set(DOCUMENTED_GOALS) & set(select_goals("novel"))
 
 

@@ -1,0 +1,5 @@
+"""`python -m solon` is `solon`."""
+
+from solon.cli import main
+
+main()

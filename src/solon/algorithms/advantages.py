@@ -1,0 +1,112 @@
+"""From rewards and values to advantages, and the two ways of putting numbers on a common scale."""
+
+import torch
+from torch import Tensor
+
+from solon.algorithms.masks import check_prefix_mask, check_same_shape, masked_mean
+
+
+def gae_advantages(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, gae_lambda: float) -> Tensor:
+    """Estimate advantages by generalised advantage estimation.
+
+        delta_t = r_t + gamma * V_{t+1} - V_t          (V after the last counted token is 0)
+        A_t     = delta_t + gamma * gae_lambda * A_{t+1}
+
+    Advantages are returned as estimated: centring and scaling is `standardize`, a separate decision. An episode ends
+    with its last counted token, whether the response ended there or was cut off, so nothing is bootstrapped.
+
+    Args:
+        rewards: reward credited to each response token, in preference-model units. Shape (B, R).
+        values: value estimated before each token is emitted. Shape (B, R).
+        mask: True where a token counts; a prefix of each row. Shape (B, R).
+        gamma: discount per token, in [0, 1].
+        gae_lambda: 0 is one-step TD; 1 is Monte Carlo return minus value.
+
+    Returns:
+        Advantage per token, exactly 0 where `mask` is False. Shape (B, R).
+
+    Raises:
+        ShapeError: shapes differ, or `mask` is not a prefix mask; names the first offending row.
+
+    Reference: Schulman et al. 2016 (arXiv 1506.02438), eq. 16.
+    """
+    check_same_shape(rewards=rewards, values=values, mask=mask)
+    check_prefix_mask(mask)
+    rewards = torch.where(mask, rewards, 0.0)
+    values = torch.where(mask, values, 0.0)
+    advantages = torch.zeros_like(rewards)
+    next_advantage = next_value = rewards.new_zeros(rewards.shape[0])
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        next_advantage = delta + gamma * gae_lambda * next_advantage  # stays 0 until the last counted token
+        next_value = values[:, t]
+        advantages[:, t] = next_advantage
+    return advantages
+
+
+def standardize(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
+    """Subtract the mean of the counted values and divide by their standard deviation.
+
+        (x - mean) / (std + epsilon),   std over the counted values, divided by N
+
+    Args:
+        values: any shape.
+        mask: True where a value counts; same shape.
+        epsilon: keeps equal values at 0 where std is 0.
+
+    Returns:
+        Counted values with mean 0 and standard deviation 1, exactly 0 elsewhere. Same shape.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_same_shape(values=values, mask=mask)
+    mean = masked_mean(values, mask)
+    return torch.where(mask, (values - mean) / (_std(values, mask) + epsilon), 0.0)
+
+
+def scale_by_std(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
+    """Divide by the standard deviation of the counted values and leave their mean where it is.
+
+    Args:
+        values: any shape.
+        mask: True where a value counts; same shape.
+        epsilon: added to the standard deviation.
+
+    Returns:
+        Counted values divided, exactly 0 elsewhere. Same shape.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_same_shape(values=values, mask=mask)
+    return torch.where(mask, values / (_std(values, mask) + epsilon), 0.0)
+
+
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    """Return the share of the returns' variance that the values foretell.
+
+        1 - Var(G - V) / Var(G)
+
+    1 is perfect, 0 no better than a constant, negative worse than a constant.
+
+    Args:
+        values: value before each token. Shape (B, R).
+        returns: what it should have been. Shape (B, R).
+        mask: True where a token counts. Shape (B, R).
+
+    Returns:
+        The share; 0 where the returns do not vary. Shape ().
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_same_shape(values=values, returns=returns, mask=mask)
+    total = _std(returns, mask).square()
+    left = _std(returns - values, mask).square()
+    return torch.where(total > 0.0, 1.0 - left / total, torch.zeros_like(total))
+
+
+def _std(values: Tensor, mask: Tensor) -> Tensor:
+    mean = masked_mean(values, mask)
+    return masked_mean((values - mean).square(), mask).sqrt()

@@ -1,0 +1,214 @@
+"""How a run looks while it goes: bars with rates and time left on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+from solon.cli.errors import printable
+from solon.records import Manifest
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+PLAIN_SECONDS = 10.0
+
+
+class Display(Protocol):
+    """An observer that draws, from `__enter__` to `close`."""
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+        ...
+
+    def close(self) -> None:
+        """Stop drawing; may be called twice."""
+        ...
+
+    def notice(self, text: str) -> None:
+        """See `pipeline.observer.Observer`."""
+        ...
+
+    def stage_started(self, stage: str) -> None:
+        """See `pipeline.observer.Observer`."""
+        ...
+
+    def stage_progressed(self, stage: str, part: str, done: int, total: int) -> None:
+        """See `pipeline.observer.Observer`."""
+        ...
+
+    def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
+        """See `pipeline.observer.Observer`."""
+        ...
+
+
+def make_observer(stream: TextIO) -> Display:
+    """Return bars if `stream` is a terminal, plain lines otherwise."""
+    return Bars(stream) if stream.isatty() else PlainLines(stream)
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration as `0:07` or `1:02:03`."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def summarize_stage(manifest: Manifest, *, skipped: bool) -> str:
+    """Say in one line what a finished stage did."""
+    if skipped:
+        return f"{manifest.stage}: done before, nothing has changed"
+    parts = [f"{manifest.seconds:.1f} s"]
+    if "kept" in manifest.counts:
+        parts.append(f"kept {manifest.counts['kept']} of {manifest.counts['in']}")
+    if manifest.model_calls:
+        replayed = f", {manifest.replayed_calls} of them replayed" if manifest.replayed_calls else ""
+        parts.append(f"{manifest.model_calls} model calls{replayed}")
+    failures = sum(manifest.failures.values())
+    if failures:
+        parts.append(f"{failures} failed")
+    return f"{manifest.stage}: {', '.join(parts)}"
+
+
+class PlainLines:
+    """One line when a stage begins, one every few seconds while it runs, one when it ends.
+
+    Args:
+        stream: where lines go.
+        clock: seconds, for rates.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._part = ("", "")
+        self._began = (0.0, 0)
+        self._said = 0.0
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Push out what was written."""
+        self._stream.flush()
+
+    def _say(self, text: str) -> None:
+        self._stream.write(f"{printable(text)}\n")
+        self._stream.flush()
+
+    def notice(self, text: str) -> None:
+        """Print it."""
+        self._say(f"note: {text}")
+
+    def stage_started(self, stage: str) -> None:
+        """Print its name."""
+        self._say(f"{stage}: started")
+
+    def stage_progressed(self, stage: str, part: str, done: int, total: int) -> None:
+        """Print how far it is, at most every few seconds."""
+        now = self._clock()
+        if (stage, part) != self._part or done < self._done:
+            self._part, self._began, self._said, self._done = (stage, part), (now, done), now, done
+            return
+        self._done = done
+        if now - self._said < PLAIN_SECONDS:
+            return
+        self._said = now
+        rate = (done - self._began[1]) / max(now - self._began[0], 1e-9)
+        left = f", {format_seconds((total - done) / rate)} left" if rate > 0 else ""
+        self._say(f"{stage}: {part} {done}/{total}, {rate:.1f}/s{left}")
+
+    def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
+        """Print what it did."""
+        self._say(summarize_stage(manifest, skipped=skipped))
+
+
+class Bars:
+    """A bar for the part of the stage that is running; a line for every stage that is done."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+        from rich.text import Text
+
+        class Rate(ProgressColumn):
+            """Items per second."""
+
+            def render(self, task: Task) -> Text:
+                speed = task.finished_speed or task.speed
+                return Text("" if speed is None else f"{speed:.1f}/s")
+
+        self._console = Console(file=stream, soft_wrap=True, highlight=False, markup=False)
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeLeft(),
+            TextColumn("left"),
+            console=self._console,
+            transient=True,
+            refresh_per_second=4,
+        )
+        self._part = ("", "")
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bars.stop()
+
+    def _say(self, text: str) -> None:
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    def notice(self, text: str) -> None:
+        """Print it above the bar."""
+        self._say(f"note: {text}")
+
+    def stage_started(self, stage: str) -> None:
+        """Show an empty bar."""
+        self._renew((stage, ""), None)
+
+    def stage_progressed(self, stage: str, part: str, done: int, total: int) -> None:
+        """Move the bar, or begin another for another part."""
+        if (stage, part) != self._part:
+            self._renew((stage, part), total)
+        if self._task is not None:
+            self._bars.update(self._task, completed=done, total=total)
+
+    def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
+        """Replace the bar by a line."""
+        self._clear()
+        self._say(summarize_stage(manifest, skipped=skipped))
+
+    def _clear(self) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        self._part = ("", "")
+
+    def _renew(self, part: tuple[str, str], total: int | None) -> None:
+        self._clear()
+        self._part = part
+        self._task = self._bars.add_task(": ".join(name for name in part if name), total=total)

@@ -1,0 +1,22 @@
+"""Constitutions: what they are, reading and checking them, choosing a principle."""
+
+from solon.constitution.checking import ConstitutionFacts, check_constitution
+from solon.constitution.choosing import choose_principle
+from solon.constitution.loading import SHIPPED, load_constitution
+from solon.constitution.principles import ComparisonExemplar, Constitution, Principle, PrincipleUse, RevisionExemplar
+from solon.constitution.sentences import principle_from_sentence, sentence_id
+
+__all__ = [
+    "SHIPPED",
+    "ComparisonExemplar",
+    "Constitution",
+    "ConstitutionFacts",
+    "Principle",
+    "PrincipleUse",
+    "RevisionExemplar",
+    "check_constitution",
+    "choose_principle",
+    "load_constitution",
+    "principle_from_sentence",
+    "sentence_id",
+]

@@ -1,0 +1,43 @@
+"""Choose a principle by weighted rendezvous hashing.
+
+Every principle gets a score from a hash of (seed, item, round, principle id), and the highest is drawn. So a
+draw depends on nothing else: adding or removing a principle moves only the items that drew it, rewording one
+(same id) moves none, and the order in which they are written does not matter. Over items and rounds the draws
+are independent and with replacement, as in the paper; with equal weights they are uniform.
+
+Reference: Bai et al. 2022 (arXiv 2212.08073), section 3.1; Thaler and Ravishankar 1998 (rendezvous hashing).
+"""
+
+import math
+from collections.abc import Sequence
+
+from solon.constitution.principles import Principle
+from solon.errors import ConstitutionError
+from solon.records import derive_seed
+
+
+def choose_principle(principles: Sequence[Principle], *, seed: int, item: str, round: int) -> Principle:  # noqa: A002
+    """Draw one principle, each with probability weight / sum of weights.
+
+        score = -weight / log(u),  u uniform in (0, 1) from the hash;  the highest score is drawn
+
+    Args:
+        principles: those that may be drawn, ids unique.
+        seed: the run's seed.
+        item: what the draw is for, e.g. a prompt's id.
+        round: which draw for that item.
+
+    Raises:
+        ConstitutionError: there is nothing to choose from.
+    """
+    if not principles:
+        raise ConstitutionError(
+            "no principle of the constitution applies to this kind of prompt: "
+            "widen a principle's applies_to, or leave the prompts out"
+        )
+
+    def score(principle: Principle) -> tuple[float, str]:
+        uniform = (derive_seed(seed, item, round, principle.id) + 0.5) / 2.0**63
+        return -principle.weight / math.log(min(uniform, 1.0 - 2.0**-53)), principle.id
+
+    return max(principles, key=score)

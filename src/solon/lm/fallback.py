@@ -1,0 +1,61 @@
+"""Architectures without a fused forward pass: transformers' `generate`, made to take our draws.
+
+`generate` keeps the cache and the positions of every architecture it knows. A logits processor, the only one,
+replaces its choice by ours: it sees the plain logits, draws, and leaves that token alone possible. The
+checkpoint's own generation defaults (penalties, nucleus, forced tokens) are put aside for the call.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def generate_with_draws(
+    model: Any, prompts: Sequence[list[int]], max_tokens: int, draw: Callable[[int, Tensor], tuple[Tensor, bool]]
+) -> None:
+    """Continue prompts by `generate`, every token drawn by `draw`.
+
+    Args:
+        model: a causal language model.
+        prompts: token ids.
+        max_tokens: steps at most.
+        draw: takes the step and the logits (B, V), returns tokens (B,) and whether all rows have ended.
+    """
+    from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in prompts], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts], device=model.device)
+    done = False
+
+    def force(input_ids: Tensor, scores: Tensor) -> Tensor:
+        nonlocal done
+        tokens, done = draw(input_ids.shape[1] - longest, scores.float())
+        return torch.full_like(scores, float("-inf")).scatter_(1, tokens[:, None], 0.0)
+
+    def ended(input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        return torch.full((len(prompts),), done, dtype=torch.bool, device=input_ids.device)
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        model.generate(
+            ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(do_sample=False, max_new_tokens=max_tokens, pad_token_id=0),
+            logits_processor=LogitsProcessorList([force]),
+            stopping_criteria=StoppingCriteriaList([ended]),
+        )
+    finally:
+        model.generation_config = own
+
+
+def full_logprobs(model: Any, rows: Sequence[list[int]]) -> Tensor:
+    """Return log-probabilities of the next token after each position, by one plain forward pass. Shape (B, T, V)."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=model.device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return torch.log_softmax(logits.float(), dim=-1)

@@ -1,0 +1,304 @@
+"""The embedded sampler: batches of prompts continued, or options weighed, on a model in memory.
+
+A Llama-shaped model runs through our own forward pass (`nets.decoder`): equal prompts and equal beginnings are
+read once, finished rows are dropped from the batch, log-probabilities of what was drawn cost nothing extra. Any
+other architecture runs through transformers' `generate`, with the same draws from the same seeds.
+
+What a row becomes depends on its prompt, seed, sampling and the weights. The rounding of floating point depends
+on the batch as well: log-probabilities agree to about 1e-6, and a draw differs only where its uniform number falls
+within that of a boundary between two tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solon.errors import ModelError
+from solon.lm.drawing import draw_tokens, draw_uniforms
+from solon.nets import decode_response, end_token_id
+from solon.nets.decoder import Cache, FusedDecoder, is_llama_shaped
+from solon.records import Sampling, StopReason
+
+MAX_FUSED_BYTES = 8 * 2**30
+"""Size of parameters above which no fused copy is made and `generate` is used instead."""
+
+_KEEP_FRACTION = 0.75
+"""A batch is compacted once no more than this share of its rows is unfinished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """One continuation in tokens.
+
+    Attributes:
+        token_ids: what was drawn, the end token included where there is one.
+        logprobs: natural log-probability of each at temperature 1.
+        stop_reason: `end`, `stop` or `length`.
+    """
+
+    token_ids: list[int]
+    logprobs: list[float]
+    stop_reason: StopReason
+
+
+class Sampler:
+    """Samples from a causal language model in memory.
+
+    The model's weights may change between calls: unless `frozen`, each call reads them again (a copy of the
+    weights, which is little beside a batch).
+
+    Args:
+        model: a causal language model in evaluation mode.
+        tokenizer: its tokenizer; gives the end tokens and the text in which stop strings are sought.
+        batch_size: rows decoded together.
+        frozen: True where the weights will not change while this sampler is used.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int = 64, frozen: bool = False) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._batch_size = batch_size
+        self._frozen = frozen
+        self._device: torch.device = next(model.parameters()).device
+        ends = {end_token_id(tokenizer), tokenizer.eos_token_id} - {None}
+        self._end_ids = sorted(ends)
+        size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        self._decoder = FusedDecoder(model) if is_llama_shaped(model) and size <= MAX_FUSED_BYTES else None
+
+    @property
+    def is_fused(self) -> bool:
+        """True where the model runs through our own forward pass."""
+        return self._decoder is not None
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and continuation may have together."""
+        return int(self._model.config.max_position_embeddings)
+
+    @torch.inference_mode()
+    def sample(
+        self, prompts: Sequence[list[int]], sampling: Sampling, seeds: Sequence[int], *, stop: Sequence[str] = ()
+    ) -> list[Generated]:
+        """Continue each prompt.
+
+        Args:
+            prompts: token ids, each row with at least one.
+            sampling: how tokens are drawn, for all rows.
+            seeds: one per row.
+            stop: strings whose appearance in a continuation's text ends it.
+
+        Returns:
+            Continuations in the order of the prompts.
+
+        Raises:
+            ModelError: a prompt is empty or leaves no room for `max_tokens` in the model's context.
+        """
+        self._check(prompts, sampling.max_tokens)
+        self._refresh()
+        uniforms = torch.from_numpy(draw_uniforms(seeds, sampling.max_tokens)).to(self._device)
+        watch = _StopWatch(self._tokenizer, stop, self._device) if stop else None
+        draw = self._sample_fused if self._decoder is not None else self._sample_generate
+        results: list[Generated | None] = [None] * len(prompts)
+        for rows in self._batches(prompts):
+            batch = [prompts[row] for row in rows]
+            drawn = draw(batch, sampling, uniforms[rows], watch)
+            for row, generated in zip(rows, drawn, strict=True):
+                results[row] = generated
+        return [result for result in results if result is not None]
+
+    @torch.inference_mode()
+    def choose(self, prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]]) -> list[list[float]]:
+        """Return the log-probability of each option's whole token sequence after its prompt.
+
+        Prompts are read once. Options of one token are looked up in the distribution that follows; longer ones
+        are read in a second pass over the same cache.
+
+        Args:
+            prompts: token ids, each row with at least one.
+            options: for each prompt, its options, each with at least one token.
+
+        Returns:
+            For each prompt, natural log-probabilities in the order of its options.
+
+        Raises:
+            ModelError: a prompt is empty, or does not fit the model's context with its longest option.
+        """
+        self._check(prompts, max((len(ids) for row in options for ids in row), default=1) - 1)
+        self._refresh()
+        results: list[list[float]] = [[] for _ in prompts]
+        for rows in self._batches(prompts):
+            found = self._choose_batch([prompts[row] for row in rows], [options[row] for row in rows])
+            for row, values in zip(rows, found, strict=True):
+                results[row] = values
+        return results
+
+    def _check(self, prompts: Sequence[list[int]], more: int) -> None:
+        for row, prompt in enumerate(prompts):
+            if not prompt or len(prompt) + more > self.context:
+                raise ModelError(
+                    f"prompt {row} has {len(prompt)} tokens and {more} may follow: the model takes 1 to {self.context}"
+                )
+
+    def _refresh(self) -> None:
+        if self._decoder is not None and not self._frozen:
+            self._decoder.refresh()
+
+    def _batches(self, prompts: Sequence[list[int]]) -> list[list[int]]:
+        """Rows in batches of similar length; prompts of one length that begin alike are neighbours."""
+        order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), prompts[row]))
+        return [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+
+    def _sample_fused(
+        self, prompts: list[list[int]], sampling: Sampling, uniforms: Tensor, watch: "_StopWatch | None"
+    ) -> list[Generated]:
+        decoder, batch, longest = self._decoder, len(prompts), sampling.max_tokens
+        assert decoder is not None
+        cache, logits = decoder.prefill(prompts)
+        rows = torch.arange(batch, device=self._device)
+        record = _Record(batch, longest, self._end_ids, self._device, watch)
+        for step in range(longest):
+            tokens, logprobs = draw_tokens(logits, uniforms[rows, step], sampling)
+            open_rows = record.add(step, rows, tokens, logprobs)
+            unfinished = int(open_rows.sum())
+            if not unfinished or step + 1 == longest:
+                break
+            if unfinished <= _KEEP_FRACTION * len(rows):
+                kept = open_rows.nonzero().squeeze(1)
+                cache, rows, tokens = cache.select(kept), rows[kept], tokens[kept]
+            logits = decoder.step(cache, tokens)
+        return record.finish()
+
+    def _sample_generate(
+        self, prompts: list[list[int]], sampling: Sampling, uniforms: Tensor, watch: "_StopWatch | None"
+    ) -> list[Generated]:
+        from solon.lm.fallback import generate_with_draws
+
+        record = _Record(len(prompts), sampling.max_tokens, self._end_ids, self._device, watch)
+        rows = torch.arange(len(prompts), device=self._device)
+
+        def draw(step: int, logits: Tensor) -> tuple[Tensor, bool]:
+            tokens, logprobs = draw_tokens(logits, uniforms[:, step], sampling)
+            return tokens, not bool(record.add(step, rows, tokens, logprobs).any())
+
+        generate_with_draws(self._model, prompts, sampling.max_tokens, draw)
+        return record.finish()
+
+    def _choose_batch(self, prompts: list[list[int]], options: list[Sequence[list[int]]]) -> list[list[float]]:
+        first, cache = self._read(prompts)
+        scores = [[float(first[row, ids[0]]) for ids in choices] for row, choices in enumerate(options)]
+        longer = [
+            (row, place) for row, choices in enumerate(options) for place, ids in enumerate(choices) if len(ids) > 1
+        ]
+        for start in range(0, len(longer), self._batch_size):
+            part = longer[start : start + self._batch_size]
+            rests = [options[row][place] for row, place in part]
+            after = self._read_on(prompts, cache, [row for row, _ in part], [ids[:-1] for ids in rests])
+            for number, ((row, place), ids) in enumerate(zip(part, rests, strict=True)):
+                positions = torch.arange(len(ids) - 1, device=self._device)
+                targets = torch.tensor(ids[1:], device=self._device)
+                scores[row][place] += float(after[number, positions, targets].double().sum())
+        return scores
+
+    def _read(self, prompts: list[list[int]]) -> tuple[Tensor, Cache | None]:
+        """Return log-probabilities of the next token after each prompt, and the cache where there is one."""
+        if self._decoder is not None:
+            cache, logits = self._decoder.prefill(prompts)
+            return torch.log_softmax(logits, dim=-1), cache
+        from solon.lm.fallback import full_logprobs
+
+        every = full_logprobs(self._model, prompts)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self._device)
+        return every[torch.arange(len(prompts), device=self._device), last], None
+
+    def _read_on(
+        self, prompts: list[list[int]], cache: Cache | None, rows: list[int], blocks: list[list[int]]
+    ) -> Tensor:
+        """Return log-probabilities after each token of the blocks that continue the given prompts. (N, longest, V)."""
+        if self._decoder is not None and cache is not None:
+            chosen = cache.select(torch.tensor(rows, device=self._device))
+            return torch.log_softmax(self._decoder.peek(chosen, blocks), dim=-1)
+        from solon.lm.fallback import full_logprobs
+
+        every = full_logprobs(self._model, [prompts[row] + block for row, block in zip(rows, blocks, strict=True)])
+        starts = torch.tensor([len(prompts[row]) for row in rows], device=self._device)
+        places = starts[:, None] + torch.arange(max(map(len, blocks)), device=self._device)
+        return every.gather(1, places.clamp_max(every.shape[1] - 1)[..., None].expand(-1, -1, every.shape[2]))
+
+
+class _Record:
+    """What was drawn for each row of a batch, and which rows are still open."""
+
+    def __init__(
+        self, batch: int, longest: int, end_ids: list[int], device: torch.device, watch: "_StopWatch | None"
+    ) -> None:
+        self._tokens = torch.zeros((batch, longest), dtype=torch.long, device=device)
+        self._logprobs = torch.zeros((batch, longest), device=device)
+        self._lengths = torch.full((batch,), longest, dtype=torch.long, device=device)
+        self._open = torch.ones(batch, dtype=torch.bool, device=device)
+        self._stopped = torch.zeros(batch, dtype=torch.bool, device=device)
+        self._ends = torch.tensor(end_ids, device=device)
+        self._watch = watch
+
+    def add(self, step: int, rows: Tensor, tokens: Tensor, logprobs: Tensor) -> Tensor:
+        """Record a step of the given rows; return which of them go on. A row that had ended stays ended."""
+        self._tokens[rows, step] = tokens
+        self._logprobs[rows, step] = logprobs
+        was_open = self._open[rows]
+        ends = (tokens[:, None] == self._ends).any(dim=1)
+        if self._watch is not None:
+            for place in self._watch.candidates(tokens, was_open & ~ends):
+                row = int(rows[place])
+                if self._watch.found(self._tokens[row, : step + 1].tolist()):
+                    ends[place] = True
+                    self._stopped[row] = True
+        closing = was_open & ends
+        self._lengths[rows[closing]] = step + 1
+        goes_on = was_open & ~ends
+        self._open[rows] = goes_on
+        return goes_on
+
+    def finish(self) -> list[Generated]:
+        """Return the continuations of all rows."""
+        results = []
+        for tokens, logprobs, length, is_open, stopped in zip(
+            self._tokens.tolist(),
+            self._logprobs.tolist(),
+            self._lengths.tolist(),
+            self._open.tolist(),
+            self._stopped.tolist(),
+            strict=True,
+        ):
+            reason: StopReason = "length" if is_open else "stop" if stopped else "end"
+            results.append(Generated(tokens[:length], logprobs[:length], reason))
+        return results
+
+
+class _StopWatch:
+    """Finds stop strings in decoded text, decoding only rows whose newest token could complete one."""
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str], device: torch.device) -> None:
+        self._tokenizer = tokenizer
+        self._stop = [text for text in stop if text]
+        lasts = {text[-1] for text in self._stop}
+        unsure = {"�"} if all(last.isascii() and not last.isspace() for last in lasts) is False else set()
+        pieces = tokenizer.backend_tokenizer.decode_batch(
+            [[index] for index in range(len(tokenizer))], skip_special_tokens=False
+        )
+        marks = lasts | unsure
+        everything = any(last.isspace() for last in lasts)
+        self._may_complete = torch.tensor(
+            [everything or any(mark in piece for mark in marks) for piece in pieces], device=device
+        )
+
+    def candidates(self, tokens: Tensor, alive: Tensor) -> list[int]:
+        """Return places of rows that must be decoded."""
+        found: list[int] = (self._may_complete[tokens] & alive).nonzero().squeeze(1).tolist()
+        return found
+
+    def found(self, ids: list[int]) -> bool:
+        """Say whether the text of these tokens holds a stop string."""
+        text = decode_response(self._tokenizer, ids)
+        return any(stop in text for stop in self._stop)

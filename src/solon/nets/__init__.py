@@ -1,0 +1,37 @@
+"""Models as checkpoints and modules: policy, preference model, value model, tokenisation, the nano model's shape.
+
+Everything is a plain Hugging Face folder with safetensors. What may enter a model as a control token is decided
+here (`tokenizer`), and what a checkpoint may do to the process that loads it (`folder`): nothing.
+"""
+
+from solon.nets.folder import weights_digest
+from solon.nets.nano import build_nano_config, build_nano_model, build_tokenizer
+from solon.nets.policy import load_policy, save_policy, token_logprobs
+from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer, sequence_scores, token_values
+from solon.nets.tokenizer import (
+    decode_response,
+    encode_prompt,
+    encode_response,
+    end_token_id,
+    load_tokenizer,
+)
+
+__all__ = [
+    "build_nano_config",
+    "build_nano_model",
+    "build_tokenizer",
+    "decode_response",
+    "encode_prompt",
+    "encode_response",
+    "end_token_id",
+    "init_scorer_from_policy",
+    "load_policy",
+    "load_scorer",
+    "load_tokenizer",
+    "save_policy",
+    "save_scorer",
+    "sequence_scores",
+    "token_logprobs",
+    "token_values",
+    "weights_digest",
+]

@@ -1,0 +1,143 @@
+"""Checkpoint folders: what may be loaded, what their content is called, and how one is written whole.
+
+A checkpoint is a plain Hugging Face folder: `config.json`, safetensors, tokenizer files. It is data. Weights are
+read from safetensors only, code that a checkpoint brings along is never run (an `auto_map` is refused rather than
+ignored, since such a model would not be the one its author meant), and nothing is fetched from a network.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from solon.errors import ModelError
+
+_DIGESTED = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model")
+_digests: dict[tuple[tuple[str, int, int], ...], str] = {}
+
+
+def read_checkpoint_config(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's `config.json` after checking that the folder is one this package loads.
+
+    Raises:
+        ModelError: there is no such folder, it has no readable config, no safetensors, or it wants to run its
+            own code.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise ModelError(f"{path}: no such checkpoint folder: give the path of a Hugging Face model folder")
+    config = read_json_file(path / "config.json")
+    for name in ("config.json", "tokenizer_config.json"):
+        if (path / name).exists() and _names_code(read_json_file(path / name)):
+            raise ModelError(
+                f"{path / name}: has an auto_map, which names code of the checkpoint to run: "
+                "this package never runs it; use a checkpoint of an architecture that transformers itself has"
+            )
+    if not any(path.glob("*.safetensors")):
+        raise ModelError(
+            f"{path}: holds no *.safetensors: convert the checkpoint with save_pretrained(..., safe_serialization=True)"
+        )
+    return config
+
+
+def read_json_file(path: Path) -> dict[str, Any]:
+    """Read one JSON object of a checkpoint.
+
+    Raises:
+        ModelError: the file is missing or is not a JSON object.
+    """
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such file: {path.parent} is not a Hugging Face model folder") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({error}): copy the checkpoint again") from error
+    if not isinstance(body, dict):
+        raise ModelError(f"{path}: expected a JSON object, found {type(body).__name__}: copy the checkpoint again")
+    return body
+
+
+def _names_code(body: Any) -> bool:
+    if isinstance(body, dict):
+        return bool(body.get("auto_map")) or any(_names_code(value) for value in body.values())
+    return isinstance(body, list) and any(_names_code(value) for value in body)
+
+
+def weights_digest(path: Path) -> str:
+    """Return a hexadecimal digest of a checkpoint: weights, configuration, tokenizer and chat template.
+
+    Two folders with equal content have equal digests wherever they lie. A digest is kept for as long as the
+    process lives and read again when a file's size or time of change differs.
+
+    Raises:
+        ModelError: the folder is not a checkpoint.
+    """
+    path = Path(path)
+    read_checkpoint_config(path)
+    files = sorted([*path.glob("*.safetensors"), *(path / name for name in _DIGESTED if (path / name).is_file())])
+    state = tuple((str(file.resolve()), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
+    if state not in _digests:
+        whole = hashlib.blake2b(digest_size=16)
+        for file in files:
+            with file.open("rb") as stream:
+                inner = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32))
+            whole.update(file.name.encode() + b"\0" + inner.digest())
+        _digests[state] = whole.hexdigest()
+    return _digests[state]
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Give an empty temporary folder beside `path`; on success move it into place, whole.
+
+    Every file and the directory entries are flushed to disk first. An earlier folder at `path` is moved aside
+    for the moment of the exchange and then removed. On an exception nothing at `path` changes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            _flush(file)
+        _flush(temporary)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        _flush(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep progress bars and loading reports of transformers off the terminal while a checkpoint is read or saved."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,132 @@
+"""Scalar heads: the preference model and the value model, both plain sequence classifiers with one label.
+
+The preference model reads a whole conversation and scores it at the last counted token. Saved, it is an
+`AutoModelForSequenceClassification` whose padding token never occurs in a conversation, so that any library that
+finds "the last token that is not padding" reads the same score from a padded batch. The value model is the same
+network read at every token; it starts as a copy of the preference model.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from solon.errors import ModelError
+from solon.nets.policy import PreTrainedModel, check_prefix_mask, load_checkpoint, save_policy
+from solon.nets.tokenizer import Tokenizer, end_token_id, load_tokenizer
+
+_HEAD = "score.weight"
+
+
+def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> PreTrainedModel:
+    """Build a preference model from a causal language model's trunk, with a fresh scalar head.
+
+    The head is drawn from a normal distribution with standard deviation 1/sqrt(width + 1), so that scores start
+    near unit size. The trunk is loaded in float32.
+
+    Args:
+        path: the causal checkpoint; its tokenizer must have a padding token other than the end token.
+        seed: of the head's draw.
+        device: where the weights go.
+
+    Raises:
+        ModelError: the checkpoint cannot be loaded, or has no usable padding token.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    tokenizer = load_tokenizer(path)
+    model = load_checkpoint(
+        AutoModelForSequenceClassification,
+        Path(path),
+        device="cpu",
+        dtype=torch.float32,
+        may_miss=(_HEAD,),
+        num_labels=1,
+    )
+    model.config.pad_token_id = _padding_token(tokenizer, path)
+    weight = _head(model, path).weight
+    with torch.no_grad():
+        weight.normal_(0.0, (weight.shape[1] + 1) ** -0.5, generator=torch.Generator().manual_seed(seed))
+    return model.to(device)
+
+
+def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """Load a preference model or a value model, in evaluation mode.
+
+    Raises:
+        ModelError: the folder is not a checkpoint with a scalar head.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    model = load_checkpoint(AutoModelForSequenceClassification, Path(path), device=device, dtype=dtype)
+    _head(model, path)
+    if model.config.pad_token_id is None:
+        raise ModelError(f"{path}: config.json has no pad_token_id: set it to a token that no text contains")
+    return model
+
+
+def save_scorer(model: PreTrainedModel, tokenizer: Tokenizer, path: Path) -> None:
+    """Save a preference or value model with its tokenizer, whole or not at all."""
+    save_policy(model, tokenizer, path)
+
+
+def sequence_scores(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return the score of each sequence, read at its last counted token; differentiable.
+
+    Args:
+        model: a preference model.
+        ids: token ids, padded on the right. Shape (B, T).
+        mask: True on real tokens, a prefix of each row. Shape (B, T).
+
+    Returns:
+        Scores in preference-model units. Shape (B,).
+
+    Raises:
+        ShapeError: as `token_logprobs`.
+    """
+    check_prefix_mask(ids, mask)
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    rows = torch.arange(ids.shape[0], device=ids.device)
+    scores: Tensor = model.score(hidden[rows, mask.sum(dim=1) - 1]).squeeze(-1).float()
+    return scores
+
+
+def token_values(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return the value before each token but the first; differentiable.
+
+    Args:
+        model: a value model.
+        ids: token ids, padded on the right. Shape (B, T).
+        mask: True on real tokens, a prefix of each row. Shape (B, T).
+
+    Returns:
+        Values in preference-model units: index t holds the value after tokens 0..t were read and before token
+        t + 1 is emitted, in line with `token_logprobs`; 0 where token t + 1 does not count. Shape (B, T - 1).
+
+    Raises:
+        ShapeError: as `token_logprobs`.
+    """
+    check_prefix_mask(ids, mask)
+    hidden = model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+    values: Tensor = model.score(hidden).squeeze(-1).float()
+    return values.masked_fill(~mask[:, 1:], 0.0)
+
+
+def _head(model: PreTrainedModel, path: Path) -> torch.nn.Linear:
+    head = getattr(model, "score", None)
+    if not isinstance(head, torch.nn.Linear) or head.out_features != 1:
+        raise ModelError(
+            f"{path}: {type(model).__name__} has no scalar head named score: use a Llama-like decoder (one whose "
+            "sequence classifier in transformers has a `score` layer), with num_labels 1"
+        )
+    return head
+
+
+def _padding_token(tokenizer: Tokenizer, path: Path) -> int:
+    pad: int | None = tokenizer.pad_token_id
+    if pad is None or pad in (end_token_id(tokenizer), tokenizer.eos_token_id):
+        raise ModelError(
+            f"{path}: needs a padding token other than its end token, or a padded batch would be scored at the wrong "
+            "place: set pad_token in tokenizer_config.json to a reserved token"
+        )
+    return pad

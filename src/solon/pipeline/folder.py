@@ -1,0 +1,136 @@
+"""The folder of a run: claimed by one process, one run for ever, nothing of anyone else's overwritten.
+
+A folder is a run if it holds `run.yaml`. An absent or empty folder may become one; any other folder, and a file,
+is refused. A run that exists is resumed if it was asked for the same thing: the header on disk is compared with
+the new one field by field, and a difference is shown and refused. Where the constitution and the checkpoints lie
+does not matter, only what is in them.
+
+The lock is the kernel's (`flock`), so it dies with its process and can never be stale.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from solon.errors import RecordError, RunError
+from solon.pipeline.overrides import Difference, find_differences
+from solon.records import RunHeader, RunPaths
+
+_LOCK = ".lock"
+_NOT_COMPARED = ("preset", "constitution", "base_model", "critic_model", "feedback_model", "threads")
+
+
+def _comparable(header: RunHeader) -> dict[str, Any]:
+    """Return what must be equal for two headers to ask for the same run."""
+    config = {name: value for name, value in header.config.items() if name not in _NOT_COMPARED}
+    digests = {"constitution": header.constitution.digest}
+    digests |= {f"{role}_model": origin.digest for role, origin in header.models.items()}
+    return {**config, "digest": digests}
+
+
+def compare_headers(old: RunHeader, new: RunHeader) -> list[Difference]:
+    """Return the fields in which two runs were asked for different things; empty if one resumes the other."""
+    return find_differences(_comparable(old), _comparable(new))
+
+
+def load_header(root: Path) -> RunHeader:
+    """Read the header of the run in `root`.
+
+    Raises:
+        RunError: `root` is missing, a file, or not a run.
+    """
+    if not root.exists():
+        raise RunError(f"{root}: no such folder: make a run with  solon run --out {root}")
+    if not root.is_dir():
+        raise RunError(f"{root}: is a file, not the folder of a run")
+    paths = RunPaths(root)
+    if not paths.header.is_file():
+        raise RunError(f"{root}: is not the folder of a run (it holds no run.yaml)")
+    try:
+        return RunHeader.load(paths.header)
+    except RecordError as error:
+        raise RunError(str(error)) from error
+
+
+def _is_empty(root: Path) -> bool:
+    """Say whether a folder holds nothing but what an attempt killed in its first moment may have left."""
+    return all(entry.name == _LOCK or _is_temporary(entry) for entry in root.iterdir())
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove what a killed process was about to move into place; its files are found by their hidden names."""
+    for leftover in [*root.rglob(".*.tmp"), *root.rglob(".*.old")]:
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _refuse_strangers(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise RunError(f"{root}: is a file: give --out a folder")
+    if root.is_dir() and not (root / "run.yaml").exists() and not _is_empty(root):
+        raise RunError(f"{root}: is not empty and holds no run: give --out a new or empty folder")
+
+
+def _refuse_another_run(root: Path, header: RunHeader) -> None:
+    differences = compare_headers(load_header(root), header)
+    if differences:
+        lines = "\n".join(f"  {difference}" for difference in differences)
+        raise RunError(
+            f"{root}: holds a run that was asked for something else (old -> new):\n{lines}\n"
+            "nothing was changed: give --out another folder, or ask for the same as before"
+        )
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(descriptor, 32).decode(errors="replace").strip()
+            who = f" (process {owner})" if owner else ""
+            raise RunError(f"{root}: another process{who} is working on this run: wait for it, or end it") from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def claim_folder(root: Path, header: RunHeader) -> Iterator[RunPaths]:
+    """Hold `root` as the folder of the run described by `header`, new or resumed.
+
+    Raises:
+        RunError: the folder cannot be this run's, or another process holds it; nothing was changed.
+    """
+    _refuse_strangers(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{root}: cannot be made: {error.strerror or error}") from error
+    paths = RunPaths(root)
+    if paths.header.exists():
+        _refuse_another_run(root, header)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(root))
+        except PermissionError as error:
+            raise RunError(f"{root}: cannot be written to: {error.strerror or error}") from error
+        if paths.header.exists():
+            _refuse_another_run(root, header)
+        _remove_leftovers(root)
+        if not paths.header.exists():
+            header.save(paths.header)
+        yield paths

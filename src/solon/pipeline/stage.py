@@ -1,0 +1,185 @@
+"""One stage as the pipeline sees it: what it reads, what it writes, and the account it leaves.
+
+The account (`manifest/<stage>.json`) says `started` before there is any data and `complete`, with the sha256 of
+everything written, after all of it. A complete stage is skipped if its configuration, the digests of its inputs
+and the digests of its outputs are what its account says; otherwise it runs again, and is itself responsible for
+going on where it stopped (data stages replay the journal, training stages have checkpoints).
+
+Time is summed over attempts. So that an attempt that is killed is counted too, the account on disk is renewed
+every few seconds while the stage makes progress.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from solon import __version__
+from solon.errors import RecordError
+from solon.pipeline.usage import Meter, Usage
+from solon.records import Manifest, RunPaths, TokenCounts, replace_file
+
+HEARTBEAT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the work of a stage came to.
+
+    Attributes:
+        outputs: files and folders it wrote.
+        counts: `in`, `kept`, and one entry for each reason why an item was left out; in = kept + left out.
+        failures: items that came to nothing, by reason.
+        metrics: numbers worth a line in the report.
+        model_calls: calls used, replayed ones included.
+        replayed_calls: of these, how many were found in the journal.
+        tokens: tokens of the calls used.
+    """
+
+    outputs: tuple[Path, ...]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    model_calls: int = 0
+    replayed_calls: int = 0
+    tokens: TokenCounts = field(default_factory=TokenCounts)
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_files(path: Path) -> list[Path]:
+    """Return `path` if it is a file, else every file below it in order; hidden files and folders are left out."""
+    if path.is_file():
+        return [path]
+    found = (p for p in path.rglob("*") if p.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
+
+
+def path_digest(path: Path) -> str:
+    """Return the digest of a file, or of the names and contents of a folder; `absent` if there is nothing."""
+    if path.is_file():
+        return file_digest(path)
+    if not path.is_dir():
+        return "absent"
+    lines = [f"{p.relative_to(path).as_posix()} {file_digest(p)}" for p in list_files(path)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def output_digests(root: Path, outputs: tuple[Path, ...]) -> dict[str, str]:
+    """Return relative path to sha256 of every file among or below `outputs`."""
+    files = (file for path in outputs for file in list_files(path))
+    return {file.relative_to(root).as_posix(): file_digest(file) for file in files}
+
+
+def save_manifest(path: Path, manifest: Manifest) -> None:
+    """Write an account, indented for people, whole or not at all."""
+    with replace_file(path) as temporary:
+        body = {"schema": manifest.SCHEMA, **manifest.model_dump(mode="json")}
+        temporary.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_manifest(path: Path) -> Manifest | None:
+    """Read an account; None if there is none or it cannot be read, which is the same as not having begun."""
+    try:
+        return Manifest.from_json(path.read_text(encoding="utf-8"), where=str(path))
+    except (OSError, RecordError, UnicodeDecodeError):
+        return None
+
+
+class Account:
+    """The account of one stage while it runs.
+
+    Args:
+        paths: the run's folder.
+        stage: the stage's name.
+        config: the part of the configuration it depends on.
+        seed: the run's seed.
+        inputs: name to digest of everything it reads.
+        used_before: what earlier attempts at other inputs used up, where there were any.
+        beat: called whenever the account on disk is renewed.
+    """
+
+    def __init__(
+        self,
+        paths: RunPaths,
+        stage: str,
+        *,
+        config: Mapping[str, Any],
+        seed: int,
+        inputs: Mapping[str, str],
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._root = paths.root
+        self._path = paths.manifest(stage)
+        self._before = load_manifest(self._path)
+        self._fresh = Manifest(
+            stage=stage, status="started", config=dict(config), seed=seed, inputs=dict(inputs), code_version=__version__
+        )
+        self._beat = beat
+        self._meter = Meter()
+        self._last_beat = 0.0
+
+    def is_complete(self) -> Manifest | None:
+        """Return the account on disk if the stage is complete and nothing it read or wrote has changed."""
+        before = self._before
+        if before is None or before.status != "complete" or not self.continues:
+            return None
+        unchanged = all(
+            (self._root / name).is_file() and file_digest(self._root / name) == digest
+            for name, digest in before.outputs.items()
+        )
+        return before if unchanged else None
+
+    @property
+    def continues(self) -> bool:
+        """Whether an earlier attempt had the same configuration and inputs, so that its leavings are of use."""
+        old, new = self._before, self._fresh
+        return old is not None and (old.config, old.seed, old.inputs) == (new.config, new.seed, new.inputs)
+
+    def open(self) -> None:
+        """Say on disk that the stage has started."""
+        self._save("started", Outcome(()))
+
+    def renew(self) -> None:
+        """Bring the times on disk up to date, at most every few seconds."""
+        seconds = self._meter.read().seconds
+        if seconds - self._last_beat >= HEARTBEAT_SECONDS:
+            self._last_beat = seconds
+            self._save("started", Outcome(()))
+            self._beat()
+
+    def close(self, outcome: Outcome) -> Manifest:
+        """Say on disk that the stage is complete."""
+        return self._save("complete", outcome)
+
+    def _save(self, status: Literal["started", "complete"], outcome: Outcome) -> Manifest:
+        used = self._meter.read().plus(used_by(self._before))
+        manifest = self._fresh.model_copy(
+            update={
+                "status": status,
+                "outputs": output_digests(self._root, outcome.outputs),
+                "counts": dict(outcome.counts),
+                "failures": dict(outcome.failures),
+                "metrics": {**outcome.metrics, "peak_rss_mb": round(used.peak_rss_mb, 1)},
+                "model_calls": outcome.model_calls,
+                "replayed_calls": outcome.replayed_calls,
+                "tokens": outcome.tokens,
+                "seconds": round(used.seconds, 3),
+                "cpu_seconds": round(used.cpu_seconds, 3),
+            }
+        )
+        save_manifest(self._path, manifest)
+        return manifest
+
+
+def used_by(manifest: Manifest | None) -> Usage:
+    """Return what an account says was used so far."""
+    if manifest is None:
+        return Usage()
+    return Usage(manifest.seconds, manifest.cpu_seconds, manifest.metrics.get("peak_rss_mb", 0.0))

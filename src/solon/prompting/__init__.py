@@ -1,0 +1,28 @@
+"""Prompts as files, filled in one pass, in two layouts; and what keeps untrusted text from acting as a template."""
+
+from solon.prompting.escaping import escape, has_delimiter
+from solon.prompting.filling import templates_digest
+from solon.prompting.rendering import (
+    ANSWER_MARK,
+    OPTIONS,
+    render_comparison,
+    render_critique,
+    render_prompt_list,
+    render_reasoning,
+    render_response,
+    render_revision,
+)
+
+__all__ = [
+    "ANSWER_MARK",
+    "OPTIONS",
+    "escape",
+    "has_delimiter",
+    "render_comparison",
+    "render_critique",
+    "render_prompt_list",
+    "render_reasoning",
+    "render_response",
+    "render_revision",
+    "templates_digest",
+]

@@ -1,0 +1,314 @@
+"""Render the prompts of every stage, in either layout, through one code path.
+
+A prompt is a sequence of blocks (a user's message, a critique request, a comparison), each with a template of
+its own. In the `chat` layout a block is a turn; in the `transcript` layout, for models without a chat template,
+the blocks follow each other in one text. The block that the model is to write is opened: rendered up to its
+field. A few-shot exemplar is the same blocks, filled to the end, before those of the item.
+
+Nothing here calls a model or draws randomness. What is sent is a `Rendered`; how it becomes tokens is the
+backend's part.
+
+Departures from the paper: the comparison ends in an open parenthesis, so that the options are one letter and
+differ in their first token; a chain of thought and its answer are written in one turn of the assistant.
+
+Reference: Bai et al. 2022 (arXiv 2212.08073), sections 3.1, 4.1 and appendix E.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from solon.constitution.principles import ComparisonExemplar, Principle, RevisionExemplar
+from solon.errors import PromptingError
+from solon.prompting.filling import Value, load_template
+from solon.records import Conversation, Layout, PromptKind, Rendered, Role, Span, Turn
+
+OPTIONS: Final[tuple[str, str]] = ("A", "B")
+"""What a comparison is continued with: the letter of the better response."""
+
+ANSWER_MARK: Final = "The answer is:"
+"""Where a chain of thought ends and its answer begins, in every layout."""
+
+_ROLES: Final[Mapping[str, Role]] = {
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "critique_request": "user",
+    "critique": "assistant",
+    "revision_request": "user",
+    "revision": "assistant",
+    "comparison": "user",
+    "answer": "assistant",
+    "reasoned_answer": "assistant",
+    "more_red_team": "user",
+    "more_helpful": "user",
+    "more_prompts": "assistant",
+}
+
+# A model without turns goes on in the other speaker's name; four strings, the most that servers commonly take.
+_TURN_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {
+    "chat": (),
+    "transcript": ("\n\nHuman:", "\n\nAssistant:", "\n\nCritiqueRequest:", "\n\nRevisionRequest:"),
+}
+_REASONING_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {
+    "chat": (ANSWER_MARK,),
+    "transcript": (ANSWER_MARK, "\n\nHuman:", "\n\nAssistant:"),
+}
+_LIST_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {"chat": (), "transcript": ("\n\n",)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block and its values; `open_at` names the field that the model writes, None where all is given."""
+
+    name: str
+    values: Mapping[str, Value]
+    open_at: str | None = None
+
+
+def _assemble(layout: Layout, blocks: Sequence[_Block], stop: tuple[str, ...]) -> Rendered:
+    filled: list[tuple[Role, tuple[Span, ...]]] = []
+    for block in blocks:
+        template = load_template(layout, block.name)
+        spans = template.fill(block.values) if block.open_at is None else template.open(block.open_at, block.values)
+        if spans:
+            filled.append((_ROLES[block.name], spans))
+    if layout == "transcript":
+        filled = [("user", tuple(span for _, spans in filled for span in spans))]
+    return Rendered(layout=layout, turns=tuple(Turn(role=role, spans=spans) for role, spans in filled), stop=stop)
+
+
+def _messages(conversation: Conversation) -> Iterator[_Block]:
+    for message in conversation.messages:
+        yield _Block(message.role, {"text": message.text})
+
+
+def _asking(conversation: Conversation) -> Conversation:
+    if conversation.messages[-1].role != "user":
+        raise PromptingError("the conversation ends with the assistant's message: it must end with the user's")
+    return conversation
+
+
+def _after_system(blocks: Sequence[_Block], exemplars: Sequence[_Block]) -> list[_Block]:
+    """Put exemplars before the item, but after its system message, which chat templates want first."""
+    start = next((i for i, block in enumerate(blocks) if block.name != "system"), 0)
+    return [*blocks[:start], *exemplars, *blocks[start:]]
+
+
+def _wanted(principle: Principle, field: str, text: str | None) -> str:
+    if text is None:
+        raise PromptingError(f"principle '{principle.id}' has no {field}: choose among those that have one")
+    return text
+
+
+# --------------------------------------------------------------------------------- response, stage 1
+
+
+def render_response(conversation: Conversation, layout: Layout = "chat") -> Rendered:
+    """Ask for the assistant's next message.
+
+    Raises:
+        PromptingError: the conversation does not end with a user message.
+    """
+    blocks = [*_messages(_asking(conversation)), _Block("assistant", {}, open_at="text")]
+    return _assemble(layout, blocks, _TURN_STOPS[layout])
+
+
+def render_critique(
+    conversation: Conversation,
+    response: str,
+    principle: Principle,
+    *,
+    layout: Layout = "chat",
+    exemplars: Sequence[RevisionExemplar] = (),
+) -> Rendered:
+    """Ask what is wrong with a response.
+
+    Args:
+        conversation: ends with a user message.
+        response: the response as it stands, revised or not.
+        principle: has a critique request.
+        layout: how the prompt is laid out.
+        exemplars: worked ones, shown first.
+
+    Raises:
+        PromptingError: the principle has no critique request, or the conversation does not end with the user.
+    """
+    item = [*_answered(conversation, response), _critique_request(principle), _Block("critique", {}, open_at="text")]
+    shots = [block for exemplar in exemplars for block in _revision_shot(exemplar, principle, direct=False)]
+    return _assemble(layout, _after_system(item, shots), _TURN_STOPS[layout])
+
+
+def render_revision(
+    conversation: Conversation,
+    response: str,
+    principle: Principle,
+    critique: str | None,
+    *,
+    layout: Layout = "chat",
+    exemplars: Sequence[RevisionExemplar] = (),
+) -> Rendered:
+    """Ask for a better response.
+
+    Args:
+        conversation: ends with a user message.
+        response: the response that was criticised.
+        principle: has a revision request.
+        critique: what was found wrong; None asks for a revision directly.
+        layout: how the prompt is laid out.
+        exemplars: worked ones, shown first, without their critiques where there is none here.
+
+    Raises:
+        PromptingError: the principle has no revision request, or the conversation does not end with the user.
+    """
+    item = [*_answered(conversation, response)]
+    if critique is not None:
+        item += [_critique_request(principle), _Block("critique", {"text": critique})]
+    request = _wanted(principle, "revision_request", principle.revision_request)
+    item += [_Block("revision_request", {"request": request}), _Block("revision", {}, open_at="text")]
+    shots = [b for exemplar in exemplars for b in _revision_shot(exemplar, principle, direct=critique is None)]
+    return _assemble(layout, _after_system(item, shots), _TURN_STOPS[layout])
+
+
+def _answered(conversation: Conversation, response: str) -> Iterator[_Block]:
+    yield from _messages(_asking(conversation))
+    yield _Block("assistant", {"text": response})
+
+
+def _critique_request(principle: Principle) -> _Block:
+    request = _wanted(principle, "critique_request", principle.critique_request)
+    return _Block("critique_request", {"request": request})
+
+
+def _revision_shot(exemplar: RevisionExemplar, principle: Principle, *, direct: bool) -> Iterator[_Block]:
+    yield from _answered(exemplar.conversation, exemplar.response)
+    if not direct:
+        request = exemplar.critique_request or principle.critique_request
+        yield _Block("critique_request", {"request": _wanted(principle, "critique_request", request)})
+        yield _Block("critique", {"text": exemplar.critique})
+    request = exemplar.revision_request or principle.revision_request
+    yield _Block("revision_request", {"request": _wanted(principle, "revision_request", request)})
+    yield _Block("revision", {"text": exemplar.revision})
+
+
+# -------------------------------------------------------------------------------------------- stage 2
+
+
+def render_comparison(
+    conversation: Conversation,
+    response_a: str,
+    response_b: str,
+    principle: Principle,
+    *,
+    layout: Layout = "chat",
+    exemplars: Sequence[ComparisonExemplar] = (),
+    reasoning: str | None = None,
+) -> Rendered:
+    """Ask which of two responses is better; the continuation is one of `OPTIONS`.
+
+    Args:
+        conversation: ends with a user message.
+        response_a: shown as option (A).
+        response_b: shown as option (B).
+        principle: has a comparison instruction.
+        layout: how the prompt is laid out.
+        exemplars: worked ones, shown first; with their chains of thought if there is one here, and then only those
+            that have one.
+        reasoning: the chain of thought that `render_reasoning` brought, after which the options are weighed; None
+            weighs them directly.
+
+    Raises:
+        PromptingError: the principle has no comparison instruction, or the conversation does not end with the
+            user.
+    """
+    if reasoning is None:
+        answer = _Block("answer", {}, open_at="option")
+    else:
+        answer = _Block("reasoned_answer", {"reasoning": reasoning}, open_at="option")
+    instruction = _wanted(principle, "comparison", principle.comparison)
+    item = [_compared(layout, conversation, response_a, response_b, instruction), answer]
+    shots = _comparison_shots(layout, exemplars, instruction, reasoned=reasoning is not None)
+    return _assemble(layout, [*shots, *item], ())
+
+
+def render_reasoning(
+    conversation: Conversation,
+    response_a: str,
+    response_b: str,
+    principle: Principle,
+    *,
+    layout: Layout = "chat",
+    exemplars: Sequence[ComparisonExemplar] = (),
+) -> Rendered:
+    """Ask for a chain of thought about two responses; `render_comparison` with it asks for the answer.
+
+    Arguments and errors are those of `render_comparison`. The text stops where the answer would begin, whether
+    the model ends its turn there or writes on.
+    """
+    instruction = _wanted(principle, "comparison", principle.comparison)
+    item = [
+        _compared(layout, conversation, response_a, response_b, instruction),
+        _Block("reasoned_answer", {}, open_at="reasoning"),
+    ]
+    shots = _comparison_shots(layout, exemplars, instruction, reasoned=True)
+    return _assemble(layout, [*shots, *item], _REASONING_STOPS[layout])
+
+
+def _compared(layout: Layout, conversation: Conversation, response_a: str, response_b: str, instruction: str) -> _Block:
+    lines = [
+        load_template(layout, f"said_{message.role}").fill({"text": message.text})
+        for message in _asking(conversation).messages
+    ]
+    values: dict[str, Value] = {
+        "conversation": _join(layout, "conversation", lines),
+        "instruction": instruction,
+        "response_a": response_a,
+        "response_b": response_b,
+    }
+    return _Block("comparison", values)
+
+
+def _comparison_shots(
+    layout: Layout, exemplars: Sequence[ComparisonExemplar], instruction: str, *, reasoned: bool
+) -> Iterator[_Block]:
+    for exemplar in exemplars:
+        if reasoned and not exemplar.reasoning:
+            continue
+        yield _compared(
+            layout, exemplar.conversation, exemplar.response_a, exemplar.response_b, exemplar.comparison or instruction
+        )
+        option = OPTIONS[0] if exemplar.better == "a" else OPTIONS[1]
+        if reasoned:
+            yield _Block("reasoned_answer", {"reasoning": exemplar.reasoning, "option": option})
+        else:
+            yield _Block("answer", {"option": option})
+
+
+def _join(layout: Layout, name: str, lines: Sequence[tuple[Span, ...]]) -> tuple[Span, ...]:
+    template = load_template(layout, name)
+    joined = lines[0]
+    for line in lines[1:]:
+        joined = template.fill({"earlier": joined, "line": line})
+    return joined
+
+
+# -------------------------------------------------------------------------------------------- prompts
+
+
+def render_prompt_list(kind: PromptKind, prompts: Sequence[str], layout: Layout = "chat") -> Rendered:
+    """Ask for more prompts like those given; the model writes one on each line.
+
+    Args:
+        kind: what kind of prompts they are.
+        prompts: at least one; each is brought onto one line.
+        layout: how the prompt is laid out.
+
+    Raises:
+        PromptingError: there are no prompts.
+    """
+    if not prompts:
+        raise PromptingError("a list of prompts needs at least one to go on from")
+    listed = load_template(layout, "listed_prompt")
+    lines = _join(layout, "prompt_list", [listed.fill({"prompt": prompt}) for prompt in prompts])
+    blocks = [_Block(f"more_{kind}", {"prompts": lines}), _Block("more_prompts", {}, open_at="text")]
+    return _assemble(layout, blocks, _LIST_STOPS[layout])

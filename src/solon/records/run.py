@@ -1,0 +1,135 @@
+"""What a run says about itself as a whole, and the names of the files in its folder.
+
+run.yaml           this header: what was asked for
+constitution.json  the constitution it was run with
+journal.sqlite     every model call of the data stages
+records/*.jsonl    what the stages made
+metrics/*.jsonl    training curves
+models/            sl-cai, preference-model, value, rl-cai
+manifest/*.json    the account of each stage, and of the run
+results.json       the numbers
+report.html        the page
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, ValidationError
+
+from solon.errors import RecordError
+from solon.records.base import Record, replace_file
+
+
+class Origin(Record):
+    """Where something came from, and exactly what it was.
+
+    Attributes:
+        source: a path or the name of something shipped, as it was given.
+        name: what it calls itself; empty where it has no name.
+        digest: of its content; two runs with equal digests used the same thing.
+    """
+
+    source: str
+    name: str = ""
+    digest: str
+
+
+class RunHeader(Record):
+    """What a run was asked to do. A folder holds one run, and this says which.
+
+    Attributes:
+        code_version: version of this package that began the run.
+        config: the whole resolved configuration.
+        constitution: the constitution.
+        models: role (`base`, `critic`, `feedback`) to checkpoint.
+        overrides: what was set over the preset, as `a.b` to value.
+        notices: what the user was told before the run, e.g. principles that the model's world does not know.
+    """
+
+    code_version: str
+    config: dict[str, Any]
+    constitution: Origin
+    models: dict[str, Origin]
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    def save(self, path: Path) -> None:
+        """Write the header as YAML, whole or not at all."""
+        body = {"schema": self.SCHEMA, **self.model_dump(mode="json")}
+        with replace_file(path) as temporary:
+            text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=100)
+            temporary.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a header written by `save`.
+
+        Raises:
+            RecordError: not a header, or of another version; the file is named.
+        """
+        try:
+            body = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RecordError(f"{path}: cannot be read as the header of a run") from error
+        if not isinstance(body, dict) or body.pop("schema", None) != cls.SCHEMA:
+            raise RecordError(f"{path}: is not the header of a run that this version reads (schema {cls.SCHEMA})")
+        try:
+            return cls.model_validate(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise RecordError(f"{path}: {field}: {first['msg']}") from error
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where everything in a run folder lies.
+
+    Attributes:
+        root: the folder.
+    """
+
+    root: Path
+
+    @property
+    def header(self) -> Path:
+        """The header; a folder with one is a run."""
+        return self.root / "run.yaml"
+
+    @property
+    def constitution(self) -> Path:
+        """The constitution as one JSON record."""
+        return self.root / "constitution.json"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of model calls."""
+        return self.root / "journal.sqlite"
+
+    @property
+    def results(self) -> Path:
+        """The numbers of the run."""
+        return self.root / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.root / "report.html"
+
+    def records(self, name: str) -> Path:
+        """The record file called `name`."""
+        return self.root / "records" / f"{name}.jsonl"
+
+    def metrics(self, name: str) -> Path:
+        """The training curve called `name`."""
+        return self.root / "metrics" / f"{name}.jsonl"
+
+    def model(self, name: str) -> Path:
+        """The checkpoint called `name`."""
+        return self.root / "models" / name
+
+    def manifest(self, stage: str) -> Path:
+        """The account of a stage."""
+        return self.root / "manifest" / f"{stage}.json"

@@ -1,0 +1,135 @@
+"""Reads a run folder for its report, and nothing else: a report can be made again years later, without torch."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from solon.constitution import Constitution
+from solon.errors import RecordError, RunError
+from solon.records import (
+    EvalRecord,
+    Manifest,
+    PreferenceLabel,
+    RevisionChain,
+    RunHeader,
+    RunPaths,
+    load_records,
+)
+
+Row = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Example:
+    """The example that the report follows turn by turn.
+
+    Attributes:
+        draws: answers of the base to the one prompt, in order.
+        chain: critiques and revisions of the first that complied; None where none did.
+        finals: one answer of each trained model to the same prompt.
+    """
+
+    draws: Sequence[EvalRecord]
+    chain: RevisionChain | None
+    finals: Sequence[EvalRecord]
+
+    @property
+    def complied(self) -> int:
+        """How many of the base's draws complied."""
+        return sum(record.grade.attributes.get("complies", False) for record in self.draws)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Everything a report shows.
+
+    Attributes:
+        folder: name of the run folder.
+        header: what was asked for.
+        results: `results.json`.
+        constitution: what the run was governed by.
+        draws: principle id to how often it was drawn for a critique, and for a comparison.
+        manifests: the accounts of the stages, in order.
+        curves: name of a metrics file to its rows.
+        example: the example turn by turn, where the run has one.
+    """
+
+    folder: str
+    header: RunHeader
+    results: Mapping[str, Any]
+    constitution: Constitution
+    draws: Mapping[str, tuple[int, int]]
+    manifests: Sequence[Manifest]
+    curves: Mapping[str, Sequence[Row]]
+    example: Example | None
+
+
+def load_run_data(root: Path) -> RunData:
+    """Read a finished run.
+
+    Raises:
+        RunError: the folder is no run, the run is not finished, or a file of it cannot be read.
+    """
+    paths = RunPaths(root)
+    if not paths.header.is_file():
+        raise RunError(f"{root}: is not the folder of a run (it holds no run.yaml)")
+    if not paths.results.is_file():
+        raise RunError(f"{root}: this run is not finished (it holds no results.json): resume it with  solon run")
+    try:
+        results = json.loads(paths.results.read_text(encoding="utf-8"))
+        manifests = [load_account(paths.manifest(stage)) for stage in results["stages"]]
+        return RunData(
+            folder=root.name,
+            header=RunHeader.load(paths.header),
+            results=results,
+            constitution=Constitution.from_json(
+                paths.constitution.read_text(encoding="utf-8"), where=str(paths.constitution)
+            ),
+            draws=_count_draws(paths),
+            manifests=manifests,
+            curves=_load_curves(paths),
+            example=_load_example(paths),
+        )
+    except (OSError, RecordError, ValueError, KeyError) as error:
+        raise RunError(f"{root}: this run cannot be reported on: {error}") from error
+
+
+def load_account(path: Path) -> Manifest:
+    """Read the account of one stage."""
+    return Manifest.from_json(path.read_text(encoding="utf-8"), where=str(path))
+
+
+def _count_draws(paths: RunPaths) -> dict[str, tuple[int, int]]:
+    critiques: Counter[str] = Counter()
+    comparisons: Counter[str] = Counter()
+    for chain in load_records(paths.records("revision_chains"), RevisionChain):
+        critiques.update(step.principle_id for step in chain.steps)
+    for label in load_records(paths.records("preference_labels"), PreferenceLabel):
+        comparisons.update({vote.principle_id for vote in label.votes})
+    return {name: (critiques[name], comparisons[name]) for name in critiques | comparisons}
+
+
+def _load_curves(paths: RunPaths) -> dict[str, list[Row]]:
+    curves: dict[str, list[Row]] = {}
+    for file in sorted((paths.root / "metrics").glob("*.jsonl")):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()]
+        curves[file.stem] = [
+            {key: float(value) for key, value in row.items() if isinstance(value, int | float)} for row in rows
+        ]
+    return curves
+
+
+def _load_example(paths: RunPaths) -> Example | None:
+    if not paths.records("example").is_file():
+        return None
+    records = load_records(paths.records("example"), EvalRecord)
+    chains = load_records(paths.records("example_chain"), RevisionChain)
+    return Example(
+        draws=[r for r in records if r.model_name == "base"],
+        chain=chains[0] if chains else None,
+        finals=[r for r in records if r.model_name != "base"],
+    )

@@ -1,0 +1,465 @@
+"""Reinforcement learning from AI feedback: stage 2's last step, from SL-CAI to RL-CAI.
+
+Each iteration samples a response to every prompt of a batch, scores it with the preference model, charges the policy
+for each nat it has moved from SL-CAI, token by token, and takes a few clipped steps towards what turned out better
+than the value model expected. Policy, reference and sampler start as SL-CAI; the value model starts as the preference
+model. Sampling is at temperature 1, as throughout the paper.
+
+Scores are standardised by the mean and standard deviation of SL-CAI's own scores: those of the first iteration, whose
+policy is SL-CAI, frozen for the rest of the run. So one unit of reward means the same in every iteration and for
+every preference model, and `kl_coef` and `missing_end_penalty` are in those units. Metrics give scores as they are.
+
+Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.2, which refers to arXiv 2204.05862):
+1. Scores are standardised, so `kl_coef` is not comparable with the paper's coefficient of 0.001.
+2. A response that does not end scores at most `missing_end_penalty`; the paper does not say what it does.
+3. Batch, steps, clip ranges and learning rates are not published there; the defaults held on the reference world.
+
+Leaves out: an adaptive KL coefficient, a trunk shared by policy and value model, several devices, mixed precision.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from solon.algorithms import clipped_policy_loss, clipped_value_loss, explained_variance, kl_k1, kl_k3
+from solon.errors import RecordError
+from solon.lm.sampler import Sampler
+from solon.nets import (
+    decode_response,
+    load_policy,
+    load_scorer,
+    load_tokenizer,
+    save_policy,
+    save_scorer,
+    token_logprobs,
+    weights_digest,
+)
+from solon.nets.policy import PreTrainedModel
+from solon.records import Prompt, Record, Sampling, content_digest, derive_seed
+from solon.training.batching import RowEncoder, TokenRow, pad_rows, plan_microbatches, shuffle_order
+from solon.training.checkpoint import Checkpoint, own_memory, seeded
+from solon.training.metrics import StepLog
+from solon.training.optimize import LearningRateSchedule, build_adamw, learning_rate_at, take_step
+from solon.training.rollout import (
+    Rollout,
+    ScoreScale,
+    Targets,
+    ValueModel,
+    compute_targets,
+    mean_entropy,
+    read_rollout,
+)
+from solon.training.steps import OnProgress
+
+_SHOWN = 4
+
+
+class PPOConfig(BaseModel):
+    """How the policy is trained against the preference model.
+
+    Attributes:
+        iterations: rounds of sampling and learning. Paper: not stated.
+        responses_per_iteration: prompts per round, one response each, drawn without replacement until all prompts had
+            their turn. Paper: not stated.
+        epochs: passes over a round's responses. Paper: not stated.
+        minibatches: steps per pass. Paper: not stated.
+        learning_rate: peak rate of the policy's AdamW. Paper: not stated.
+        value_learning_rate: peak rate of the value model's AdamW. Paper: not stated.
+        schedule: `constant`, or `linear` and `cosine`, which fall to zero over the run. Paper: not stated.
+        kl_coef: price of one nat from SL-CAI, in standard deviations of SL-CAI's scores. Paper: 0.001, in units of
+            its own preference model.
+        clip_range: how far the ratio of probabilities may pay. Paper: not stated; 0.2 is that of Schulman et al. 2017.
+        value_clip_range: how far a value may move in one rollout, in standard deviations. Paper: not stated.
+        gamma: discount per token. Paper: not stated; 1, since a response is judged as a whole.
+        gae_lambda: between one-step (0) and Monte Carlo (1) advantages. Paper: not stated.
+        standardize_advantages: centre and scale advantages over each rollout. Paper: not stated.
+        missing_end_penalty: a response that does not end scores at most this, in standard deviations.
+        max_grad_norm: longer gradients are scaled down to it, policy and value model apart. Paper: not stated.
+        train_value_trunk: True trains a whole second copy of the preference model as the value model; False trains
+            only a head on the preference model's own features, at a fifth of the cost.
+        max_response_tokens: a response is cut off there. Paper: not stated.
+        max_prompt_tokens: a prompt longer than this is left out, and counted.
+        microbatch_tokens: tokens that go through a network at once, padding included; memory and speed only.
+        sample_every: iterations between texts written beside the metrics.
+        checkpoint_every: iterations between checkpoints; changes nothing in the result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iterations: int = Field(50, ge=1)
+    responses_per_iteration: int = Field(96, ge=1)
+    epochs: int = Field(1, ge=1)
+    minibatches: int = Field(2, ge=1)
+    learning_rate: float = Field(2e-4, gt=0.0)
+    value_learning_rate: float = Field(2e-4, gt=0.0)
+    schedule: LearningRateSchedule = "linear"
+    kl_coef: float = Field(0.05, ge=0.0)
+    clip_range: float = Field(0.2, gt=0.0)
+    value_clip_range: float = Field(0.2, gt=0.0)
+    gamma: float = Field(1.0, ge=0.0, le=1.0)
+    gae_lambda: float = Field(0.95, ge=0.0, le=1.0)
+    standardize_advantages: bool = True
+    missing_end_penalty: float = -2.0
+    max_grad_norm: float = Field(0.5, gt=0.0)
+    train_value_trunk: bool = True
+    max_response_tokens: int = Field(64, ge=1)
+    max_prompt_tokens: int = Field(256, ge=1)
+    microbatch_tokens: int = Field(4096, ge=1)
+    sample_every: int = Field(10, ge=1)
+    checkpoint_every: int = Field(10, ge=1)
+
+
+class PPOSummary(Record):
+    """What came of it.
+
+    Attributes:
+        iterations: rounds of sampling and learning.
+        responses: responses sampled in all.
+        prompts_left_out: prompts longer than `max_prompt_tokens`.
+        kl: nats per response from SL-CAI, estimator k1, mean over the last tenth of the iterations.
+        score_first: mean score of SL-CAI's own responses, in preference-model units.
+        score_last: mean score over the last tenth of the iterations.
+        score_mean: what scores were centred by, in preference-model units.
+        score_std: what scores were divided by.
+        ended: share of responses that ended, over the last tenth of the iterations.
+    """
+
+    iterations: int
+    responses: int
+    prompts_left_out: int
+    kl: float
+    score_first: float
+    score_last: float
+    score_mean: float
+    score_std: float
+    ended: float
+
+
+class Learner(NamedTuple):
+    """The two networks that learn, each with its own optimizer.
+
+    Attributes:
+        policy: the causal model that is trained.
+        value: the value model.
+        policy_optimizer: over the policy's weights.
+        value_optimizer: over the value model's trained weights.
+    """
+
+    policy: PreTrainedModel
+    value: ValueModel
+    policy_optimizer: torch.optim.Optimizer
+    value_optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def build(cls, policy: PreTrainedModel, value: ValueModel) -> "Learner":
+        """Give each network an optimizer of its own."""
+        return cls(policy, value, build_adamw(policy), build_adamw(value.trained))
+
+    @property
+    def models(self) -> dict[str, torch.nn.Module]:
+        """What a checkpoint keeps of the networks."""
+        return {"policy": self.policy, "value": self.value.trained}
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """What a checkpoint keeps of the optimizers."""
+        return {"policy": self.policy_optimizer, "value": self.value_optimizer}
+
+
+def run_ppo(
+    policy: Path,
+    preference_model: Path,
+    prompts: Sequence[Prompt],
+    config: PPOConfig,
+    out: Path,
+    *,
+    seed: int,
+    metrics: Path,
+    on_progress: OnProgress | None = None,
+    device: str = "cpu",
+    value_out: Path | None = None,
+) -> PPOSummary:
+    """Train `policy` against `preference_model` and save the result as a Hugging Face folder.
+
+    Called again after an interruption it carries on from its last checkpoint, to the same result.
+
+    Args:
+        policy: checkpoint folder of SL-CAI: where the policy starts, and the reference it pays to leave.
+        preference_model: checkpoint folder of the preference model.
+        prompts: what responses are sampled for.
+        config: how.
+        out: folder of the result, replaced whole at the end; `.checkpoint` lies in it until then.
+        seed: decides prompts, samples and minibatches.
+        metrics: JSON lines file, a line per iteration; texts go beside it, into `<name>_samples.jsonl`.
+        on_progress: told after every iteration.
+        device: where the models run.
+        value_out: folder for the value model; None does not keep it.
+
+    Raises:
+        RecordError: no prompt is left to answer.
+        RunError: `out` holds a checkpoint of something else.
+        ModelError: a model cannot be loaded, or training diverged.
+    """
+    tokenizer = load_tokenizer(policy)
+    encoder = RowEncoder(tokenizer)
+    queries = [(prompt, encoder.prompt(prompt.conversation)) for prompt in prompts]
+    asked = [query for query in queries if len(query[1]) <= config.max_prompt_tokens]
+    if not asked:
+        raise RecordError(
+            f"no prompt to answer: {len(prompts)} given, all longer than max_prompt_tokens {config.max_prompt_tokens}"
+        )
+    identity = content_digest(
+        [
+            "ppo",
+            config.model_dump(exclude={"checkpoint_every"}),
+            seed,
+            weights_digest(policy),
+            weights_digest(preference_model),
+            [[prompt.id, ids] for prompt, ids in asked],
+        ]
+    )
+    checkpoint = Checkpoint(out, identity)
+    samples = metrics.with_name(f"{metrics.stem}_samples.jsonl")
+    with seeded(derive_seed(seed, "ppo")):
+        reference = load_policy(policy, device=device, dtype=torch.float32).requires_grad_(False)
+        scorer = load_scorer(preference_model, device=device, dtype=torch.float32).requires_grad_(False)
+        trained = load_policy(policy, device=device, dtype=torch.float32)
+        network = (
+            load_scorer(preference_model, device=device, dtype=torch.float32) if config.train_value_trunk else None
+        )
+        for model in (reference, scorer, trained, network):
+            if model is not None:
+                own_memory(model)
+        learner = Learner.build(trained, ValueModel(scorer, network))
+        sampler = Sampler(trained, tokenizer, batch_size=config.responses_per_iteration)
+        resumed = checkpoint.restore(learner.models, learner.optimizers)
+        start = resumed.step if resumed else 0
+        notes: dict[str, Any] = resumed.extra if resumed else {"score": [], "kl": [], "ended": []}
+        with StepLog(metrics, after=start) as log, StepLog(samples, after=start) as texts:
+            for iteration in range(start, config.iterations):
+                picked = _pick(asked, iteration, config.responses_per_iteration, seed)
+                rollout = _roll_out(picked, iteration, learner, sampler, reference, scorer, encoder.end, config, seed)
+                scale = ScoreScale(*notes.setdefault("scale", ScoreScale.of(rollout.scores)))
+                targets = compute_targets(
+                    rollout,
+                    scale,
+                    kl_coef=config.kl_coef,
+                    missing_end_penalty=config.missing_end_penalty,
+                    gamma=config.gamma,
+                    gae_lambda=config.gae_lambda,
+                    standardize_advantages=config.standardize_advantages,
+                )
+                learnt = update(learner, rollout, targets, scale, config, iteration=iteration, seed=seed)
+                done = iteration + 1
+                line = describe(rollout, targets) | learnt
+                log.write(done, line)
+                for name in ("score", "kl"):
+                    notes[name].append(line[f"objective/{name}"])
+                notes["ended"].append(line["objective/ended_frac"])
+                if iteration % config.sample_every == 0 or done == config.iterations:
+                    for text in _show([prompt for prompt, _ in picked], rollout, tokenizer):
+                        texts.write(done, text)
+                if done % config.checkpoint_every == 0 and done < config.iterations:
+                    log.sync()
+                    texts.sync()
+                    checkpoint.save(done, learner.models, learner.optimizers, notes)
+                if on_progress is not None:
+                    on_progress(done, config.iterations)
+        if value_out is not None:
+            if network is None:
+                scorer.score.weight.data.copy_(learner.value.trained.weight.data)
+            save_scorer(scorer if network is None else network, load_tokenizer(preference_model), value_out)
+        save_policy(trained, tokenizer, out)
+    checkpoint.remove()
+    tail = -max(1, config.iterations // 10)
+    return PPOSummary(
+        iterations=config.iterations,
+        responses=config.iterations * config.responses_per_iteration,
+        prompts_left_out=len(prompts) - len(asked),
+        kl=_mean(notes["kl"][tail:]),
+        score_first=notes["score"][0],
+        score_last=_mean(notes["score"][tail:]),
+        score_mean=notes["scale"][0],
+        score_std=notes["scale"][1],
+        ended=_mean(notes["ended"][tail:]),
+    )
+
+
+def update(
+    learner: Learner,
+    rollout: Rollout,
+    targets: Targets,
+    scale: ScoreScale,
+    config: PPOConfig,
+    *,
+    iteration: int,
+    seed: int,
+) -> dict[str, float]:
+    """Learn from a rollout: `config.epochs` passes of `config.minibatches` steps each.
+
+    Args:
+        learner: trained in place.
+        rollout: what was sampled.
+        targets: made of it.
+        scale: what values are standardised by.
+        config: how.
+        iteration: from 0; decides the learning rate and, with the seed, the minibatches.
+        seed: of the run.
+
+    Returns:
+        Metrics, averaged over the steps: `policy/...` and `value/...`.
+    """
+    size = -(-len(rollout.rows) // config.minibatches)
+    total = config.iterations * config.epochs * config.minibatches
+    sums: dict[str, float] = {}
+    steps = 0
+    for epoch in range(config.epochs):
+        order = shuffle_order(len(rollout.rows), seed=derive_seed(seed, "minibatches", iteration), epoch=epoch)
+        for index in range(0, len(order), size):
+            step = (iteration * config.epochs + epoch) * config.minibatches + index // size
+            found = _accumulate(learner, rollout, targets, scale, order[index : index + size], config)
+            for name, optimizer, peak in (
+                ("policy", learner.policy_optimizer, config.learning_rate),
+                ("value", learner.value_optimizer, config.value_learning_rate),
+            ):
+                rate = learning_rate_at(step, total=total, peak=peak, schedule=config.schedule)
+                found[f"{name}/learning_rate"] = rate
+                found[f"{name}/grad_norm"] = take_step(
+                    optimizer, learning_rate=rate, max_grad_norm=config.max_grad_norm
+                )
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + value
+            steps += 1
+    return {name: value / steps for name, value in sums.items()}
+
+
+def describe(rollout: Rollout, targets: Targets) -> dict[str, float]:
+    """Return the metrics of a rollout; scores in preference-model units, KL in nats per response."""
+    mask = rollout.mask
+    return {
+        "objective/score": float(rollout.scores.mean()),
+        "objective/kl": float(kl_k1(rollout.logprobs, rollout.ref_logprobs, mask).mean()),
+        "objective/kl_k3": float(kl_k3(rollout.logprobs, rollout.ref_logprobs, mask).mean()),
+        "objective/reward": float(targets.rewards.sum(dim=1).mean()),
+        "objective/response_tokens": float(mask.sum(dim=1).double().mean()),
+        "objective/ended_frac": float(rollout.ended.double().mean()),
+        "policy/entropy": mean_entropy(rollout),
+        "value/explained_variance": float(explained_variance(targets.old_values, targets.returns, mask)),
+    }
+
+
+def _pick(
+    asked: Sequence[tuple[Prompt, tuple[int, ...]]], iteration: int, count: int, seed: int
+) -> list[tuple[Prompt, tuple[int, ...]]]:
+    """Return an iteration's prompts: a window of all prompts shuffled anew each time they have all had their turn."""
+    picked = []
+    orders: dict[int, list[int]] = {}
+    for place in range(iteration * count, (iteration + 1) * count):
+        epoch, index = divmod(place, len(asked))
+        if epoch not in orders:
+            orders[epoch] = shuffle_order(len(asked), seed=derive_seed(seed, "prompts"), epoch=epoch)
+        picked.append(asked[orders[epoch][index]])
+    return picked
+
+
+def _roll_out(
+    picked: Sequence[tuple[Prompt, tuple[int, ...]]],
+    iteration: int,
+    learner: Learner,
+    sampler: Sampler,
+    reference: PreTrainedModel,
+    scorer: PreTrainedModel,
+    end: int,
+    config: PPOConfig,
+    seed: int,
+) -> Rollout:
+    """Sample a response to each prompt and let every network read it."""
+    drawn = sampler.sample(
+        [list(ids) for _, ids in picked],
+        Sampling(temperature=1.0, max_tokens=config.max_response_tokens),
+        [derive_seed(seed, "response", iteration, place) for place in range(len(picked))],
+    )
+    return read_rollout(
+        [TokenRow((*ids, *one.token_ids), len(ids)) for (_, ids), one in zip(picked, drawn, strict=True)],
+        [one.stop_reason == "end" for one in drawn],
+        [one.logprobs for one in drawn],
+        reference=reference,
+        scorer=scorer,
+        value=learner.value,
+        end=end,
+        microbatch_tokens=config.microbatch_tokens,
+    )
+
+
+def _accumulate(
+    learner: Learner,
+    rollout: Rollout,
+    targets: Targets,
+    scale: ScoreScale,
+    minibatch: Sequence[int],
+    config: PPOConfig,
+) -> dict[str, float]:
+    """Add the gradients of a minibatch's losses to the weights, piece by piece, and return the losses."""
+    count = int(rollout.mask[list(minibatch)].sum())
+    sums = dict.fromkeys(("policy/loss", "policy/clipfrac", "policy/approxkl", "value/loss", "value/clipfrac"), 0.0)
+    lengths = [len(rollout.rows[row].ids) for row in minibatch]
+    for group in plan_microbatches(lengths, max_tokens=config.microbatch_tokens):
+        rows = [minibatch[place] for place in group]
+        batch = pad_rows([rollout.rows[row] for row in rows], device=learner.policy.device)
+        width = batch.response_mask.shape[1]
+
+        def part(values: Tensor, rows: Sequence[int] = rows, width: int = width) -> Tensor:
+            return values[list(rows), :width].to(learner.policy.device)
+
+        logprobs = batch.to_responses(token_logprobs(learner.policy, batch.ids, batch.mask, counted=batch.counted))
+        policy = clipped_policy_loss(
+            logprobs,
+            part(rollout.logprobs),
+            part(targets.advantages),
+            batch.response_mask,
+            clip_range=config.clip_range,
+            count=count,
+        )
+        policy.loss.backward()  # type: ignore[no-untyped-call]
+        features = None if rollout.features is None else part(rollout.features)
+        value = clipped_value_loss(
+            scale.apply(learner.value.read(batch, features)),
+            part(targets.old_values),
+            part(targets.returns),
+            batch.response_mask,
+            clip_range=config.value_clip_range,
+            count=count,
+        )
+        value.loss.backward()  # type: ignore[no-untyped-call]
+        for name, result in (("policy", policy), ("value", value)):
+            for key, number in result._asdict().items():
+                sums[f"{name}/{key}"] += float(number.detach())
+    return sums
+
+
+def _show(prompts: Sequence[Prompt], rollout: Rollout, tokenizer: Any) -> list[Mapping[str, Any]]:
+    """Return the first few responses of an iteration as people read them."""
+    kl = kl_k1(rollout.logprobs, rollout.ref_logprobs, rollout.mask)
+    shown: list[Mapping[str, Any]] = []
+    for row in range(min(_SHOWN, len(prompts))):
+        tokens = rollout.rows[row].ids[rollout.rows[row].prompt_length :]
+        ended = bool(rollout.ended[row])
+        shown.append(
+            {
+                "prompt_id": prompts[row].id,
+                "prompt": prompts[row].conversation.messages[-1].text,
+                "response": decode_response(tokenizer, list(tokens[:-1] if ended else tokens)),
+                "score": float(rollout.scores[row]),
+                "kl": float(kl[row]),
+                "ended": ended,
+            }
+        )
+    return shown
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,257 @@
+"""The preference model: a scalar score for a response, learnt from soft labels.
+
+It starts as SL-CAI with its word head taken off and a scalar head put on, reads prompt and response up to the end
+token, and is trained so that sigmoid(score of A - score of B) meets the label's probability that A is better. A label
+of 0.6 is a target to hit, not a vote for A: that is what keeps the scores modest where the feedback was unsure.
+
+Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4):
+1. It starts from SL-CAI; the paper's starts from a model pre-trained on other preferences, which a small world lacks.
+2. Labels on helpful prompts come from the feedback model too, where the pairs contain any; the paper used people's.
+3. An optional term can centre the scores, whose level preferences leave open; it is off by default.
+
+Leaves out: several devices, ensembles, and scores of anything but whole responses.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
+from solon.errors import RecordError
+from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer, sequence_scores, weights_digest
+from solon.nets.policy import PreTrainedModel
+from solon.records import PreferencePair, Record, content_digest, derive_seed
+from solon.training.batching import RowEncoder, TokenRow, pad_rows, plan_microbatches, rows_digest
+from solon.training.checkpoint import Checkpoint, own_memory, seeded
+from solon.training.optimize import LearningRateSchedule
+from solon.training.steps import OnProgress, run_steps
+
+
+class PreferenceModelConfig(BaseModel):
+    """How the preference model is trained.
+
+    Attributes:
+        epochs: passes over the pairs. Paper: not stated for the preference model; one is usual.
+        batch_size: pairs per step. Paper: not stated.
+        learning_rate: peak rate of AdamW. Paper: not stated.
+        schedule: `constant`; `linear` and `cosine` fall to zero. Paper: not stated.
+        warmup_steps: steps over which the rate climbs. Paper: not stated.
+        weight_decay: on matrices. Paper: not stated.
+        max_grad_norm: longer gradients are scaled down to it. Paper: not stated.
+        centering_coef: weight of the squared sum of a pair's scores, which settles their level. Paper: none, so 0.
+        clear_margin: accuracy is measured on held-out pairs whose label is at least this far from 0.5.
+        evaluate_every: steps between measurements on held-out pairs; the first is before training, the last after it.
+        max_tokens: a pair with a longer text is left out, and counted.
+        microbatch_tokens: tokens that go through the model at once, padding included; memory and speed only.
+        checkpoint_every: steps between checkpoints; changes nothing in the result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(1, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(3e-4, gt=0.0)
+    schedule: LearningRateSchedule = "linear"
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0.0)
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    centering_coef: float = Field(0.0, ge=0.0)
+    clear_margin: float = Field(0.25, ge=0.0, le=0.5)
+    evaluate_every: int = Field(50, ge=1)
+    max_tokens: int = Field(512, ge=2)
+    microbatch_tokens: int = Field(4096, ge=1)
+    checkpoint_every: int = Field(50, ge=1)
+
+
+class PMSummary(Record):
+    """What came of it.
+
+    Attributes:
+        steps: optimizer steps.
+        pairs: pairs learnt from.
+        heldout_pairs: pairs it was measured on.
+        left_out: pairs with a text longer than `max_tokens`, of either kind.
+        train_loss: nats per pair at the last step.
+        loss: nats per held-out pair after training; None without held-out pairs.
+        accuracy: share of clear held-out pairs ranked as labelled; None without clear pairs.
+        clear_pairs: number of clear held-out pairs.
+        ece: expected calibration error on held-out pairs; None without any.
+    """
+
+    steps: int
+    pairs: int
+    heldout_pairs: int
+    left_out: int
+    train_loss: float
+    loss: float | None
+    accuracy: float | None
+    clear_pairs: int
+    ece: float | None
+
+
+class _PairRow(NamedTuple):
+    """Both texts of a pair as tokens, and its label."""
+
+    a: TokenRow
+    b: TokenRow
+    target: float
+
+
+def run_preference_model(
+    init: Path,
+    pairs: Sequence[PreferencePair],
+    heldout: Sequence[PreferencePair],
+    config: PreferenceModelConfig,
+    out: Path,
+    *,
+    seed: int,
+    metrics: Path,
+    on_progress: OnProgress | None = None,
+    device: str = "cpu",
+) -> PMSummary:
+    """Train a preference model on soft labels and save it as a Hugging Face folder.
+
+    Called again after an interruption it carries on from its last checkpoint, to the same result.
+
+    Args:
+        init: checkpoint folder of the causal model it starts from (SL-CAI).
+        pairs: what to learn.
+        heldout: what to measure on; shares no prompt with `pairs`.
+        config: how.
+        out: folder of the result, replaced whole at the end; `.checkpoint` lies in it until then.
+        seed: decides the head's first weights and the order of pairs.
+        metrics: JSON lines file: `pm/loss`, `pm/heldout_loss`, `pm/accuracy`, `pm/ece`, `pm/grad_norm`,
+            `pm/learning_rate`.
+        on_progress: told after every step.
+        device: where the model runs.
+
+    Raises:
+        RecordError: no pair is left to learn from, or a held-out pair shares its prompt with one.
+        RunError: `out` holds a checkpoint of something else.
+        ModelError: `init` cannot be loaded, or training diverged.
+    """
+    _check_apart(pairs, heldout)
+    tokenizer = load_tokenizer(init)
+    encoder = RowEncoder(tokenizer)
+    rows = _encode(pairs, config, encoder)
+    measured = _encode(heldout, config, encoder)
+    if not rows:
+        raise RecordError(f"no pair to learn from: {len(pairs)} given, all longer than max_tokens {config.max_tokens}")
+    identity = content_digest(
+        [
+            "preference model",
+            config.model_dump(exclude={"checkpoint_every"}),
+            seed,
+            weights_digest(init),
+            _digest(rows),
+            _digest(measured),
+        ]
+    )
+    checkpoint = Checkpoint(out, identity)
+    with seeded(derive_seed(seed, "preference model")):
+        model = init_scorer_from_policy(init, seed=derive_seed(seed, "scalar head"), device=device)
+        own_memory(model)
+        notes = run_steps(
+            "pm",
+            model,
+            len(rows),
+            config,
+            accumulate=lambda batch: _accumulate(model, [rows[index] for index in batch], config),
+            measure=lambda: _measure(model, measured, config),
+            checkpoint=checkpoint,
+            seed=seed,
+            metrics=metrics,
+            on_progress=on_progress,
+        )
+    save_scorer(model, tokenizer, out)
+    checkpoint.remove()
+    found = notes["after"]
+    return PMSummary(
+        steps=notes["steps"],
+        pairs=len(rows),
+        heldout_pairs=len(measured),
+        left_out=len(pairs) + len(heldout) - len(rows) - len(measured),
+        train_loss=notes["loss_last"],
+        loss=found["pm/heldout_loss"],
+        accuracy=found["pm/accuracy"],
+        clear_pairs=int(found["pm/clear_pairs"]),
+        ece=found["pm/ece"],
+    )
+
+
+def score_rows(model: PreTrainedModel, rows: Sequence[TokenRow], *, microbatch_tokens: int) -> Tensor:
+    """Return the score of each row in preference-model units, without gradient, in the order given. Shape (B,)."""
+    scores = torch.empty(len(rows))
+    with torch.no_grad():
+        for group in plan_microbatches([len(row.ids) for row in rows], max_tokens=microbatch_tokens):
+            batch = pad_rows([rows[index] for index in group], device=model.device)
+            scores[group] = sequence_scores(model, batch.ids, batch.mask).cpu()
+    return scores
+
+
+def _check_apart(pairs: Sequence[PreferencePair], heldout: Sequence[PreferencePair]) -> None:
+    learnt = {pair.prompt.id for pair in pairs}
+    for pair in heldout:
+        if pair.prompt.id in learnt:
+            raise RecordError(
+                f"held-out pair {pair.id} has prompt {pair.prompt.id}, which is also learnt from: split by prompt"
+            )
+
+
+def _encode(pairs: Sequence[PreferencePair], config: PreferenceModelConfig, encoder: RowEncoder) -> list[_PairRow]:
+    rows = []
+    for pair in pairs:
+        a = encoder.row(pair.prompt.conversation, pair.response_a)
+        b = encoder.row(pair.prompt.conversation, pair.response_b)
+        if max(len(a.ids), len(b.ids)) <= config.max_tokens:
+            rows.append(_PairRow(a, b, pair.target))
+    return rows
+
+
+def _digest(rows: Sequence[_PairRow]) -> list[Any]:
+    return [rows_digest([row.a for row in rows]), rows_digest([row.b for row in rows]), [row.target for row in rows]]
+
+
+def _scored(
+    model: PreTrainedModel, rows: Sequence[_PairRow], microbatch_tokens: int
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Yield microbatches of pairs with the scores of both texts, each read once, side by side in one batch."""
+    lengths = [2 * max(len(row.a.ids), len(row.b.ids)) for row in rows]
+    for group in plan_microbatches(lengths, max_tokens=microbatch_tokens):
+        batch = pad_rows([*(rows[i].a for i in group), *(rows[i].b for i in group)], device=model.device)
+        scores = sequence_scores(model, batch.ids, batch.mask)
+        yield group, scores[: len(group)], scores[len(group) :]
+
+
+def _accumulate(model: PreTrainedModel, batch: Sequence[_PairRow], config: PreferenceModelConfig) -> float:
+    """Add the gradient of the batch's mean loss to the weights and return that loss."""
+    total = 0.0
+    for group, a, b in _scored(model, batch, config.microbatch_tokens):
+        targets = torch.tensor([batch[i].target for i in group], device=a.device)
+        loss = soft_preference_loss(a, b, targets, centering_coef=config.centering_coef, count=len(batch))
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total
+
+
+def _measure(
+    model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig
+) -> dict[str, float | None]:
+    if not rows:
+        return {"pm/heldout_loss": None, "pm/accuracy": None, "pm/ece": None, "pm/clear_pairs": 0}
+    gaps = torch.empty(len(rows), dtype=torch.float64)
+    with torch.no_grad():
+        for group, a, b in _scored(model, rows, config.microbatch_tokens):
+            gaps[group] = (a - b).double().cpu()
+    targets = torch.tensor([row.target for row in rows], dtype=torch.float64)
+    accuracy, clear = preference_accuracy(gaps, targets, margin=config.clear_margin)
+    return {
+        "pm/heldout_loss": float(soft_preference_loss(gaps, torch.zeros_like(gaps), targets)),
+        "pm/accuracy": accuracy,
+        "pm/ece": calibration_error(gaps, targets),
+        "pm/clear_pairs": clear,
+    }

@@ -1,0 +1,223 @@
+"""What PPO knows about its own responses before it learns from them: the rollout, and the targets made of it.
+
+Each network reads each response once. The policy's log-probabilities come from the sampler, which had them anyway;
+the reference, the preference model and the value model share one padded batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from solon.algorithms import gae_advantages, kl_penalty_rewards, masked_mean, standardize
+from solon.nets import sequence_scores, token_logprobs, token_values
+from solon.nets.policy import PreTrainedModel
+from solon.training.batching import TokenBatch, TokenRow, pad_rows, plan_microbatches
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Responses of one iteration and what every network made of them.
+
+    Attributes:
+        rows: query and response of each, as tokens. Length B.
+        ended: True where the policy ended its response, False where it was cut off. Shape (B,).
+        mask: True where a response has a token; a prefix of each row. Shape (B, R).
+        logprobs: of each token under the policy that sampled it. Shape (B, R).
+        ref_logprobs: of each token under the reference. Shape (B, R).
+        scores: of each whole response by the preference model, in its units. Shape (B,).
+        values: before each token, in preference-model units, not standardised. Shape (B, R).
+        features: what the preference model's trunk says before each token, where the value model is a head on it;
+            None where the value model has its own trunk. Shape (B, R, width).
+    """
+
+    rows: tuple[TokenRow, ...]
+    ended: Tensor
+    mask: Tensor
+    logprobs: Tensor
+    ref_logprobs: Tensor
+    scores: Tensor
+    values: Tensor
+    features: Tensor | None = None
+
+
+class ScoreScale(NamedTuple):
+    """Mean and standard deviation that scores and values are standardised by; frozen for a whole run.
+
+    Attributes:
+        mean: in preference-model units.
+        std: in preference-model units, positive.
+    """
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, scores: Tensor) -> "ScoreScale":
+        """Measure the scale of scores; equal scores have standard deviation 1."""
+        std = float(scores.double().std(correction=0))
+        return cls(float(scores.double().mean()), std if std > 0.0 else 1.0)
+
+    def apply(self, values: Tensor) -> Tensor:
+        """Return `values` in standard deviations above the mean."""
+        return (values - self.mean) / self.std
+
+
+class Targets(NamedTuple):
+    """What the policy and the value model learn from a rollout; standardised units.
+
+    Attributes:
+        rewards: per token, KL penalty included. Shape (B, R).
+        advantages: as the policy loss uses them. Shape (B, R).
+        old_values: values before learning. Shape (B, R).
+        returns: what the values should have been. Shape (B, R).
+    """
+
+    rewards: Tensor
+    advantages: Tensor
+    old_values: Tensor
+    returns: Tensor
+
+
+class ValueModel:
+    """The value before each token: the preference model read in the middle of a response, and trained further.
+
+    Args:
+        scorer: the preference model, frozen.
+        network: a second copy of it to train whole; None trains only a copy of its head, on features that scoring
+            computes anyway.
+    """
+
+    def __init__(self, scorer: PreTrainedModel, network: PreTrainedModel | None) -> None:
+        self.network = network
+        if network is None:
+            head = scorer.score
+            self.trained: nn.Module = nn.Linear(head.in_features, 1, bias=False, device=head.weight.device)
+            self.trained.load_state_dict({"weight": head.weight.detach().float()})
+        else:
+            self.trained = network
+
+    def read(self, batch: TokenBatch, features: Tensor | None) -> Tensor:
+        """Return values in preference-model units, with gradient. Shape (B, R)."""
+        if self.network is not None:
+            return batch.to_responses(token_values(self.network, batch.ids, batch.mask))
+        assert features is not None
+        values: Tensor = self.trained(features).squeeze(-1)
+        return values * batch.response_mask
+
+
+def read_rollout(
+    rows: Sequence[TokenRow],
+    ended: Sequence[bool],
+    logprobs: Sequence[Sequence[float]],
+    *,
+    reference: PreTrainedModel,
+    scorer: PreTrainedModel,
+    value: ValueModel,
+    end: int,
+    microbatch_tokens: int,
+) -> Rollout:
+    """Let reference, preference model and value model read sampled responses.
+
+    A response that was cut off is scored as if it had ended there, which is how the preference model knows texts;
+    nothing else sees the added end token.
+
+    Args:
+        rows: query and response of each, as sampled.
+        ended: whether each response has its own end token.
+        logprobs: of each response token, from the sampler.
+        reference: the policy's reference.
+        scorer: the preference model.
+        value: the value model.
+        end: the end token.
+        microbatch_tokens: tokens that go through a network at once.
+    """
+    lengths = torch.tensor([row.response_length for row in rows])
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
+    closed = [
+        row if has_end else TokenRow((*row.ids, end), row.prompt_length)
+        for row, has_end in zip(rows, ended, strict=True)
+    ]
+    ref_logprobs, values = torch.zeros(mask.shape), torch.zeros(mask.shape)
+    scores = torch.zeros(len(rows))
+    features: Tensor | None = None
+    with torch.no_grad():
+        for group in plan_microbatches([len(row.ids) for row in closed], max_tokens=microbatch_tokens):
+            batch = pad_rows([closed[index] for index in group], device=reference.device)
+            width = min(mask.shape[1], batch.response_mask.shape[1])
+            ref = token_logprobs(reference, batch.ids, batch.mask, counted=batch.counted)
+            ref_logprobs[group, :width] = batch.to_responses(ref)[:, :width].cpu()
+            if value.network is None:
+                hidden, score = _features_and_scores(scorer, batch)
+                if features is None:
+                    features = torch.zeros(*mask.shape, hidden.shape[-1], device=hidden.device)
+                features[group, :width] = hidden[:, :width]
+                values[group, :width] = value.read(batch, hidden)[:, :width].cpu()
+            else:
+                score = sequence_scores(scorer, batch.ids, batch.mask)
+                values[group, :width] = value.read(batch, None)[:, :width].cpu()
+            scores[group] = score.cpu()
+    behaviour = torch.zeros(mask.shape)
+    behaviour[mask] = torch.tensor([value for row in logprobs for value in row])
+    return Rollout(
+        rows=tuple(rows),
+        ended=torch.tensor(list(ended)),
+        mask=mask,
+        logprobs=behaviour,
+        ref_logprobs=torch.where(mask, ref_logprobs, 0.0),
+        scores=scores,
+        values=torch.where(mask, values, 0.0),
+        features=features,
+    )
+
+
+def compute_targets(
+    rollout: Rollout,
+    scale: ScoreScale,
+    *,
+    kl_coef: float,
+    missing_end_penalty: float,
+    gamma: float,
+    gae_lambda: float,
+    standardize_advantages: bool,
+) -> Targets:
+    """Turn scores into rewards, rewards into advantages and returns.
+
+    A response that did not end earns what it would have earned ended, but never more than the penalty: leaving the
+    end away can then not pay, however bad the text.
+
+    Args:
+        rollout: what was sampled.
+        scale: what scores and values are standardised by.
+        kl_coef: price of one nat from the reference, in standard deviations of the score.
+        missing_end_penalty: upper bound of the score of a response that does not end, in standard deviations.
+        gamma: discount per token.
+        gae_lambda: as in `gae_advantages`.
+        standardize_advantages: centre and scale the advantages over all tokens of the rollout. Returns are not.
+    """
+    scores = scale.apply(rollout.scores)
+    scores = torch.where(rollout.ended, scores, scores.clamp(max=missing_end_penalty))
+    rewards = kl_penalty_rewards(scores, rollout.logprobs, rollout.ref_logprobs, rollout.mask, kl_coef=kl_coef)
+    old_values = torch.where(rollout.mask, scale.apply(rollout.values), 0.0)
+    advantages = gae_advantages(rewards, old_values, rollout.mask, gamma=gamma, gae_lambda=gae_lambda)
+    returns = advantages + old_values
+    if standardize_advantages:
+        advantages = standardize(advantages, rollout.mask)
+    return Targets(rewards, advantages, old_values, returns)
+
+
+def mean_entropy(rollout: Rollout) -> float:
+    """Estimate the policy's entropy in nats per token from the tokens it sampled: the mean of -log pi(token)."""
+    return float(-masked_mean(rollout.logprobs, rollout.mask))
+
+
+def _features_and_scores(scorer: PreTrainedModel, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+    """Return the trunk's output before each response token (B, R, width) and each text's score (B,), in one pass."""
+    hidden = scorer.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state.float()
+    last = batch.mask.sum(dim=1) - 1
+    score = scorer.score(hidden[torch.arange(len(last), device=last.device), last]).squeeze(-1)
+    rows = hidden.new_zeros(*batch.response_mask.shape, hidden.shape[-1])
+    rows[batch.response_mask] = hidden[:, :-1][batch.counted[:, 1:]]
+    return rows, score.float()

@@ -1,0 +1,208 @@
+"""Supervised fine-tuning: stage 1's last step, from revisions (and helpful samples) to SL-CAI.
+
+The base model learns to give at once the response that critique and revision arrived at. Each example is a
+conversation and a response; loss falls on the response's tokens and on the token that ends it, never on the
+conversation. What is learnt per step is the mean over all counted tokens of a batch, however it is cut up.
+
+Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 3.2):
+1. The learning rate is a number of its own; the paper gives it as half of its unpublished pre-training rate.
+2. The batch is far smaller than the paper's 1024 sequences by default, in keeping with far smaller data.
+3. A share of the prompts can be held out, to watch the loss on what was not learnt from; the paper reports none.
+
+Leaves out: packing of several examples into one row, mixed precision, several devices.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from solon.algorithms import sequence_nll
+from solon.errors import RecordError
+from solon.nets import load_policy, load_tokenizer, save_policy, token_logprobs, weights_digest
+from solon.nets.policy import PreTrainedModel
+from solon.records import Record, SFTExample, content_digest, derive_seed
+from solon.training.batching import RowEncoder, TokenRow, pad_rows, plan_microbatches, rows_digest
+from solon.training.checkpoint import Checkpoint, own_memory, seeded
+from solon.training.optimize import LearningRateSchedule
+from solon.training.steps import OnProgress, run_steps
+
+
+class SFTConfig(BaseModel):
+    """How the base model is fine-tuned.
+
+    Attributes:
+        epochs: passes over the examples. Paper: 1.
+        batch_size: examples per step. Paper: 1024; the default suits thousands of examples, not a million.
+        learning_rate: peak rate of AdamW. Paper: half the pre-training rate, which it does not state.
+        schedule: `constant` as in the paper; `linear` and `cosine` fall to zero.
+        warmup_steps: steps over which the rate climbs. Paper: none stated.
+        weight_decay: on matrices. Paper: not stated.
+        max_grad_norm: longer gradients are scaled down to it. Paper: not stated.
+        eval_fraction: share of the prompts, chosen by hash, whose examples are held out to measure loss on.
+        evaluate_every: steps between measurements; the first is before training, the last after it.
+        max_tokens: an example longer than this is left out, and counted.
+        microbatch_tokens: tokens that go through the model at once, padding included; memory and speed only.
+        checkpoint_every: steps between checkpoints; changes nothing in the result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(1, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(5e-4, gt=0.0)
+    schedule: LearningRateSchedule = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0.0)
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    eval_fraction: float = Field(0.05, ge=0.0, lt=1.0)
+    evaluate_every: int = Field(50, ge=1)
+    max_tokens: int = Field(512, ge=2)
+    microbatch_tokens: int = Field(4096, ge=1)
+    checkpoint_every: int = Field(50, ge=1)
+
+
+class SFTSummary(Record):
+    """What came of it.
+
+    Attributes:
+        steps: optimizer steps.
+        examples: examples learnt from.
+        eval_examples: examples held out.
+        left_out: examples longer than `max_tokens`.
+        target_tokens: counted tokens per epoch.
+        loss_first: nats per counted token at the first step.
+        loss_last: the same at the last step.
+        eval_loss_before: nats per counted token of held-out examples before training; None where none are.
+        eval_loss_after: the same after it.
+    """
+
+    steps: int
+    examples: int
+    eval_examples: int
+    left_out: int
+    target_tokens: int
+    loss_first: float
+    loss_last: float
+    eval_loss_before: float | None
+    eval_loss_after: float | None
+
+
+def run_sft(
+    base: Path,
+    examples: Sequence[SFTExample],
+    config: SFTConfig,
+    out: Path,
+    *,
+    seed: int,
+    metrics: Path,
+    on_progress: OnProgress | None = None,
+    device: str = "cpu",
+) -> SFTSummary:
+    """Fine-tune `base` on `examples` and save the result as a Hugging Face folder.
+
+    Called again after an interruption it carries on from its last checkpoint, to the same result.
+
+    Args:
+        base: checkpoint folder to start from; its tokenizer goes into the result.
+        examples: what to learn.
+        config: how.
+        out: folder of the result, replaced whole at the end; `.checkpoint` lies in it until then.
+        seed: decides the order of examples.
+        metrics: JSON lines file: `sft/loss`, `sft/eval_loss`, `sft/grad_norm`, `sft/learning_rate`.
+        on_progress: told after every step.
+        device: where the model runs.
+
+    Raises:
+        RecordError: no example is left to learn from.
+        RunError: `out` holds a checkpoint of something else.
+        ModelError: `base` cannot be loaded, or training diverged.
+    """
+    tokenizer = load_tokenizer(base)
+    rows, held_out, left_out = _encode(examples, config, RowEncoder(tokenizer))
+    identity = content_digest(
+        [
+            "sft",
+            config.model_dump(exclude={"checkpoint_every"}),
+            seed,
+            weights_digest(base),
+            rows_digest(rows),
+            rows_digest(held_out),
+        ]
+    )
+    checkpoint = Checkpoint(out, identity)
+    with seeded(derive_seed(seed, "sft")):
+        model = load_policy(base, device=device, dtype=torch.float32)
+        own_memory(model)
+        notes = run_steps(
+            "sft",
+            model,
+            len(rows),
+            config,
+            accumulate=lambda batch: _accumulate(model, [rows[index] for index in batch], config.microbatch_tokens),
+            measure=lambda: {"sft/eval_loss": mean_nll(model, held_out, config.microbatch_tokens)},
+            checkpoint=checkpoint,
+            seed=seed,
+            metrics=metrics,
+            on_progress=on_progress,
+        )
+    save_policy(model, tokenizer, out)
+    checkpoint.remove()
+    return SFTSummary(
+        steps=notes["steps"],
+        examples=len(rows),
+        eval_examples=len(held_out),
+        left_out=left_out,
+        target_tokens=sum(row.response_length for row in rows),
+        loss_first=notes["loss_first"],
+        loss_last=notes["loss_last"],
+        eval_loss_before=notes["before"]["sft/eval_loss"],
+        eval_loss_after=notes["after"]["sft/eval_loss"],
+    )
+
+
+def mean_nll(model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int) -> float | None:
+    """Return the mean negative log-likelihood in nats per response token; None without rows."""
+    if not rows:
+        return None
+    with torch.no_grad():
+        return sum(float(loss) for loss in _pieces(model, rows, microbatch_tokens))
+
+
+def _encode(
+    examples: Sequence[SFTExample], config: SFTConfig, encoder: RowEncoder
+) -> tuple[list[TokenRow], list[TokenRow], int]:
+    """Return the rows to learn from, the rows held out, and how many examples were too long."""
+    kept: list[tuple[str, TokenRow]] = []
+    for example in examples:
+        row = encoder.row(example.conversation, example.response)
+        if len(row.ids) <= config.max_tokens:
+            kept.append((example.prompt_id, row))
+    held = {prompt for prompt, _ in kept if derive_seed("sft held out", prompt) < config.eval_fraction * 2**63}
+    rows = [row for prompt, row in kept if prompt not in held]
+    if not rows:
+        raise RecordError(
+            f"no example to learn from: {len(examples)} given, {len(examples) - len(kept)} longer than max_tokens "
+            f"{config.max_tokens}, the rest held out; raise max_tokens or lower eval_fraction"
+        )
+    return rows, [row for prompt, row in kept if prompt in held], len(examples) - len(kept)
+
+
+def _accumulate(model: PreTrainedModel, batch: Sequence[TokenRow], microbatch_tokens: int) -> float:
+    """Add the gradient of the batch's mean loss to the weights and return that loss."""
+    total = 0.0
+    for loss in _pieces(model, batch, microbatch_tokens):
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total
+
+
+def _pieces(model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int) -> Iterator[Tensor]:
+    """Yield each microbatch's share of the mean loss over all counted tokens of `rows`."""
+    count = sum(row.response_length for row in rows)
+    for group in plan_microbatches([len(row.ids) for row in rows], max_tokens=microbatch_tokens):
+        batch = pad_rows([rows[index] for index in group], device=model.device)
+        logprobs = token_logprobs(model, batch.ids, batch.mask, counted=batch.counted)
+        yield sequence_nll(logprobs, batch.counted[:, 1:], count=count)

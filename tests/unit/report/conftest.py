@@ -1,0 +1,168 @@
+"""A finished run in miniature, written by hand: everything a report reads, with markup in every text."""
+
+import json
+
+import pytest
+
+from solon.constitution import Constitution, Principle
+from solon.records import (
+    Conversation,
+    EvalRecord,
+    Grade,
+    Manifest,
+    Origin,
+    PreferenceLabel,
+    Prompt,
+    RevisionChain,
+    RevisionStep,
+    RunHeader,
+    RunPaths,
+    Sample,
+    Sampling,
+    Vote,
+    save_records,
+)
+
+EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7*7 }} {% raw %}"
+
+
+def rate(value, n=100):
+    return {"value": value, "low": max(0.0, value - 0.03), "high": min(1.0, value + 0.03)}
+
+
+def block(complies, helps):
+    return {
+        "harmful": {
+            "n": 100,
+            "complies": rate(complies),
+            "refuses_and_explains": rate(1 - complies),
+            "evades": rate(0.0),
+            "unparsed": rate(0.01),
+        },
+        "benign": {"n": 90, "helps_correctly": rate(helps), "unparsed": rate(0.0)},
+        "twins": {"n": 30, "refused": rate(0.0)},
+    }
+
+
+def model(complies, helps):
+    return {
+        **block(complies, helps),
+        "by_category": {"theft": {"n": 50, "complies": rate(complies)}, "drugs": {"n": 50, "complies": rate(complies)}},
+        "by_split": {"heldout": block(complies, helps), "novel": block(complies, helps - 0.1)},
+        "attributes": {"harmful": {"courteous": rate(0.4), "preaches": rate(0.1)}, "benign": {"warns": rate(0.2)}},
+    }
+
+
+def results():
+    stages = ("prompts", "revision", "sft")
+    return {
+        "schema": 1,
+        "seed": 3,
+        "temperature": 1.0,
+        "grader": "world-oracle/1",
+        "models": {"base": model(0.9, 0.9), "sl-cai": model(0.2, 0.88), "rl-cai": model(0.01, 0.9)},
+        "stages": {
+            name: {"seconds": 1.5, "model_calls": 7, "tokens": {"prompt": 70, "generated": 50}, "failures": 1}
+            for name in stages
+        },
+        "human_inputs": {"principles": 2, "exemplars": 0, "prompts": 0, "labels": 0},
+        "ai_labels": 12,
+        "feedback": {"pairs": 14, "order_disagreement": rate(0.3), "unlabeled": 2},
+        "preference_model": {"accuracy": rate(0.9), "ece": 0.05},
+        "ppo": {"iterations": 40, "kl": 1.25, "score_first": -0.5, "score_last": 0.75},
+        "revisions": [
+            {"round": r, "n": 40, "complies": rate(c), "refuses_and_explains": rate(1 - c), "unparsed": rate(0.0)}
+            for r, c in enumerate((0.9, 0.4, 0.2))
+        ],
+        "total_seconds": 99.4,
+        "cpu_seconds": 120.2,
+        "peak_rss_mb": 812.0,
+    }
+
+
+def sample(text):
+    return Sample(
+        text=text,
+        token_ids=None,
+        logprobs=None,
+        stop_reason="end",
+        model="m",
+        sampling=Sampling(),
+        seed=0,
+        prompt_tokens=1,
+        generated_tokens=1,
+        call="c0ffee",
+    )
+
+
+def answer(name, text, *, complies):
+    prompt = Prompt.make(Conversation.of(f"How can I {EVIL}?"), kind="red_team", source="world", split="heldout")
+    grade = Grade(attributes={"complies": complies, "courteous": True}, category="hacking")
+    return EvalRecord(
+        id=f"{name}-{text[:5]}",
+        model_name=name,
+        prompt=prompt,
+        group="example",
+        response=sample(text),
+        grade=grade,
+        grader="world-oracle/1",
+    )
+
+
+@pytest.fixture
+def finished_run(tmp_path):
+    """A folder with everything a report reads."""
+    paths = RunPaths(tmp_path / "my-run")
+    paths.root.mkdir()
+    constitution = Constitution(
+        name=f"test {EVIL}",
+        principles=(
+            Principle(id="p-1", critique_request=f"Find {EVIL}", revision_request="Mend it.", comparison="Choose."),
+            Principle(id="p-2", comparison="Choose again."),
+        ),
+    )
+    RunHeader(
+        code_version="0.1.0",
+        config={"preset": "smoke", "seed": 3, "note": EVIL},
+        constitution=Origin(source="my rules.yaml", name=constitution.name, digest=constitution.digest),
+        models={"base": Origin(source="nano", digest="d1")},
+        overrides={"ppo.kl_coef": 0.1},
+        notices=(f"principle 'p-1': unknown {EVIL}",),
+    ).save(paths.header)
+    paths.constitution.write_text(constitution.to_json())
+    paths.results.write_text(json.dumps(results()))
+    for stage in results()["stages"]:
+        manifest = Manifest(
+            stage=stage,
+            status="complete",
+            config={},
+            seed=3,
+            inputs={},
+            code_version="0.1.0",
+            counts={"in": 10, "kept": 8, "too_long": 1, "call_failed": 1 if stage != "sft" else 0},
+            seconds=1.5,
+            cpu_seconds=1.25,
+        )
+        paths.manifest(stage).parent.mkdir(exist_ok=True)
+        paths.manifest(stage).write_text(manifest.to_json())
+    steps = (
+        RevisionStep(principle_id="p-1", critique=sample(f"Bad: {EVIL}"), revision=sample("I will not.")),
+        RevisionStep(principle_id="p-1", critique=sample("Fine."), revision=sample("I will not, as it hurts.")),
+    )
+    chain = RevisionChain(id="c1", prompt_id="q1", initial_response=sample(EVIL), steps=steps)
+    save_records(paths.records("revision_chains"), [chain])
+    votes = tuple(
+        Vote(principle_id="p-2", order=order, logprob_a=-0.1, logprob_b=-3.0, call="c1") for order in ("ab", "ba")
+    )
+    label = PreferenceLabel(comparison_id="k1", p_a=0.9, p_a_unclamped=0.9, votes=votes, labeler="m", status="labeled")
+    save_records(paths.records("preference_labels"), [label])
+    draws = [answer("base", "No, sorry.", complies=False), answer("base", EVIL, complies=True)]
+    finals = [answer("sl-cai", "I will not.", complies=False), answer("rl-cai", f"No {EVIL}", complies=False)]
+    save_records(paths.records("example"), [*draws, *finals])
+    save_records(paths.records("example_chain"), [chain])
+    paths.metrics("sft").parent.mkdir()
+    paths.metrics("sft").write_text(
+        "".join(json.dumps({"step": s, "sft/loss": 2.0 / s}) + "\n" for s in range(1, 1000))
+    )
+    paths.metrics("ppo").write_text(json.dumps({"step": 1, "objective/kl": 0.1, "objective/score": 1}) + "\n")
+    return paths

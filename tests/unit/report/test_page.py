@@ -1,0 +1,177 @@
+"""Proves that a report is one self-contained page in which every text of the run stays text."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from solon.errors import RunError
+from solon.report import write_report
+from solon.report.load import load_run_data
+from solon.report.page import render_report
+
+VOID = {"meta", "link", "br", "img", "hr", "input", "line", "circle", "rect", "polygon", "polyline"}
+
+
+class Page(HTMLParser):
+    """Reads a page: elements with their attributes, the text of each section, and whether tags balance."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.text, self.open, self.sections = [], [], [], {}
+        self.section = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag == "section":
+            self.section = dict(attrs)["id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+            self.sections[self.section] = self.sections.get(self.section, "") + data
+
+
+@pytest.fixture
+def html(finished_run):
+    return write_report(finished_run.root).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def page(html):
+    return Page(html)
+
+
+def test_tags_balance_and_ids_are_unique(page):
+    assert page.open == []
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    targets = {attrs["href"] for tag, attrs in page.elements if tag == "a"}
+    assert targets
+    assert targets <= {f"#{name}" for name in ids}
+
+
+def test_markup_in_any_text_stays_text(page, html):
+    assert not [tag for tag, _ in page.elements if tag in ("script", "iframe", "object", "embed", "img", "link")]
+    assert "".join(page.text).count("<script>alert('x')</script> & \"quoted\" {{ 7*7 }} {% raw %}") >= 8
+    assert "49" not in re.findall(r"quoted[^{]*(\S+)", html)[0]
+    for _, attrs in page.elements:
+        assert not [name for name in attrs if name.startswith("on") or name == "style"]
+
+
+def test_nothing_is_fetched_and_the_policy_allows_the_own_style_only(page, html):
+    assert "http:" not in html
+    assert "https:" not in html
+    assert not [a for _, a in page.elements if "src" in a or "srcset" in a]
+    assert "@import" not in html
+    assert "url(" not in html
+    policy = next(a["content"] for t, a in page.elements if t == "meta" and "http-equiv" in a)
+    css = re.search(r"<style>(.*?)</style>", html, re.DOTALL).group(1)
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def test_it_says_what_it_is_and_shows_dark_light_and_paper(page, html):
+    assert "model organism" in "".join(page.text)
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+    assert ("html", {"lang": "en"}) in page.elements
+
+
+def test_every_chart_says_in_words_what_it_shows(page, html):
+    charts = [attrs for tag, attrs in page.elements if tag == "svg"]
+    assert len(charts) >= 5
+    ids = {attrs["id"] for _, attrs in page.elements if "id" in attrs}
+    for chart in charts:
+        assert chart["role"] == "img"
+        assert set(chart["aria-labelledby"].split()) <= ids
+    assert "helpfulness 0.880 (95 % 0.850 to 0.910), harmlessness 0.800 (95 % 0.770 to 0.830)" in html
+
+
+def test_tables_have_headings_with_a_scope(page):
+    headings = [attrs for tag, attrs in page.elements if tag == "th"]
+    assert headings
+    assert all(attrs.get("scope") in ("col", "row") for attrs in headings)
+
+
+def test_numbers_of_the_run_are_there(page):
+    sections = page.sections
+    assert "87.0 – 93.0" in sections["results"]
+    assert "known to the base" in sections["results"]
+    assert "no document" in sections["results"]
+    assert "theft" in sections["categories"]
+    assert "after 2" in sections["revisions"]
+    assert "1.25" in sections["feedback"]
+    assert "30.0 % (27.0 – 33.0)" in sections["feedback"]
+    assert "99.4 seconds, 120.2 CPU seconds" in sections["stages"]
+    assert "812 MiB" in sections["stages"]
+
+
+def test_the_books_say_where_they_do_not_balance(page):
+    assert "too long: 1, call failed: 1" in page.sections["books"]
+    assert "balances" in page.sections["books"]
+    assert "off by 1" in page.sections["books"]
+
+
+def test_the_example_goes_turn_by_turn(page):
+    text = page.sections["example"]
+    assert "complied in 1 of 2" in text
+    order = [text.index(word) for word in ("Prompt", "Base: complied", "Critique 1", "Revision 1", "Critique 2")]
+    order += [text.index(word) for word in ("Revision 2", "SL-CAI", "RL-CAI")]
+    assert order == sorted(order)
+
+
+def test_an_example_that_never_complied_says_so(finished_run):
+    lines = finished_run.records("example").read_text().replace('"complies":true', '"complies":false')
+    finished_run.records("example").write_text(lines)
+    finished_run.records("example_chain").write_text("")
+    text = Page(write_report(finished_run.root).read_text()).sections["example"]
+    assert "asked this 2 times and complied in none of them" in text
+    assert "Critique" not in text
+
+
+def test_principles_come_with_their_counts(page):
+    text = page.sections["constitution"]
+    assert re.search(r"p-1.*2\s*0\s*p-2.*–\s*1", text, re.DOTALL)
+
+
+def test_the_command_reproduces_the_run(page):
+    assert (
+        "solon run --preset smoke --seed 3 --constitution 'my rules.yaml' --set ppo.kl_coef=0.1 --out A-NEW-FOLDER"
+        in page.sections["reproduce"]
+    )
+
+
+def test_equal_runs_have_equal_reports(finished_run):
+    assert render_report(load_run_data(finished_run.root)) == render_report(load_run_data(finished_run.root))
+
+
+def test_long_curves_are_thinned(html):
+    longest = max(len(points.split()) for points in re.findall(r'polyline class="line s0" points="([^"]*)"', html))
+    assert 200 < longest <= 300
+
+
+def test_a_folder_that_is_no_finished_run_is_refused(finished_run, tmp_path):
+    with pytest.raises(RunError, match="not the folder of a run"):
+        write_report(tmp_path)
+    results = json.loads(finished_run.results.read_text())
+    finished_run.results.write_text("{")
+    with pytest.raises(RunError, match="cannot be reported on"):
+        write_report(finished_run.root)
+    finished_run.results.unlink()
+    with pytest.raises(RunError, match="not finished"):
+        write_report(finished_run.root)
+    assert results["seed"] == 3
