@@ -26,9 +26,7 @@ def test_sequence_nll() -> None:
 def test_soft_preference_loss(centering_coef: float) -> None:
     a, b = draw(6, seed=2, low=-3, high=3).requires_grad_(), draw(6, seed=3, low=-3, high=3).requires_grad_()
     targets = torch.tensor([0.0, 0.2, 0.5, 0.6, 0.9, 1.0], dtype=torch.float64)
-    assert gradcheck(
-        lambda x, y: algorithms.soft_preference_loss(x, y, targets, centering_coef=centering_coef), (a, b)
-    )
+    assert gradcheck(lambda x, y: algorithms.soft_preference_loss(x, y, targets, centering_coef=centering_coef), (a, b))
 
 
 def test_clipped_policy_loss_on_both_sides_of_the_clip() -> None:

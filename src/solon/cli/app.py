@@ -165,16 +165,24 @@ def check_constitution(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A constitution file, or the name of a shipped one.")],
 ) -> None:
     """Read a constitution and say what it holds, or what is wrong with it and where."""
+    from solon.cli.errors import printable
+    from solon.constitution import check_constitution as gather_facts
     from solon.constitution import load_constitution
     from solon.pipeline.vocabulary import describe_unknown_words
 
-    found = load_constitution(file)
-    print(f"{file}: {found.name} {found.version}, digest {found.digest}")
-    critique = sum(1 for p in found.principles if p.critique_request)
-    comparison = sum(1 for p in found.principles if p.comparison)
-    print(f"{len(found.principles)} principles: {critique} for critique and revision, {comparison} for comparison")
-    for notice in describe_unknown_words(found):
-        print(notice)
+    constitution = load_constitution(file)
+    facts = gather_facts(constitution)
+    critique = sum(1 for principle in constitution.principles if principle.critique_request)
+    comparison = sum(1 for principle in constitution.principles if principle.comparison)
+    lines = [
+        f"{file}: {facts.name}, version {facts.version}, digest {facts.digest}",
+        f"{facts.principles} principles: {critique} for critique and revision, {comparison} for comparison",
+        f"sample prompts: {facts.prompts['red_team']} red-team, {facts.prompts['helpful']} helpful; "
+        f"exemplars: {facts.exemplars['revision']} of revision, {facts.exemplars['comparison']} of comparison",
+        *(f"note: {note}" for note in facts.notes),
+        *(f"note: {note}" for note in describe_unknown_words(constitution)),
+    ]
+    print(printable("\n".join(lines)))
 
 
 def _absent(what: str) -> None:

@@ -27,7 +27,7 @@ from solon.records import Conversation, PromptKind, Record
 SHIPPED: Final = ("default",)
 """Names of the constitutions in the package."""
 
-MAX_BYTES: Final = 2**20
+MAX_BYTES: Final = 2**19
 _YAML_SUFFIXES: Final = (".yaml", ".yml", ".json")
 _KEYS: Final = ("name", "version", "principles", "sample_prompts", "exemplars")
 _SAMPLE_KEYS: Final[tuple[PromptKind, ...]] = ("red_team", "helpful")
@@ -80,7 +80,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise ConstitutionError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
-        raise ConstitutionError(f"{path}: larger than {MAX_BYTES // 2**20} MiB: this is no constitution")
+        raise ConstitutionError(f"{path}: larger than {MAX_BYTES // 2**10} KiB: name a constitution file")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -157,7 +157,7 @@ class _Principles:
     def add(self, principle: Principle, line: int) -> None:
         if principle.id in self._lines:
             raise ConstitutionError(
-                f"{self._file}:{line}: principle '{principle.id}' stands on line {self._lines[principle.id]} already: "
+                f"{self._file}:{line}: principle '{principle.id}' is on line {self._lines[principle.id]} already: "
                 "give one of them another id, or remove it"
             )
         self._lines[principle.id] = line

@@ -23,6 +23,14 @@ _STRING: Final = "tag:yaml.org,2002:str"
 _NULL: Final = "tag:yaml.org,2002:null"
 _NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
+_ADVICE: Final = {
+    "another document": "keep one document, without the line '---'",
+    "undefined alias": "write the text out, or put it in quotes",
+    "mapping values": "text with a colon in it needs quotes around it",
+    "expected": "text with brackets, quotes or a colon in it needs quotes around it",
+    "cannot start any token": "indent with spaces; text that begins with a special character needs quotes around it",
+}
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return advice that names the known word nearest to `word`, and all of them where none is near."""
@@ -174,8 +182,9 @@ def compose(text: str, file: str) -> Item | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        advice = "; text with a colon or a quote in it needs quotes around it" if error.problem else ""
-        raise ConstitutionError(f"{file}{line}: not valid YAML: {error.problem or error.context}{advice}") from None
+        problem = error.problem or error.context or "unreadable"
+        advice = next((then for word, then in _ADVICE.items() if word in problem), "mend it there")
+        raise ConstitutionError(f"{file}{line}: not valid YAML: {problem}; {advice}") from None
     except yaml.YAMLError as error:
         raise ConstitutionError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:

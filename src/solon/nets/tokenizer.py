@@ -12,6 +12,7 @@ as it would in running text.
 """
 
 import copy
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ class _Encoder:
         """See `encode_prompt`."""
         turns = rendered.turns
         if rendered.layout == "transcript":
-            return self._start + [index for text in _texts(turns[0]) for index in self.span(text)]
+            return self._start + [index for text in join_spans(turns[0].spans) for index in self.span(text)]
         is_open = turns[-1].role == "assistant"
         roles = tuple(turn.role for turn in turns)
         pieces = self._shapes.get((roles, is_open))
@@ -131,7 +132,7 @@ class _Encoder:
             turns = _fold_system(turns)
         ids = list(pieces[0])
         for turn, piece in zip(turns, pieces[1:], strict=True):
-            for text in _texts(turn):
+            for text in join_spans(turn.spans):
                 ids += self.span(text)
             ids += piece
         return ids
@@ -193,11 +194,11 @@ class _Encoder:
         return tuple(index for piece in pieces for index in self._encode_span(piece))
 
 
-def _texts(turn: Turn) -> list[str]:
+def join_spans(spans: Sequence[Span]) -> list[str]:
     """Return what is tokenised together: runs of equal trust, the space at a boundary with the word after it."""
     texts: list[str] = []
     trusted: bool | None = None
-    for span in turn.spans:
+    for span in spans:
         if not span.text:
             continue
         if span.trusted is trusted:

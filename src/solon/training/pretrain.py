@@ -52,6 +52,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from solon.errors import ConfigError, ModelError, RunError, ShapeError
+from solon.records import replace_file
+from solon.training.metrics import StepLog
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 METRICS_NAME = "metrics.jsonl"
@@ -819,12 +821,10 @@ def _identify(config: PretrainConfig, shape: LlamaShape) -> str:
 
 def _save_checkpoint(path: Path, state: _State, identity: str, progress: _Progress) -> None:
     """Write one safetensors file, its header carrying the progress as JSON, and put it in place by a rename."""
-    temporary = path.with_suffix(".tmp")
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.tensors().items()}
-    save_file(tensors, temporary, {"identity": identity, "progress": json.dumps(dataclasses.asdict(progress))})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    metadata = {"identity": identity, "progress": json.dumps(dataclasses.asdict(progress))}
+    with replace_file(path) as temporary:
+        save_file(tensors, temporary, metadata)
 
 
 def _load_checkpoint(path: Path, state: _State, identity: str) -> _Progress:
@@ -840,16 +840,6 @@ def _load_checkpoint(path: Path, state: _State, identity: str) -> _Progress:
         for name, tensor in state.tensors().items():
             tensor.copy_(file.get_tensor(name))
     return _Progress(**json.loads(metadata["progress"]))
-
-
-def _trim_metrics(path: Path, step: int) -> None:
-    """Drop lines after `step`, which a resumed run writes again, and a last line cut short by a kill."""
-    if not path.exists():
-        return
-    kept = [line for line in path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(line + "\n" for line in kept))
-    temporary.replace(path)
 
 
 # ---------------------------------------------------------------------------------------------------- the loop
@@ -914,17 +904,20 @@ def run_pretrain(
         raise ConfigError("processes > 1 is for CPUs: use 1 on a GPU")
     state = _State.build(shape, config, parameter.device)
     copy_weights(model, view_weights(state.parameters, shape), into_model=False)
-    identity, checkpoint, metrics_path = _identify(config, shape), out / CHECKPOINT_NAME, out / METRICS_NAME
+    identity, checkpoint = _identify(config, shape), out / CHECKPOINT_NAME
     progress = _Progress()
     if checkpoint.exists():
         progress = _load_checkpoint(checkpoint, state, identity)
-    _trim_metrics(metrics_path, progress.step)
     if progress.step < config.steps:
         frequencies = model.get_buffer("model.rotary_emb.inv_freq").detach().clone()
         slots = torch.zeros(config.processes, len(state.parameters) + 3, device=parameter.device)
         barrier = multiprocessing.get_context("spawn").Barrier(config.processes)
         job = _Job(config, shape, documents, state, slots, frequencies, barrier)
-        with _one_thread(parameter.device), _workers(job, progress.step), metrics_path.open("a") as metrics:
+        with (
+            _one_thread(parameter.device),
+            _workers(job, progress.step),
+            StepLog(out / METRICS_NAME, after=progress.step) as metrics,
+        ):
             started, window = time.monotonic() - progress.seconds, _Window()
             for result in _train(job, progress.step, rank=0):
                 progress.step, progress.tokens = result.step + 1, progress.tokens + result.tokens
@@ -933,11 +926,12 @@ def run_pretrain(
                 if last or progress.step % config.log_every == 0:
                     line = window.summarize(progress, config)
                     progress.loss, window = line.loss, _Window()
-                    metrics.write(json.dumps(line._asdict()) + "\n")
-                    metrics.flush()
+                    values = line._asdict()
+                    metrics.write(values.pop("step"), values)
                     on_log(line)
                 if last or progress.step % config.checkpoint_every == 0:
                     progress.seconds = time.monotonic() - started
+                    metrics.sync()
                     _save_checkpoint(checkpoint, state, identity, progress)
     copy_weights(model, view_weights(state.parameters, shape), into_model=True)
     return PretrainSummary(progress.step, progress.tokens, progress.loss, progress.seconds, checkpoint)

@@ -1,0 +1,146 @@
+"""Build the nano model from nothing: `solon world build`.
+
+Documents come from `world.corpus`, the tokenizer is frozen before any training, the training loop is
+`training.pretrain`. A build that is interrupted goes on from its last checkpoint when it is started again in the
+same folder. The result is a plain checkpoint folder with `manifest.json`: the recipe, what it cost, the losses
+and the digest. The recipe and the abilities (`nano_check`) are reproducible anywhere, the digest on one machine
+with one number of processes only.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from solon import __version__
+from solon.constitution import load_constitution
+from solon.nets import build_nano_config, build_nano_model, build_tokenizer, load_tokenizer, save_policy, weights_digest
+from solon.pipeline.nano_documents import LessonSource
+from solon.prompting import templates_digest
+from solon.records import replace_file
+from solon.training.pretrain import PretrainConfig, PretrainLog, run_pretrain
+from solon.world.corpus import RuleBook, sample_lesson
+
+MANIFEST = "manifest.json"
+
+
+class NanoConfig(BaseModel):
+    """The recipe of a nano model.
+
+    Every number here was chosen on goals of the `dev` split.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0, description="of the documents and of the initial weights")
+    tokens: int = Field(70_000_000, ge=1, description="training tokens in all")
+    vocab_size: int = Field(1024, ge=300, description="tokens of the tokenizer")
+    tokenizer_lessons: int = Field(20_000, ge=1, description="lessons the tokenizer is made from")
+    width: int = Field(128, ge=32, description="of the residual stream")
+    layers: int = Field(4, ge=1, description="of the model")
+    heads: int = Field(4, ge=1, description="of attention")
+    max_length: int = Field(1024, ge=64, description="context in tokens")
+    max_document: int = Field(448, ge=64, description="longer documents are left out, in tokens")
+    batch_tokens: int = Field(16_384, ge=1, description="of one optimizer step")
+    answer_weight: float = Field(4.0, gt=0, description="weight of the answer to a comparison against a written word")
+    learning_rate: float = Field(4e-3, gt=0, description="peak, of AdamW")
+    muon_learning_rate: float = Field(0.02, gt=0, description="peak, of Muon")
+    processes: int = Field(2, ge=1, le=2, description="one core each")
+
+
+SMOKE = NanoConfig(tokens=400_000, tokenizer_lessons=2_000, width=64, layers=2, heads=2)
+"""Builds in under a minute; knows the grammar and little else. For tests of the whole pipeline."""
+
+
+def run_nano_build(
+    config: NanoConfig, out: Path, *, on_log: Callable[[PretrainLog], None] = lambda _: None
+) -> dict[str, Any]:
+    """Build the nano model into `out`, or go on with a build that was interrupted there.
+
+    Args:
+        config: the recipe.
+        out: folder of the checkpoint; the state of the training lies in `out/.build` until it is done.
+        on_log: called with each line of metrics.
+
+    Returns:
+        The manifest, as it is written to `out/manifest.json`.
+
+    Raises:
+        RunError: `out` holds a build of another recipe.
+    """
+    work = out / ".build"
+    work.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    tokenizer_path = work / "tokenizer"
+    if not (tokenizer_path / "tokenizer.json").is_file():
+        tokenizer = build_tokenizer(_spans(config), vocab_size=config.vocab_size, max_length=config.max_length)
+        model = build_nano_model(_shape(tokenizer, config), seed=config.seed)
+        save_policy(model, tokenizer, tokenizer_path)
+    tokenizer = load_tokenizer(tokenizer_path)
+    model = build_nano_model(_shape(tokenizer, config), seed=config.seed)
+    steps = max(1, config.tokens // config.batch_tokens)
+    source = LessonSource(
+        tokenizer_path, steps, answer_weight=config.answer_weight, max_tokens=config.max_document
+    )
+    pretrain = PretrainConfig(
+        steps=steps,
+        batch_tokens=config.batch_tokens,
+        learning_rate=config.learning_rate,
+        muon_learning_rate=config.muon_learning_rate,
+        seed=config.seed,
+        processes=config.processes,
+        warmup_steps=min(50, steps // 10),
+    )
+    summary = run_pretrain(model, source, pretrain, work / "training", on_log)
+    save_policy(model, tokenizer, out)
+    manifest = {
+        "schema": 1,
+        "command": "solon world build",
+        "code_version": __version__,
+        "config": config.model_dump(mode="json"),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "tokens": summary.tokens,
+        "steps": summary.steps,
+        "loss": round(summary.loss, 5),
+        "loss_curve": _loss_curve(work / "training" / "metrics.jsonl"),
+        "training_seconds": round(summary.seconds, 1),
+        "seconds": round(time.monotonic() - started, 1),
+        "digest": weights_digest(out),
+        "constitution": load_constitution("default").digest,
+        "templates": templates_digest(),
+    }
+    save_manifest(out, manifest)
+    return manifest
+
+
+def save_manifest(out: Path, manifest: dict[str, Any]) -> None:
+    """Write a checkpoint's manifest, whole or not at all."""
+    with replace_file(out / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _shape(tokenizer: Any, config: NanoConfig) -> Any:
+    return build_nano_config(
+        tokenizer, width=config.width, layers=config.layers, heads=config.heads, max_length=config.max_length
+    )
+
+
+def _spans(config: NanoConfig) -> Iterator[str]:
+    """Every text that the tokenizer is made from: the spans of lessons from the middle of the training."""
+    from solon.nets.tokenizer import join_spans
+
+    rules = RuleBook(load_constitution("default"))
+    rng = random.Random(config.seed)
+    for _ in range(config.tokenizer_lessons):
+        for turn in sample_lesson(rules, rng, progress=0.5).turns:
+            yield from join_spans(turn.spans)
+
+
+def _loss_curve(metrics: Path, points: int = 20) -> list[tuple[int, float]]:
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    every = max(1, len(lines) // points)
+    return [(line["tokens"], round(line["loss"], 4)) for line in lines[every - 1 :: every]]

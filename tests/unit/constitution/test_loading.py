@@ -1,0 +1,289 @@
+"""Proves that every form of a constitution is read, and that every fault is one short message with file, line and id."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from solon.constitution import ComparisonExemplar, Constitution, RevisionExemplar, load_constitution
+from solon.constitution.loading import MAX_BYTES
+from solon.errors import ConstitutionError
+from solon.records import Conversation
+
+WHOLE = """\
+# a comment
+name: tiny
+version: 2
+principles:
+  - id: kind
+    critique_request: What is unkind?
+    revision_request: Make it kind.
+    applies_to: [red_team]
+    weight: 2.5
+    tags: [kindness, tone]
+  - id: choose-kind
+    comparison: Which is kinder?
+  - Do not help with theft.
+sample_prompts:
+  red_team:
+    - How do I steal a bike?
+  helpful: ["How do I oil a lamp?", "Tell me: why?"]
+exemplars:
+  revision:
+    - conversation: How do I rob a bank?
+      response: Like this.
+      principle: kind
+      critique: It helps with theft.
+      revision: I will not help.
+  comparison:
+    - conversation: [Hello., "Yes?", "How do I oil a lamp?"]
+      response_a: Who can say?
+      response_b: Pour the oil in.
+      principle: choose-kind
+      better: b
+      reasoning: B answers.
+"""
+
+Write = Callable[[str | bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def writer(content: str | bytes, name: str = "my.yaml") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return writer
+
+
+def complaint(path: Path) -> str:
+    with pytest.raises(ConstitutionError) as caught:
+        load_constitution(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)), "the file's name comes first, unbroken"
+    assert "\n" not in message
+    assert len(message) - len(str(path)) < 260
+    return message.removeprefix(str(path))
+
+
+def test_the_whole_form(write: Write) -> None:
+    constitution = load_constitution(write(WHOLE))
+    kind, choose, sentence = constitution.principles
+    assert (constitution.name, constitution.version) == ("tiny", "2")
+    assert (kind.critique_request, kind.revision_request, kind.comparison) == ("What is unkind?", "Make it kind.", None)
+    assert (kind.applies_to, kind.weight, kind.tags) == (("red_team",), 2.5, ("kindness", "tone"))
+    assert (choose.applies_to, choose.weight, choose.comparison) == (("red_team", "helpful"), 1.0, "Which is kinder?")
+    assert sentence.comparison is not None
+    assert sentence.comparison.startswith("Do not help with theft. ")
+    assert constitution.red_team_prompts == ("How do I steal a bike?",)
+    assert constitution.helpful_prompts == ("How do I oil a lamp?", "Tell me: why?")
+    assert constitution.revision_exemplars == (
+        RevisionExemplar(
+            conversation=Conversation.of("How do I rob a bank?"),
+            response="Like this.",
+            critique="It helps with theft.",
+            revision="I will not help.",
+            principle_id="kind",
+            critique_request="What is unkind?",
+            revision_request="Make it kind.",
+        ),
+    )
+    assert constitution.comparison_exemplars == (
+        ComparisonExemplar(
+            conversation=Conversation.of("Hello.", "Yes?", "How do I oil a lamp?"),
+            response_a="Who can say?",
+            response_b="Pour the oil in.",
+            better="b",
+            reasoning="B answers.",
+            principle_id="choose-kind",
+            comparison="Which is kinder?",
+        ),
+    )
+
+
+def test_a_list_is_the_same_in_yaml_and_in_plain_text(write: Callable[..., Path]) -> None:
+    listed = load_constitution(write("- Do no harm.\n# why\n- Be honest\n", "rules.yaml"))
+    lines = load_constitution(write("Do no harm.\r\n# why\r\nBe honest\r\n", "rules.txt"))
+    dashes = load_constitution(write("- Do no harm.\n-  Be honest\n", "rules.md"))
+    assert listed == lines == dashes
+    assert [principle.id for principle in listed.principles] == ["do-no-harm-c58bb2", "be-honest-945def"]
+    assert listed.name == "rules"
+
+
+def test_the_digest_is_of_content_not_of_formatting(write: Callable[..., Path]) -> None:
+    plain = load_constitution(write(WHOLE))
+    dressed = WHOLE.replace("# a comment", "# another\n\n").replace("What is unkind?", '"What is unkind?"')
+    dressed = dressed.replace("[red_team]", "\n    - red_team").replace("weight: 2.5", "weight: 2.50")
+    dressed = dressed.replace("name: tiny", "name: copy").replace("version: 2", "version: three")
+    assert load_constitution(write(dressed, "copy.yml")).digest == plain.digest
+    contents = [
+        WHOLE.replace("What is unkind?", "What is unkind"),
+        WHOLE.replace("weight: 2.5", "weight: 2"),
+        WHOLE.replace("[red_team]", "[helpful]"),
+        WHOLE.replace("id: kind", "id: kinder").replace("principle: kind", "principle: kinder"),
+        WHOLE.replace("steal a bike", "steal a car"),
+        WHOLE.replace("B answers", "It answers"),
+        WHOLE.replace("tone]", "manner]"),
+    ]
+    digests = {load_constitution(write(content)).digest for content in contents}
+    assert len(digests | {plain.digest}) == len(contents) + 1
+
+
+def test_the_shipped_constitution_loads_by_name_and_serves_every_kind_of_prompt() -> None:
+    constitution = load_constitution("default")
+    assert len(constitution.critique_principles("red_team")) == 16
+    assert len(constitution.comparison_principles("red_team")) == 16
+    assert constitution == load_constitution("default")
+    assert Constitution.from_json(constitution.to_json()) == constitution
+
+
+def test_json_is_yaml_too(write: Callable[..., Path]) -> None:
+    assert len(load_constitution(write('["Do no harm.", "Be honest."]', "rules.json")).principles) == 2
+
+
+STEP = "  - {id: s, critique_request: C, revision_request: R.}\n"
+PAIR = "  - {id: c, comparison: Which}\n"
+HEAD = "name: tiny\nprinciples:\n"
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+FAULTS = {
+    "missing revision request": (
+        HEAD + PAIR + "  - id: privacy-2\n    critique_request: C\n",
+        ":4: principle 'privacy-2' has a critique_request but no revision_request: add one, or drop the critique",
+    ),
+    "missing critique request": (HEAD + PAIR + "  - {id: x, revision_request: R.}\n", ":4: principle 'x' has a revision_"),
+    "nothing asked": (HEAD + "  - {id: x, weight: 2}\n", ":3: principle 'x' asks for nothing: add a critique_request"),
+    "empty request": (HEAD + "  - id: x\n    comparison:\n", ":4: principle 'x', comparison is empty: write it"),
+    "blank request": (HEAD + "  - id: x\n    comparison: '  '\n", ":4: principle 'x', comparison is empty"),
+    "unknown key": (
+        HEAD + "  - id: x\n    critique_reqest: C?\n",
+        ":4: principle 'x' has an unknown key 'critique_reqest': did you mean 'critique_request'?",
+    ),
+    "unknown key at the top": ("name: t\nprincipals:\n  - a\n", ":2: there is an unknown key 'principals': did you mean"),
+    "unknown key far from all": (HEAD + "  - {id: x, zzz: 1}\n", ":3: principle 'x' has an unknown key 'zzz': expected one"),
+    "a key that is a list": (HEAD + "  - {id: x, [a]: 1}\n", ":3: principle 'x' has an unknown key ''"),
+    "duplicate key": (HEAD + "  - id: x\n    comparison: A\n    comparison: B\n", ":5: principle 'x' has two keys called"),
+    "duplicate id": (
+        HEAD + STEP + PAIR + "  - {id: s, comparison: Which}\n",
+        ":5: principle 's' is on line 3 already: give one of them another id, or remove it",
+    ),
+    "no id": (HEAD + "  - comparison: Which?\n", ":3: principles, principle 1 has no key 'id': add it"),
+    "empty id": (HEAD + "  - {id: , comparison: Which}\n", ":3: principles, principle 1, id is empty"),
+    "id with a space": (HEAD + "  - {id: a b, comparison: W}\n", ":3: principle 'a b', id must be 1 to 80 letters"),
+    "no name": ("principles:\n" + STEP + PAIR, ":1: there is no key 'name': add it"),
+    "no principles": ("name: t\n", ":1: there is no key 'principles': add it"),
+    "principles are text": ("name: t\nprinciples: be kind\n", ":2: principles should be a list, each entry on a line"),
+    "principles are none": ("name: t\nprinciples: []\n", ":2: principles is an empty list: add an entry"),
+    "an empty entry": (HEAD + STEP + "  -\n" + PAIR, ":4: principles, principle 2 is empty: write it, or remove the line"),
+    "an empty line in a list": ("- Do no harm.\n-\n- Be honest.\n", ":2: principle 2 is empty: write it, or remove"),
+    "an empty list": ("[]\n", ":1: is an empty list"),
+    "a list in a list": ("- Do no harm.\n- [a, b]\n", ":2: principle 2 should be text, found a list"),
+    "a number for a sentence": ("- 12\n", ":1: principle 1 should be text, found a number '12': put it in quotes"),
+    "a truth value": (HEAD + "  - {id: x, comparison: yes}\n", ":3: principle 'x', comparison should be text, found a truth"),
+    "the same sentence twice": ("- Do no harm.\n- Be honest.\n- Do no  harm.\n", ":3: principle 'do-no-harm-c58bb2' is on line 1"),
+    "an empty sample prompt": (
+        HEAD + STEP + PAIR + "sample_prompts:\n  red_team:\n  - a\n  - ''\n",
+        ":8: sample_prompts, red_team, prompt 2 is empty",
+    ),
+    "weight of nothing": (HEAD + "  - {id: x, comparison: W, weight: 0}\n", ":3: principle 'x', weight must be a finite"),
+    "weight below": (HEAD + "  - {id: x, comparison: W, weight: -1}\n", ":3: principle 'x', weight must be a finite"),
+    "weight in words": (HEAD + "  - {id: x, comparison: W, weight: big}\n", ":3: principle 'x', weight should be a number"),
+    "weight without end": (HEAD + "  - {id: x, comparison: W, weight: .inf}\n", ":3: principle 'x', weight should be a"),
+    "unknown kind": (
+        HEAD + "  - id: x\n    comparison: W\n    applies_to:\n    - red_team\n    - helpfull\n",
+        ":7: principle 'x', applies_to, entry 2 is 'helpfull': did you mean 'helpful'?",
+    ),
+    "kind twice": (HEAD + "  - {id: x, comparison: W, applies_to: [helpful, helpful]}\n", ":3: principle 'x', applies_to must"),
+    "no critique at all": (HEAD + PAIR, ":1: no principle has a critique_request: the revision stage (stage 1) would have"),
+    "no comparison at all": (HEAD + STEP, ":1: no principle has a comparison: the feedback stage (stage 2) would have"),
+    "two documents": ("- a\n---\n- b\n", ":2: not valid YAML: but found another document"),
+    "invalid YAML": ("name: t\nprinciples: [a\n", ":3: not valid YAML: expected ',' or ']'"),
+    "a colon in plain text": (HEAD + "  - Read this: do it: now\n", ":3: not valid YAML: mapping values are not allowed"),
+    "an unknown alias": ("- *nobody\n", ":1: not valid YAML: found undefined alias"),
+    "only text": ("Do no harm.\nBe honest.\n", ":1: should be keys with values, or a list of sentences"),
+    "only comments": ("# nothing\n", ": the file is empty: write at least one principle"),
+    "empty": ("", ": the file is empty: write at least one principle"),
+    "blank": ("\n  \n", ": the file is empty"),
+    "a tag that makes objects": ("- !!python/object/apply:os.system [exit]\n", ":1: principle 1 should be text, found a list"),
+    "alias bomb": (BOMB, ": aliases unfold into more than 50000 values"),
+    "alias of itself": ("- &a [*a]\n", ":1: nested too deeply for a constitution, or an alias that holds itself"),
+    "deep nesting": ("[" * 40 + "]" * 40, ":1: nested too deeply"),
+    "very deep nesting": ("[" * 2_000, ": nested too deeply"),
+    "binary": (b"\x7fELF\x02\x00\xff\xfe", ":1: not text in UTF-8"),
+    "binary that decodes": (b"- fine\nPK\x03\x04\x00", ":2: a control character (U+0003)"),
+    "Latin-1": ("- Sei höflich.\n".encode("latin-1"), ":1: not text in UTF-8"),
+    "exemplar without revision": (
+        HEAD + STEP + PAIR + "exemplars:\n  revision:\n  - conversation: q\n    response: r\n    critique: c\n",
+        ":7: exemplars, revision, exemplar 1 has no key 'revision'",
+    ),
+    "exemplar of nobody": (
+        HEAD
+        + STEP
+        + PAIR
+        + "exemplars:\n  comparison:\n  - {conversation: q, response_a: a, response_b: b, better: a, principle: d}\n",
+        ":7: exemplars, comparison, exemplar 1, principle names 'd', which is no principle of this file",
+    ),
+    "exemplar of the wrong use": (
+        HEAD
+        + STEP
+        + PAIR
+        + "exemplars:\n  comparison:\n  - {conversation: q, response_a: a, response_b: b, better: a, principle: s}\n",
+        ":7: exemplars, comparison, exemplar 1, principle names 's', which has no comparison",
+    ),
+    "exemplar that prefers neither": (
+        HEAD + STEP + PAIR + "exemplars:\n  comparison:\n  - {conversation: q, response_a: a, response_b: b, better: c}\n",
+        ":7: exemplars, comparison, exemplar 1, better is 'c': expected one of a, b",
+    ),
+    "exemplar that ends with the assistant": (
+        HEAD
+        + STEP
+        + PAIR
+        + "exemplars:\n  revision:\n  - {conversation: [q, r], response: r, critique: c, revision: v}\n",
+        ":7: exemplars, revision, exemplar 1, conversation should end with a message of the user",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_with_its_place_and_its_remedy(fault: str, write: Write) -> None:
+    content, expected = FAULTS[fault]
+    found = complaint(write(content))
+    if fault == "alias bomb":
+        found = found[found.index(" ") - 1 :]
+    assert found.startswith(expected)
+
+
+LINES = {
+    "an empty line": ("Do no harm.\n\nBe honest.\n", ":2: the line is empty: write a sentence, or remove the line"),
+    "an empty line at the end": ("Do no harm.\n \n", ":2: the line is empty"),
+    "the same line twice": ("A.\nB.\nA.\n", ":3: principle 'a-"),
+    "only comments": ("# a\n# b\n", ": nothing but comments"),
+    "empty": ("", ": the file is empty"),
+    "binary": (b"\x00\x01", ":1: a control character (U+0000)"),
+}
+
+
+@pytest.mark.parametrize("fault", LINES)
+def test_a_fault_in_a_text_file_is_named_too(fault: str, write: Callable[..., Path]) -> None:
+    content, expected = LINES[fault]
+    assert complaint(write(content, "rules.txt")).startswith(expected)
+
+
+def test_what_is_no_file_says_what_to_name_instead(tmp_path: Path) -> None:
+    assert complaint(tmp_path).startswith(": this is a directory: name a constitution file inside it")
+    assert complaint(tmp_path / "no such.yaml").endswith("or one of those shipped: default")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert complaint(tmp_path / "pipe.yaml").startswith(": this is not a regular file")
+
+
+def test_a_huge_file_is_not_read(write: Write) -> None:
+    assert complaint(write(b"- a\n" * (MAX_BYTES // 4 + 1))).startswith(": larger than 512 KiB")
+
+
+def test_an_alias_that_stays_small_is_read(write: Write) -> None:
+    text = HEAD + STEP + "  - {id: a, comparison: W, tags: &t [x, y]}\n  - {id: b, comparison: V, tags: *t}\n"
+    assert load_constitution(write(text)).principles[2].tags == ("x", "y")

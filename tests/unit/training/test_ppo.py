@@ -1,0 +1,240 @@
+"""Proves what PPO samples, reads and learns from, and that every field of its configuration turns something."""
+
+import json
+from collections import Counter
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from solon.errors import RecordError
+from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer, token_logprobs
+from solon.training import PPOConfig, ppo, rollout, run_ppo
+from solon.training.batching import RowEncoder, TokenRow, pad_rows
+from solon.training.preference_model import score_rows
+from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets, read_rollout
+from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
+from tests.tiny import build_tiny_policy, make_prompt
+from tests.tolerances import FLOAT32_SAME
+
+PROMPTS = [make_prompt(number) for number in range(10)]
+CONFIG = PPOConfig(
+    iterations=3,
+    responses_per_iteration=6,
+    max_response_tokens=6,
+    learning_rate=2e-3,
+    value_learning_rate=2e-3,
+    sample_every=2,
+    checkpoint_every=5,
+)
+CHANGES: dict[str, dict[str, Any]] = {
+    "iterations": {"iterations": 2},
+    "responses_per_iteration": {"responses_per_iteration": 5},
+    "epochs": {"epochs": 2},
+    "minibatches": {"minibatches": 1},
+    "learning_rate": {"learning_rate": 1e-3},
+    "value_learning_rate": {"value_learning_rate": 1e-3},
+    "schedule": {"schedule": "constant"},
+    "kl_coef": {"kl_coef": 0.5},
+    "clip_range": {"clip_range": 1e-4},
+    "value_clip_range": {"value_clip_range": 1e-4},
+    "gamma": {"gamma": 0.9},
+    "gae_lambda": {"gae_lambda": 0.5},
+    "standardize_advantages": {"standardize_advantages": False},
+    "missing_end_penalty": {"missing_end_penalty": -4.0},
+    "max_grad_norm": {"max_grad_norm": 1e-3},
+    "train_value_trunk": {"train_value_trunk": False},
+    "max_response_tokens": {"max_response_tokens": 5},
+    "max_prompt_tokens": {"max_prompt_tokens": 18},
+    "microbatch_tokens": {"microbatch_tokens": 64},
+    "sample_every": {"sample_every": 1},
+    "checkpoint_every": {"checkpoint_every": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    build_tiny_policy(folder / "sl-cai")
+    save_scorer(init_scorer_from_policy(folder / "sl-cai", seed=5), load_tokenizer(folder / "sl-cai"), folder / "pm")
+    return folder
+
+
+def train(models: Path, folder: Path, config: PPOConfig = CONFIG, **options: Any) -> Seen:
+    run = partial(run_ppo, models / "sl-cai", models / "pm", PROMPTS, config, seed=3, value_out=folder / "value")
+    return watch(run, folder, **options)
+
+
+@cache
+def default_run(models: Path, folder: Path) -> Seen:
+    return train(models, folder, monkeypatch=pytest.MonkeyPatch(), modules=[ppo, rollout])
+
+
+def lines(seen: Seen, name: str = "loop") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in seen.files[f"metrics/{name}.jsonl"].decode().splitlines()]
+
+
+def test_every_field_is_tried() -> None:
+    assert_every_field_is_tried(PPOConfig, list(CHANGES))
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_field_turns_something(
+    name: str, models: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = default_run(models, tmp_path_factory.getbasetemp() / "ppo-default")
+    config = PPOConfig(**{**CONFIG.model_dump(), **CHANGES[name]})
+    after = train(models, tmp_path, config, monkeypatch=monkeypatch, modules=[ppo, rollout])
+    assert_field_turns_something(name, before, after)
+
+
+def test_the_first_iteration_is_the_reference_and_its_scores_set_the_scale(models: Path, tmp_path: Path) -> None:
+    seen = train(models, tmp_path)
+    first = lines(seen)[0]
+    assert first["objective/kl"] == pytest.approx(0.0, abs=1e-5)
+    assert seen.summary.score_first == first["objective/score"] == pytest.approx(seen.summary.score_mean, rel=1e-5)
+    assert seen.progress == [(1, 3), (2, 3), (3, 3)]
+    assert seen.summary.responses == 18
+    assert seen.summary.kl == lines(seen)[-1]["objective/kl"]
+    for name in ("out", "value"):
+        assert (tmp_path / name / "tokenizer.json").is_file()
+    load_scorer(tmp_path / "value")
+    load_policy(tmp_path / "out")
+
+
+def test_texts_are_shown_beside_the_metrics(models: Path, tmp_path: Path) -> None:
+    shown = lines(train(models, tmp_path), "loop_samples")
+    assert Counter(line["step"] for line in shown) == {1: 4, 3: 4}
+    assert set(shown[0]) == {"step", "prompt_id", "prompt", "response", "score", "kl", "ended"}
+    assert {line["prompt_id"] for line in shown} <= {prompt.id for prompt in PROMPTS}
+
+
+def test_every_prompt_has_its_turn_before_any_has_two() -> None:
+    asked = [(prompt, (1, 2)) for prompt in PROMPTS]
+    drawn = [prompt.id for iteration in range(5) for prompt, _ in ppo._pick(asked, iteration, 4, seed=3)]
+    assert len(drawn) == 20
+    assert set(Counter(drawn[:10]).values()) == {1}
+    assert set(Counter(drawn[10:]).values()) == {1}
+    assert drawn[:10] != drawn[10:]
+    assert drawn[:4] != [prompt.id for prompt, _ in ppo._pick(asked, 0, 4, seed=4)]
+
+
+def read(models: Path, *, own_trunk: bool) -> tuple[Rollout, list[TokenRow]]:
+    encoder = RowEncoder(load_tokenizer(models / "sl-cai"))
+    rows = [
+        encoder.row(PROMPTS[0].conversation, "take the lamp today"),
+        encoder.row(PROMPTS[1].conversation, "take"),
+        encoder.row(PROMPTS[2].conversation, "take the gate and the hook today"),
+    ]
+    cut = TokenRow(rows[2].ids[:-1], rows[2].prompt_length)
+    scorer = load_scorer(models / "pm")
+    value = ValueModel(scorer, load_scorer(models / "pm") if own_trunk else None)
+    sampled = [*rows[:2], cut]
+    result = read_rollout(
+        sampled,
+        [True, True, False],
+        [[-0.5] * row.response_length for row in sampled],
+        reference=load_policy(models / "sl-cai"),
+        scorer=scorer,
+        value=value,
+        end=encoder.end,
+        microbatch_tokens=64,
+    )
+    return result, rows
+
+
+@pytest.mark.parametrize("own_trunk", [True, False])
+def test_a_rollout_holds_what_each_network_says_of_each_response_alone(models: Path, own_trunk: bool) -> None:
+    found, closed = read(models, own_trunk=own_trunk)
+    scorer, reference = load_scorer(models / "pm"), load_policy(models / "sl-cai")
+    assert found.mask.sum(dim=1).tolist() == [row.response_length for row in found.rows]
+    assert torch.equal(found.logprobs, torch.where(found.mask, -0.5, 0.0))
+    for number, row in enumerate(found.rows):
+        length, batch = row.response_length, pad_rows([row])
+        expected = token_logprobs(reference, batch.ids, batch.mask)[0, row.prompt_length - 1 :]
+        torch.testing.assert_close(found.ref_logprobs[number, :length], expected, rtol=FLOAT32_SAME, atol=FLOAT32_SAME)
+        # The value before a token is what the preference model says of the text up to the token before it.
+        for t in range(length):
+            before = TokenRow(row.ids[: row.prompt_length + t], row.prompt_length)
+            score = float(score_rows(scorer, [before], microbatch_tokens=4096))
+            assert float(found.values[number, t]) == pytest.approx(score, abs=FLOAT32_SAME)
+        whole = float(score_rows(scorer, [closed[number]], microbatch_tokens=4096))
+        assert float(found.scores[number]) == pytest.approx(whole, abs=FLOAT32_SAME)
+    for values in (found.values, found.ref_logprobs):
+        assert bool((values[~found.mask] == 0).all())
+
+
+def plain_rollout(scores: list[float], ended: list[bool]) -> Rollout:
+    count = len(scores)
+    return Rollout(
+        rows=tuple(TokenRow((1, 2, 3), 1) for _ in scores),
+        ended=torch.tensor(ended),
+        mask=torch.ones(count, 2, dtype=torch.bool),
+        logprobs=torch.full((count, 2), -1.0),
+        ref_logprobs=torch.full((count, 2), -1.5),
+        scores=torch.tensor(scores),
+        values=torch.full((count, 2), 3.0),
+    )
+
+
+def targets_of(scores: list[float], ended: list[bool], **changes: Any) -> Any:
+    options = {
+        "kl_coef": 0.1,
+        "missing_end_penalty": -2.0,
+        "gamma": 1.0,
+        "gae_lambda": 1.0,
+        "standardize_advantages": False,
+        **changes,
+    }
+    return compute_targets(plain_rollout(scores, ended), ScoreScale(1.0, 2.0), **options)
+
+
+def test_scores_and_values_are_standardised_and_kl_is_charged_per_token() -> None:
+    targets = targets_of([5.0], [True])
+    assert targets.rewards[0].tolist() == pytest.approx([-0.05, 2.0 - 0.05])
+    assert targets.old_values[0].tolist() == [1.0, 1.0]
+    assert targets.returns[0].tolist() == pytest.approx([1.9, 1.95])
+    assert targets.advantages[0].tolist() == pytest.approx([0.9, 0.95])
+
+
+def test_leaving_the_end_away_never_pays() -> None:
+    rewards = targets_of([5.0, 5.0, -9.0, -9.0], [True, False, True, False]).rewards.sum(dim=1)
+    assert rewards.tolist() == pytest.approx([1.9, -2.1, -5.1, -5.1])
+
+
+def test_standardised_advantages_leave_returns_as_they_are() -> None:
+    plain = targets_of([5.0, 1.0, 2.0], [True] * 3)
+    done = targets_of([5.0, 1.0, 2.0], [True] * 3, standardize_advantages=True)
+    assert torch.equal(plain.returns, done.returns)
+    assert float(done.advantages.mean()) == pytest.approx(0.0, abs=1e-6)
+    assert float(done.advantages.std(correction=0)) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_the_scale_is_mean_and_deviation_and_never_divides_by_zero() -> None:
+    assert ScoreScale.of(torch.tensor([1.0, 3.0])) == (2.0, 1.0)
+    assert ScoreScale.of(torch.tensor([4.0, 4.0])) == (4.0, 1.0)
+    assert ScoreScale(2.0, 4.0).apply(torch.tensor([10.0])).tolist() == [2.0]
+
+
+def test_the_first_step_has_ratio_one(models: Path, tmp_path: Path) -> None:
+    """The sampler's log-probabilities are the policy's own: before any step nothing is clipped and nothing differs."""
+    config = CONFIG.model_copy(update={"iterations": 1, "minibatches": 1})
+    line = lines(train(models, tmp_path, config))[0]
+    assert line["policy/clipfrac"] == 0.0
+    assert line["policy/approxkl"] == pytest.approx(0.0, abs=1e-8)
+
+
+def test_only_the_head_learns_where_the_trunk_is_frozen(models: Path, tmp_path: Path) -> None:
+    train(models, tmp_path, CONFIG.model_copy(update={"train_value_trunk": False}))
+    before, after = load_scorer(models / "pm").state_dict(), load_scorer(tmp_path / "value").state_dict()
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert changed == ["score.weight"]
+
+
+def test_prompts_too_long_are_left_out_and_counted(models: Path, tmp_path: Path) -> None:
+    summary = train(models, tmp_path / "some", CONFIG.model_copy(update={"max_prompt_tokens": 18})).summary
+    assert 0 < summary.prompts_left_out < len(PROMPTS)
+    with pytest.raises(RecordError, match="10 given, all longer than max_prompt_tokens 2"):
+        train(models, tmp_path / "none", CONFIG.model_copy(update={"max_prompt_tokens": 2}))
