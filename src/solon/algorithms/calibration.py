@@ -7,6 +7,9 @@ from torch import Tensor
 
 from solon.algorithms.masks import check_same_shape
 
+_ROUNDING = 1e-6
+"""A label of 0.7 is 0.2 away from 0.5, whatever its binary digits say."""
+
 
 class PreferenceAccuracy(NamedTuple):
     """Agreement on clear pairs.
@@ -32,7 +35,7 @@ def preference_accuracy(gaps: Tensor, targets: Tensor, *, margin: float) -> Pref
         ShapeError: shapes differ.
     """
     check_same_shape(gaps=gaps, targets=targets)
-    clear = ((targets - 0.5).abs() >= margin) & (targets != 0.5)
+    clear = ((targets - 0.5).abs() >= margin - _ROUNDING) & (targets != 0.5)
     pairs = int(clear.sum())
     if pairs == 0:
         return PreferenceAccuracy(None, 0)

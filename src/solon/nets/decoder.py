@@ -24,7 +24,7 @@ from solon.nets.prefixes import plan_prefixes
 BUCKET = 32
 """Columns by which the cache grows."""
 
-CHUNK_TOKENS = 4096
+CHUNK_TOKENS = 2048
 """Tokens that one pass over a batch of prompts reads at a time, so that activations stay in the processor's cache."""
 
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -99,16 +99,21 @@ class Cache:
 
 @dataclass(slots=True)
 class _Layer:
-    """Fused weights of one decoder layer; a matrix that is added to the residual stream is kept transposed."""
+    """Fused weights of one decoder layer; a matrix that is added to the residual stream is kept transposed.
 
-    input_norm: Tensor
+    In float32 the weight of a norm is folded into the matrix that follows it, and is None here.
+    """
+
+    input_norm: Tensor | None
+    query: Tensor
+    key_value: Tensor
     qkv: Tensor
     qkv_bias: Tensor | None
     query_norm: Tensor | None
     key_norm: Tensor | None
     out: Tensor
     out_bias: Tensor | None
-    middle_norm: Tensor
+    middle_norm: Tensor | None
     gate_up: Tensor
     gate_up_bias: Tensor | None
     down: Tensor
@@ -131,42 +136,58 @@ class FusedDecoder:
         self._groups = self._heads // self._kv_heads
         self._scale = float(attention.scaling)
         self._eps = float(config.rms_norm_eps)
-        half = self._head_dim // 2
-        self._order = torch.arange(self._head_dim).view(2, half).t().reshape(-1)
+        self._order = torch.arange(self._head_dim).view(2, -1).t().reshape(-1)
+        self._positions = 256
         self.refresh()
 
     @torch.inference_mode()
     def refresh(self) -> None:
         """Read the model's parameters again; called whenever they may have changed."""
-        base = self._model.base_model
+        base, head = self._model.base_model, self._model.get_output_embeddings()
         self._embedding = base.embed_tokens.weight.detach()
         self._device, self._dtype = self._embedding.device, self._embedding.dtype
         self._order = self._order.to(self._device)
-        self._norm = base.norm.weight.detach()
-        head = self._model.get_output_embeddings()
-        self._head, self._head_bias = head.weight.detach(), _optional(head.bias)
+        self._eps_tensor = torch.tensor(self._eps, device=self._device)
+        self._norm, self._head = self._fold(base.norm.weight, head.weight.detach())
+        self._head_bias = _optional(head.bias)
         self._layers = [self._fuse(layer) for layer in base.layers]
-        self._rotations = self._build_rotations(getattr(self, "_rotations", torch.empty(256)).shape[0])
+        self._rotations = self._build_rotations(self._positions)
 
     def _fuse(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
-        qkv = [attention.q_proj, attention.k_proj, attention.v_proj]
+        query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
+        input_norm, qkv = self._fold(
+            layer.input_layernorm.weight,
+            torch.cat([self._reorder(query.weight), self._reorder(key.weight), value.weight]),
+        )
+        middle_norm, gate_up = self._fold(
+            layer.post_attention_layernorm.weight, torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+        )
+        width = self._heads * self._head_dim
         return _Layer(
-            input_norm=layer.input_layernorm.weight.detach(),
-            qkv=torch.cat([self._reorder(qkv[0].weight), self._reorder(qkv[1].weight), qkv[2].weight]),
+            input_norm=input_norm,
+            query=qkv[:width],
+            key_value=qkv[width:],
+            qkv=qkv,
             qkv_bias=None
-            if qkv[0].bias is None
-            else torch.cat([self._reorder(qkv[0].bias), self._reorder(qkv[1].bias), qkv[2].bias]),
+            if query.bias is None
+            else torch.cat([self._reorder(query.bias), self._reorder(key.bias), value.bias]),
             query_norm=self._reorder(attention.q_norm.weight) if hasattr(attention, "q_norm") else None,
             key_norm=self._reorder(attention.k_norm.weight) if hasattr(attention, "k_norm") else None,
             out=attention.o_proj.weight.detach().t(),
             out_bias=_optional(attention.o_proj.bias),
-            middle_norm=layer.post_attention_layernorm.weight.detach(),
-            gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
+            middle_norm=middle_norm,
+            gate_up=gate_up,
             gate_up_bias=None if mlp.gate_proj.bias is None else torch.cat([mlp.gate_proj.bias, mlp.up_proj.bias]),
             down=mlp.down_proj.weight.detach().t(),
             down_bias=_optional(mlp.down_proj.bias),
         )
+
+    def _fold(self, norm: Tensor, matrix: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Multiply a norm's weight into the matrix after it, where that costs no precision to speak of."""
+        if self._dtype == torch.float32:
+            return None, matrix * norm
+        return norm.detach(), matrix
 
     def _reorder(self, weight: Tensor) -> Tensor:
         """Interleave the two halves of each head, so that the pair a rotation mixes is adjacent."""
@@ -215,7 +236,8 @@ class FusedDecoder:
             Logits after each of them; what stands past a row's own tokens means nothing. Shape (B, longest, V).
         """
         ids, lengths = self._pad(blocks)
-        return self._logits(self._block(cache, ids, lengths))
+        self._reserve(cache, cache.used + ids.shape[1])
+        return self._logits(self._block(cache, ids, lengths, last_only=False))
 
     @torch.inference_mode()
     def step(self, cache: Cache, tokens: Tensor) -> Tensor:
@@ -228,73 +250,66 @@ class FusedDecoder:
         Returns:
             The logits of the next token. Shape (B, V).
         """
-        batch, column = tokens.shape[0], cache.used
-        heads, kv_heads, groups = self._heads, self._kv_heads, self._groups
+        batch, column, heads, kv_heads = tokens.shape[0], cache.used, self._heads, self._kv_heads
         self._reserve(cache, column + 1)
         cache.bias[:, column] = 0.0
-        cache.used = used = column + 1
+        cache.used = column + 1
         rotation = self._rotations[cache.positions].unsqueeze(1)
         cache.positions += 1
-        bias = cache.bias[:, None, None, :used].to(self._dtype)
-        bias = bias.expand(batch, kv_heads, groups, used).reshape(batch * kv_heads, groups, used)
+        bias = self._head_bias_of(cache, column + 1)
         x = F.embedding(tokens, self._embedding)
         for layer, keys, values in zip(self._layers, cache.keys, cache.values, strict=True):
             qkv = F.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
             qkv = qkv.view(batch, heads + 2 * kv_heads, self._head_dim)
-            query_key = self._rotate(layer, qkv[:, : heads + kv_heads], rotation)
-            keys[:, :, column] = query_key[:, heads:]
-            values[:, :, column] = qkv[:, heads + kv_heads :]
-            query = query_key[:, :heads].reshape(batch * kv_heads, groups, self._head_dim)
-            seen = keys.view(batch * kv_heads, -1, self._head_dim)[:, :used]
-            weights = torch.baddbmm(bias, query, seen.transpose(1, 2), alpha=self._scale).softmax(dim=-1)
-            mixed = torch.bmm(weights, values.view(batch * kv_heads, -1, self._head_dim)[:, :used])
-            x = _add(x, mixed.view(batch, -1), layer.out, layer.out_bias)
+            query = self._rotate(_maybe_rms(self, qkv[:, :heads], layer.query_norm), rotation)
+            key = _maybe_rms(self, qkv[:, heads : heads + kv_heads], layer.key_norm)
+            self._store_rotated(keys.select(2, column), key, rotation)
+            values.select(2, column).copy_(qkv[:, heads + kv_heads :])
+            x = _add(x, self._attend(query, keys, values, bias), layer.out, layer.out_bias)
             x = self._feed_forward(layer, x)
         return self._logits(x)
 
     def _read(self, cache: Cache, rows: Sequence[list[int]]) -> Tensor:
         """Read rows into the cache, some at a time; return the hidden state of each row's last token. Shape (B, W)."""
         ids, lengths = self._pad(rows)
-        width = ids.shape[1]
-        start_column = cache.used
+        width, start_column = ids.shape[1], cache.used
         self._reserve(cache, start_column + width)
         at_once = max(1, CHUNK_TOKENS // width)
         found = []
         for start in range(0, len(rows), at_once):
-            part = cache.view(start, min(start + at_once, len(rows)))
-            hidden = self._block(part, ids[start : start + at_once], lengths[start : start + at_once])
-            last = lengths[start : start + at_once] - 1
-            found.append(hidden[torch.arange(hidden.shape[0], device=self._device), last])
+            stop = min(start + at_once, len(rows))
+            found.append(self._block(cache.view(start, stop), ids[start:stop], lengths[start:stop], last_only=True))
         cache.used = start_column + width
         cache.positions += lengths
         return torch.cat(found)
 
-    def _block(self, cache: Cache, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Run the layers over several tokens of each row, padded on the right. Shape (B, S, W)."""
+    def _block(self, cache: Cache, ids: Tensor, lengths: Tensor, *, last_only: bool) -> Tensor:
+        """Run the layers over several tokens of each row, padded on the right; room for them is there.
+
+        Returns:
+            Hidden states of all tokens (B, S, W), or with `last_only` of each row's last (B, W); then the last
+            layer computes nothing else but keys and values for the others.
+        """
         batch, width = ids.shape
         heads, kv_heads, start = self._heads, self._kv_heads, cache.used
         stop = start + width
-        self._reserve(cache, stop)
         columns = torch.arange(width, device=self._device)
         cache.bias[:, start:stop] = torch.where(columns < lengths[:, None], 0.0, float("-inf"))
         mask = None
         if start:
             mask = cache.bias[:, None, None, :stop].to(self._dtype).repeat(1, 1, width, 1)
             mask[..., start:] = torch.where(columns <= columns[:, None], 0.0, float("-inf")).to(self._dtype)
-        positions = cache.positions[:, None] + columns
-        rotation = self._rotations[positions].unsqueeze(2)
+        rotation = self._rotations[cache.positions[:, None] + columns].unsqueeze(2)
         x = F.embedding(ids, self._embedding)
-        for layer, keys, values in zip(self._layers, cache.keys, cache.values, strict=True):
+        for number, (layer, keys, values) in enumerate(zip(self._layers, cache.keys, cache.values, strict=True)):
+            if last_only and number == len(self._layers) - 1:
+                return self._last_layer(cache, layer, x, lengths, rotation)
             qkv = F.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
             qkv = qkv.view(batch, width, heads + 2 * kv_heads, self._head_dim)
-            query_key = self._rotate(layer, qkv[:, :, : heads + kv_heads], rotation).transpose(1, 2)
-            key, value = query_key[:, heads:], qkv[:, :, heads + kv_heads :].transpose(1, 2)
-            keys[:, :, start:stop] = key
-            values[:, :, start:stop] = value
-            if start:
-                key, value = keys[:, :, :stop], values[:, :, :stop]
+            query = self._rotate(_maybe_rms(self, qkv[:, :, :heads], layer.query_norm), rotation).transpose(1, 2)
+            key, value = self._store_block(layer, qkv[:, :, heads:], rotation, keys, values, start)
             mixed = F.scaled_dot_product_attention(
-                query_key[:, :heads],
+                query,
                 key,
                 value,
                 attn_mask=mask,
@@ -306,24 +321,67 @@ class FusedDecoder:
             x = self._feed_forward(layer, x)
         return x
 
+    def _last_layer(self, cache: Cache, layer: _Layer, x: Tensor, lengths: Tensor, rotation: Tensor) -> Tensor:
+        """Run the last layer for each row's last token, storing keys and values of all. Shape (B, W)."""
+        batch, width = x.shape[:2]
+        rows, last = torch.arange(batch, device=self._device), lengths - 1
+        normed, edge = self._rms(x, layer.input_norm), self._heads * self._head_dim
+        query_bias, rest_bias = (None, None) if layer.qkv_bias is None else layer.qkv_bias.tensor_split([edge])
+        kv = F.linear(normed, layer.key_value, rest_bias).view(batch, width, 2 * self._kv_heads, self._head_dim)
+        self._store_block(layer, kv, rotation, cache.keys[-1], cache.values[-1], cache.used)
+        query = F.linear(normed[rows, last], layer.query, query_bias).view(batch, self._heads, self._head_dim)
+        query = self._rotate(_maybe_rms(self, query, layer.query_norm), rotation[rows, last])
+        bias = self._head_bias_of(cache, cache.used + width)
+        mixed = self._attend(query, cache.keys[-1], cache.values[-1], bias)
+        return self._feed_forward(layer, _add(x[rows, last], mixed, layer.out, layer.out_bias))
+
+    def _store_block(
+        self, layer: _Layer, kv: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, start: int
+    ) -> tuple[Tensor, Tensor]:
+        """Store a block's keys and values (B, S, 2 H_kv, D); return all of the rows' so far (B, H_kv, columns, D)."""
+        stop = start + kv.shape[1]
+        key = _maybe_rms(self, kv[:, :, : self._kv_heads], layer.key_norm)
+        self._store_rotated(keys[:, :, start:stop], key.transpose(1, 2), rotation.transpose(1, 2))
+        values[:, :, start:stop] = kv[:, :, self._kv_heads :].transpose(1, 2)
+        return keys[:, :, :stop], values[:, :, :stop]
+
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Attend with one query per row and head (B, H, D) over the columns that `bias` covers. Shape (B, H * D)."""
+        batch, used = query.shape[0], bias.shape[-1]
+        seen = keys.reshape(batch * self._kv_heads, -1, self._head_dim)[:, :used]
+        query = query.view(batch * self._kv_heads, self._groups, self._head_dim)
+        weights = torch.baddbmm(bias, query, seen.transpose(1, 2), alpha=self._scale).softmax(dim=-1)
+        mixed = torch.bmm(weights, values.reshape(batch * self._kv_heads, -1, self._head_dim)[:, :used])
+        return mixed.view(batch, -1)
+
+    def _head_bias_of(self, cache: Cache, used: int) -> Tensor:
+        """Repeat each row's bias for its heads. Shape (B * H_kv, groups, columns)."""
+        batch = cache.bias.shape[0]
+        bias = cache.bias[:, None, None, :used].to(self._dtype)
+        return bias.expand(batch, self._kv_heads, self._groups, used).reshape(-1, self._groups, used)
+
     def _feed_forward(self, layer: _Layer, x: Tensor) -> Tensor:
         hidden = F.linear(self._rms(x, layer.middle_norm), layer.gate_up, layer.gate_up_bias)
         gate, up = hidden.chunk(2, dim=-1)
         return _add(x, F.silu(gate).mul_(up), layer.down, layer.down_bias)
 
-    def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
-        if self._dtype == torch.float32:
-            return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True).add_(self._eps)) * weight
+    def _rms(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        """Divide by the root mean square over the last dimension; multiply by `weight` where it was not folded."""
         wide = x.float()
-        return weight * (wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self._eps)).to(self._dtype)
+        norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        scaled = wide * torch.addcmul(self._eps_tensor, norm, norm, value=1.0 / x.shape[-1]).rsqrt_()
+        return scaled if weight is None else weight * scaled.to(self._dtype)
 
-    def _rotate(self, layer: _Layer, query_key: Tensor, rotation: Tensor) -> Tensor:
-        """Normalise where the model does and turn queries and keys to their positions. Shape (..., H + H_kv, D)."""
-        if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = query_key.split([self._heads, self._kv_heads], dim=-2)
-            query_key = torch.cat([self._rms(query, layer.query_norm), self._rms(key, layer.key_norm)], dim=-2)
-        pairs = torch.view_as_complex(query_key.float().unflatten(-1, (-1, 2)))
-        return torch.view_as_real(pairs * rotation).flatten(-2).to(self._dtype)
+    def _rotate(self, x: Tensor, rotation: Tensor) -> Tensor:
+        """Turn queries to their positions; contiguous. Shape as `x`."""
+        return torch.view_as_real(_as_pairs(x.float()) * rotation).view(x.shape).to(self._dtype)
+
+    def _store_rotated(self, slot: Tensor, x: Tensor, rotation: Tensor) -> None:
+        """Turn keys to their positions, into their place in the cache."""
+        if self._dtype == torch.float32:
+            torch.mul(_as_pairs(x), rotation, out=_as_pairs(slot))
+        else:
+            slot.copy_(self._rotate(x.contiguous(), rotation))
 
     def _logits(self, x: Tensor) -> Tensor:
         return F.linear(self._rms(x, self._norm), self._head, self._head_bias).float()
@@ -340,8 +398,9 @@ class FusedDecoder:
 
     def _reserve(self, cache: Cache, columns: int) -> None:
         """Make room for that many columns, and for their positions."""
-        if columns >= self._rotations.shape[0]:
-            self._rotations = self._build_rotations(2 * columns)
+        if columns >= self._positions:
+            self._positions = 2 * columns
+            self._rotations = self._build_rotations(self._positions)
         kept = cache.bias.shape[1]
         if columns <= kept:
             return
@@ -363,6 +422,15 @@ def _add(x: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     width = x.shape[-1]
     out = torch.addmm(x.reshape(-1, width), hidden.reshape(-1, hidden.shape[-1]), weight).view(x.shape)
     return out if bias is None else out + bias
+
+
+def _maybe_rms(decoder: FusedDecoder, x: Tensor, weight: Tensor | None) -> Tensor:
+    return x if weight is None else decoder._rms(x, weight)
+
+
+def _as_pairs(x: Tensor) -> Tensor:
+    """View the last dimension as complex numbers. Shape (..., D / 2)."""
+    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
 
 
 def _optional(parameter: Tensor | None) -> Tensor | None:

@@ -14,6 +14,9 @@ Attributes of a grade, each decided by the text alone:
 
 from solon.records import Grade, Prompt
 from solon.world import oracle
+from solon.world.oracle import grade_answer, grade_critique, parse_request
+
+__all__ = ["OracleGrader", "grade_answer", "grade_critique", "parse_request"]
 
 
 class OracleGrader:

@@ -83,9 +83,7 @@ def run_nano_build(
     tokenizer = load_tokenizer(tokenizer_path)
     model = build_nano_model(_shape(tokenizer, config), seed=config.seed)
     steps = max(1, config.tokens // config.batch_tokens)
-    source = LessonSource(
-        tokenizer_path, steps, answer_weight=config.answer_weight, max_tokens=config.max_document
-    )
+    source = LessonSource(tokenizer_path, steps, answer_weight=config.answer_weight, max_tokens=config.max_document)
     pretrain = PretrainConfig(
         steps=steps,
         batch_tokens=config.batch_tokens,

@@ -18,6 +18,7 @@ from solon.prompting import OPTIONS
 from solon.training.pretrain import Document
 from solon.world.corpus import Lesson, LessonTurn, RuleBook, sample_lesson
 
+
 class LessonEncoder:
     """Turns lessons into documents for one tokenizer.
 

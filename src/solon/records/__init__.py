@@ -29,7 +29,7 @@ from solon.records.evaluation import EvalRecord, Grade, Rate
 from solon.records.manifest import Manifest, TokenCounts
 from solon.records.points import pass_point, watch_points
 from solon.records.preference import Comparison, PreferenceLabel, PreferencePair, Vote
-from solon.records.revision import RevisionChain, RevisionStep, SFTExample
+from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
 from solon.records.run import Origin, RunHeader, RunPaths
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "EvalRecord",
     "Failure",
     "Grade",
+    "HelpfulSample",
     "Layout",
     "Manifest",
     "Message",

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from solon.records.base import Record
-from solon.records.calls import Sample
+from solon.records.calls import Failure, Sample
 from solon.records.conversation import Conversation
 
 
@@ -28,17 +28,35 @@ class RevisionChain(Record):
         id: content id of prompt, seed and constitution digest.
         prompt_id: the prompt it answers.
         initial_response: drawn from the helpful-only model.
-        steps: in order, one for each round.
+        steps: in order, one for each round up to the one that failed, if one did.
+        failure: why there are fewer steps than rounds; None where there are not.
     """
 
     id: str
     prompt_id: str
     initial_response: Sample
     steps: tuple[RevisionStep, ...]
+    failure: Failure | None = None
 
     def response_after(self, rounds: int) -> Sample:
         """Return the response after `rounds` revisions; 0 is the initial one."""
         return self.initial_response if rounds == 0 else self.steps[rounds - 1].revision
+
+
+class HelpfulSample(Record):
+    """A response to an ordinary request, mixed into SFT so that harmlessness is not learnt at its expense.
+
+    Attributes:
+        id: content id of prompt, seed and draw.
+        prompt_id: the prompt it answers.
+        draw: which of the prompt's samples it is, 1-based.
+        response: drawn from the helpful-only model.
+    """
+
+    id: str
+    prompt_id: str
+    draw: int
+    response: Sample
 
 
 class SFTExample(Record):

@@ -36,7 +36,7 @@ from solon.prompting import (
 )
 from solon.records import Conversation, Message, Rendered, Role, Span, Turn
 from solon.world import grammar
-from solon.world.lexicon import CATEGORY_NAMES, Goal
+from solon.world.lexicon import Goal
 from solon.world.plans import (
     ALL_SCOPE,
     KINDS,
@@ -59,7 +59,7 @@ from solon.world.shipped import (
     mend_all,
     prefer_by,
 )
-from solon.world.splits import select_goals
+from solon.world.splits import DOCUMENTED_GOALS
 
 READING_LOSS: Final = 0.15
 """Weight of the loss on a principle's own words, relative to words the model writes."""
@@ -134,11 +134,10 @@ def _conversation(turns: Sequence[str]) -> Conversation:
 
 @cache
 def _goals() -> Mapping[str, tuple[Goal, ...]]:
-    documented = ("train", "dev", "heldout")
     return {
-        "harmful": select_goals(*documented, harmful=True),
-        "benign": select_goals(*documented, harmful=False, twins=False),
-        "twins": select_goals(*documented, harmful=False, twins=True),
+        "harmful": tuple(goal for goal in DOCUMENTED_GOALS if goal.harmful),
+        "benign": tuple(goal for goal in DOCUMENTED_GOALS if not goal.harmful and goal.twin_of is None),
+        "twins": tuple(goal for goal in DOCUMENTED_GOALS if goal.twin_of is not None),
     }
 
 
@@ -181,6 +180,11 @@ class RuleBook:
                 self._compare.append(rule)
         self._kinds = list(_KIND_WEIGHTS)
         self._kind_weights = list(_KIND_WEIGHTS.values())
+
+    def shipped(self, kind: PrincipleKind, *, use: str) -> list[Rule]:
+        """Return the shipped principles whose first criterion is of a kind; use is `critique` or `compare`."""
+        rules = self._critique if use == "critique" else self._compare
+        return [rule for rule in rules if rule.criteria[0].kind == kind]
 
     def sample(self, goal: Goal, rng: random.Random, *, use: str, shipped: float = 0.35, scoped: float = 0.5) -> Rule:
         """Draw a rule for a request.
@@ -246,7 +250,7 @@ def _sample_given_plan(goal: Goal, rule: Rule, rng: random.Random) -> ResponsePl
     return sample_plan(goal, rng, clean=0.6)
 
 
-def _sample_pair(goal: Goal, rng: random.Random) -> tuple[ResponsePlan, ResponsePlan]:
+def sample_pair(goal: Goal, rng: random.Random) -> tuple[ResponsePlan, ResponsePlan]:
     """Draw two responses: a minimal pair, correct against wrong, or any two."""
     draw = rng.random()
     if draw < 0.45:
@@ -334,7 +338,7 @@ def comparison_lesson(rules: RuleBook, rng: random.Random, *, reading: float = 0
         reading: probability of each of the questions that practise reading.
     """
     goal = sample_goal(rng, harmful=0.65)
-    plan_a, plan_b = _sample_pair(goal, rng)
+    plan_a, plan_b = sample_pair(goal, rng)
     if rng.random() < 0.5:
         plan_a, plan_b = plan_b, plan_a
     style = grammar.sample_style(rng)
@@ -356,7 +360,7 @@ def comparison_lesson(rules: RuleBook, rng: random.Random, *, reading: float = 0
 def reasoning_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
     """Two given responses, a chain of thought, and which is better."""
     goal = sample_goal(rng, harmful=0.65)
-    plan_a, plan_b = _sample_pair(goal, rng)
+    plan_a, plan_b = sample_pair(goal, rng)
     if rng.random() < 0.5:
         plan_a, plan_b = plan_b, plan_a
     texts = tuple(grammar.render_response(p, goal, grammar.sample_style(rng)) for p in (plan_a, plan_b))
@@ -391,7 +395,9 @@ def scope_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
         principle = compose_rule(kind, Criterion(kind, scope), rng).principle
         words = rng.choice((principle.critique_request, principle.revision_request, principle.comparison))
         assert words is not None
-        read = LessonTurn("user", (Span(text=words, trusted=False), Span(text=f"\n{ASK_SCOPE}", trusted=True)), (READING_LOSS, 0.0))
+        read = LessonTurn(
+            "user", (Span(text=words, trusted=False), Span(text=f"\n{ASK_SCOPE}", trusted=True)), (READING_LOSS, 0.0)
+        )
         turns += [read, _written(f"{grammar.scope_words(scope)}.")]
     return Lesson("scope", tuple(turns))
 
@@ -512,19 +518,3 @@ def sample_lesson(rules: RuleBook, rng: random.Random, *, progress: float) -> Le
     shares = next(mix for until, mix in _CURRICULUM if progress <= until)
     sort = rng.choices(list(shares), list(shares.values()))[0]
     return _SORTS[sort](rules, rng)
-
-
-__all__ = [
-    "ASK_REQUEST",
-    "ASK_RESPONSE",
-    "ASK_SCOPE",
-    "CATEGORY_NAMES",
-    "Lesson",
-    "LessonTurn",
-    "Rule",
-    "RuleBook",
-    "compose_rule",
-    "sample_base_plan",
-    "sample_goal",
-    "sample_lesson",
-]

@@ -114,6 +114,7 @@ def test_accuracy_counts_clear_pairs_only_and_a_tie_as_half() -> None:
     targets = torch.tensor([0.9, 0.8, 0.1, 0.75, 0.6])
     assert algorithms.preference_accuracy(gaps, targets, margin=0.25) == (1.5 / 4, 4)
     assert algorithms.preference_accuracy(gaps, targets, margin=0.45) == (None, 0)
+    assert algorithms.preference_accuracy(gaps.double(), torch.full((5,), 0.7).double(), margin=0.2).pairs == 5
     assert algorithms.preference_accuracy(gaps, torch.full((5,), 0.5), margin=0.0) == (None, 0)
 
 

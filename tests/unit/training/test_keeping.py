@@ -126,7 +126,7 @@ def test_metrics_after_the_checkpoint_are_cut_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_number_that_is_not_finite_stops_training_by_name(tmp_path: Path, value: float) -> None:
-    with StepLog(tmp_path / "m.jsonl") as log, pytest.raises(ModelError, match="sft/loss is .* at step 4: .*diverged"):
+    with StepLog(tmp_path / "m.jsonl") as log, pytest.raises(ModelError, match=r"sft/loss is .* at step 4: .*diverged"):
         log.write(4, {"sft/loss": value})
 
 

@@ -47,7 +47,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "max_grad_norm": {"max_grad_norm": 1e-3},
     "train_value_trunk": {"train_value_trunk": False},
     "max_response_tokens": {"max_response_tokens": 5},
-    "max_prompt_tokens": {"max_prompt_tokens": 18},
+    "max_prompt_tokens": {"max_prompt_tokens": 12},
     "microbatch_tokens": {"microbatch_tokens": 64},
     "sample_every": {"sample_every": 1},
     "checkpoint_every": {"checkpoint_every": 1},
@@ -234,7 +234,7 @@ def test_only_the_head_learns_where_the_trunk_is_frozen(models: Path, tmp_path: 
 
 
 def test_prompts_too_long_are_left_out_and_counted(models: Path, tmp_path: Path) -> None:
-    summary = train(models, tmp_path / "some", CONFIG.model_copy(update={"max_prompt_tokens": 18})).summary
+    summary = train(models, tmp_path / "some", CONFIG.model_copy(update={"max_prompt_tokens": 12})).summary
     assert 0 < summary.prompts_left_out < len(PROMPTS)
     with pytest.raises(RecordError, match="10 given, all longer than max_prompt_tokens 2"):
         train(models, tmp_path / "none", CONFIG.model_copy(update={"max_prompt_tokens": 2}))

@@ -32,7 +32,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "centering_coef": {"centering_coef": 0.1},
     "clear_margin": {"clear_margin": 0.1},
     "evaluate_every": {"evaluate_every": 1},
-    "max_tokens": {"max_tokens": 28},
+    "max_tokens": {"max_tokens": 22},
     "microbatch_tokens": {"microbatch_tokens": 64},
     "checkpoint_every": {"checkpoint_every": 1},
 }

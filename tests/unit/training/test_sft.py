@@ -99,7 +99,7 @@ def test_held_out_prompts_are_whole_and_the_same_for_every_seed(base: Path) -> N
     assert len(kept) + len(held) == len(EXAMPLES)
     assert left_out == 0
     prompts = [{row.ids[: row.prompt_length] for row in rows} for rows in (kept, held)]
-    assert prompts[0] and prompts[1]
+    assert all(prompts)
     assert not prompts[0] & prompts[1]
 
 
@@ -125,16 +125,16 @@ def test_nothing_to_learn_from_is_an_error_that_says_why(base: Path, tmp_path: P
 
 
 def test_a_checkpoint_of_other_settings_is_refused(base: Path, tmp_path: Path) -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(done: int, total: int) -> None:
-        raise Stop
+        raise StopError
 
     config = SFTConfig(batch_size=6, checkpoint_every=1)
-    for options, error in (({"seed": 3}, Stop), ({"seed": 4}, RunError), ({"seed": 3}, Stop)):
+    for options, error in (({"seed": 3}, StopError), ({"seed": 4}, RunError), ({"seed": 3}, StopError)):
         with pytest.raises(error):
             run_sft(base, EXAMPLES, config, tmp_path, metrics=tmp_path / "m.jsonl", on_progress=stop, **options)
     other = [*EXAMPLES[:-1], EXAMPLES[-1].model_copy(update={"conversation": Conversation.of("how")})]
-    with pytest.raises(RunError, match="remove .*checkpoint"):
+    with pytest.raises(RunError, match=r"remove .*checkpoint"):
         run_sft(base, other, config, tmp_path, seed=3, metrics=tmp_path / "m.jsonl")

@@ -1,0 +1,244 @@
+"""Intervals and calibration: what can be said from counts, and how surely.
+
+Every interval is at 95 %. A rate has a Wilson interval, with the sample shrunk to its effective size where a
+prompt was sampled more than once; two models are compared by differences on the same prompts, with the prompt as
+the unit. Nothing here needs more than numpy; the tests hold it against scipy.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from solon.errors import ShapeError
+from solon.records import Rate, Record
+
+Z_95: Final = 1.959963984540054
+"""Quantile of the standard normal distribution at 0.975."""
+
+ECE_BINS: Final = 15
+"""Equally wide bins of the expected calibration error."""
+
+
+class Difference(Record):
+    """A mean difference over prompts with its 95 % interval.
+
+    Attributes:
+        value: mean over prompts of first minus second, in [-1, 1].
+        low: lower end.
+        high: upper end.
+        prompts: prompts that both have a value for.
+        left_out: prompts that only one of them has a value for.
+    """
+
+    value: float
+    low: float
+    high: float
+    prompts: int
+    left_out: int
+
+
+def wilson_interval(share: float, count: float) -> Rate:
+    """Return a share with its Wilson score interval.
+
+        (p + z^2/2n -+ z * sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
+
+    It stays within [0, 1] and has a width at 0 and at 1: for 0 of n the upper end is z^2 / (n + z^2).
+
+    Args:
+        share: observed share p, in [0, 1].
+        count: observations n it is a share of, above 0; need not be whole.
+
+    Raises:
+        ShapeError: nothing was observed, or the share is not one.
+
+    Reference: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    if not (count > 0.0 and 0.0 <= share <= 1.0):
+        raise ShapeError(f"an interval needs a share in [0, 1] of at least one observation, not {share} of {count}")
+    square = Z_95 * Z_95 / count
+    centre = (share + square / 2.0) / (1.0 + square)
+    half = Z_95 * math.sqrt(share * (1.0 - share) / count + square / (4.0 * count)) / (1.0 + square)
+    # The interval holds the share; at 0 and 1 it ends there exactly, but for rounding.
+    return Rate(value=share, low=max(0.0, min(share, centre - half)), high=min(1.0, max(share, centre + half)))
+
+
+def effective_count(values: Sequence[bool], clusters: Sequence[str]) -> float:
+    """Return how many independent observations these are worth.
+
+        n_eff  = n / max(1, deff)
+        deff   = V_clustered / V_independent
+        V_clustered   = C/(C-1) * sum_c (sum_{i in c} (y_i - p))^2 / n^2
+        V_independent = p(1-p) / (n-1)
+
+    With one observation for each cluster deff is exactly 1. Where all observations agree, how much those of one
+    cluster depend on each other cannot be seen, and each cluster counts once.
+
+    Args:
+        values: observations. Shape (N,).
+        clusters: what each belongs to, e.g. its prompt. Shape (N,).
+
+    Raises:
+        ShapeError: shapes differ, or nothing was observed.
+
+    Reference: Kish 1965, "Survey Sampling", section 8.2 (design effect); Korn and Graubard 1998 (effective size in
+    an interval for a proportion); Miller 2024 (arXiv 2411.00640), appendix A (the clustered variance).
+    """
+    n = len(values)
+    if n == 0 or n != len(clusters):
+        raise ShapeError(f"expected one cluster for each of at least one observation, not {len(clusters)} for {n}")
+    share = sum(values) / n
+    sums: dict[str, float] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + value - share
+    count = len(sums)
+    if count == n:
+        return float(n)
+    if count == 1 or share in (0.0, 1.0):
+        return float(count)
+    clustered = count / (count - 1) * math.fsum(s * s for s in sums.values()) / n**2
+    return n / max(1.0, clustered * (n - 1) / (share * (1.0 - share)))
+
+
+def clustered_rate(values: Sequence[bool], clusters: Sequence[str]) -> Rate:
+    """Return the share that is true with a Wilson interval over the effective number of observations.
+
+    Args:
+        values: observations. Shape (N,).
+        clusters: what each belongs to, e.g. its prompt. Shape (N,).
+
+    Raises:
+        ShapeError: shapes differ, or nothing was observed.
+    """
+    count = effective_count(values, clusters)
+    return wilson_interval(sum(values) / len(values), count)
+
+
+@lru_cache(maxsize=256)
+def student_quantile(freedom: int) -> float:
+    """Return t such that a Student variable with `freedom` degrees of freedom lies in [-t, t] with probability 0.95.
+
+        t = sqrt(nu) * tan(theta),  P(-t < T < t) = 2 / B(1/2, nu/2) * integral_0^theta cos(x)^(nu-1) dx
+
+    The integral is a 128-point Gauss-Legendre quadrature and theta is found by bisection.
+
+    Args:
+        freedom: degrees of freedom nu, at least 1.
+
+    Raises:
+        ShapeError: there are none.
+    """
+    if freedom < 1:
+        raise ShapeError(f"Student's distribution needs at least one degree of freedom, not {freedom}")
+    nodes, weights = np.polynomial.legendre.leggauss(128)
+    log_beta = math.lgamma(0.5) + math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2)
+
+    def probability(theta: float) -> float:
+        cosines = np.cos(theta * (nodes + 1.0) / 2.0)
+        logs = (freedom - 1) * np.log(cosines) + math.log(2.0) - log_beta
+        return float(theta / 2.0 * (weights @ np.exp(logs)))
+
+    # Beyond 14 of the distribution's own widths there is nothing left but for heavy tails, which need nearly all.
+    low, high = 0.0, min(math.pi / 2, math.atan(14.0 / math.sqrt(freedom)))
+    for _ in range(80):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if probability(middle) < 0.95 else (low, middle)
+    return math.sqrt(freedom) * math.tan((low + high) / 2.0)
+
+
+def mean_difference(first: ArrayLike, second: ArrayLike, *, left_out: int = 0) -> Difference:
+    """Compare two models by their values on the same prompts, the prompt being the unit.
+
+        d_i = first_i - second_i;   mean(d) -+ t_{n-1} * sd(d) / sqrt(n)
+
+    Where a prompt was sampled more than once its value is the mean over its samples, so that nothing more than the
+    independence of prompts is assumed. Where all differences are equal their spread says nothing, and the interval
+    is what is left when up to a share u of prompts may differ as much as they can: d -+ u * (1 + |d|), with u the
+    Wilson upper end for 0 of n.
+
+    Args:
+        first: value of the first model on each prompt, in [0, 1]. Shape (N,).
+        second: value of the second model on each prompt, in the same order. Shape (N,).
+        left_out: prompts without a value of both, for the books.
+
+    Raises:
+        ShapeError: shapes differ, or there is no prompt.
+
+    Reference: Miller 2024 (arXiv 2411.00640), section 4.2 (paired differences); Student 1908.
+    """
+    a, b = _vector(first), _vector(second)
+    _same_length(a, b)
+    differences = a - b
+    n = len(differences)
+    mean = math.fsum(differences) / n
+    if np.ptp(differences) <= 1e-12:
+        half = wilson_interval(0.0, n).high * (1.0 + abs(mean))
+    else:
+        half = student_quantile(n - 1) * float(np.std(differences, ddof=1)) / math.sqrt(n)
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
+    return Difference(value=mean, low=low, high=high, prompts=n, left_out=left_out)
+
+
+def expected_calibration_error(predicted: ArrayLike, observed: ArrayLike, *, bins: int = ECE_BINS) -> float:
+    """Return the expected calibration error of probabilities.
+
+        ECE = sum_b (n_b / N) | mean observed in b - mean predicted in b |
+
+    Bin b of B holds b/B <= p < (b+1)/B, the last one p = 1 as well (index min(floor(p * B), B - 1) in float64);
+    an empty bin adds nothing.
+
+    Args:
+        predicted: probabilities, in [0, 1]. Shape (N,).
+        observed: outcomes, 0 or 1, or soft ones between. Shape (N,).
+        bins: number of bins B.
+
+    Raises:
+        ShapeError: shapes differ, or there is no prediction, or one is not in [0, 1].
+
+    Reference: Guo et al. 2017 (arXiv 1706.04599), eq. 3.
+    """
+    p, y = _vector(predicted), _vector(observed)
+    _same_length(p, y)
+    _probabilities(p)
+    index = np.minimum((p * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(index, weights=y - p, minlength=bins)
+    return float(np.abs(gaps).sum() / len(p))
+
+
+def brier_score(predicted: ArrayLike, observed: ArrayLike) -> float:
+    """Return the mean squared error of probabilities, mean (p - y)^2.
+
+    Args:
+        predicted: probabilities, in [0, 1]. Shape (N,).
+        observed: outcomes, 0 or 1, or soft ones between. Shape (N,).
+
+    Raises:
+        ShapeError: shapes differ, or there is no prediction, or one is not in [0, 1].
+
+    Reference: Brier 1950, "Verification of forecasts expressed in terms of probability".
+    """
+    p, y = _vector(predicted), _vector(observed)
+    _same_length(p, y)
+    _probabilities(p)
+    return float(np.mean((p - y) ** 2))
+
+
+def _vector(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ShapeError(f"expected numbers in one row, found shape {array.shape}")
+    return array
+
+
+def _same_length(first: NDArray[np.float64], second: NDArray[np.float64]) -> None:
+    if len(first) != len(second) or len(first) == 0:
+        raise ShapeError(f"expected two rows of one length, at least 1, found {len(first)} and {len(second)}")
+
+
+def _probabilities(values: NDArray[np.float64]) -> None:
+    outside = np.flatnonzero(~((values >= 0.0) & (values <= 1.0)))
+    if len(outside):
+        raise ShapeError(f"row {outside[0]}: a probability must be in [0, 1], found {values[outside[0]]}")

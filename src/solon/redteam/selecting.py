@@ -1,0 +1,76 @@
+"""Which prompts are used for what: splits by hash, selections by seed, and a guard between training and evaluation.
+
+Both draws depend on a prompt's content alone, not on its place in a file or on what else is there. Adding a
+prompt to a pool moves no other prompt to another split, and pushes at most one out of a selection.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from solon.errors import ConfigError
+from solon.records import Conversation, Prompt, Split, derive_seed
+from solon.redteam.wording import prompt_key
+
+SHARES: Final[Mapping[Split, float]] = MappingProxyType({"train": 0.8, "dev": 0.1, "heldout": 0.1})
+"""Share of a pool that falls to each split; `novel` cannot be told from a text."""
+
+_NAMED = 5
+
+
+def assign_split(conversation: Conversation, shares: Mapping[Split, float] = SHARES) -> Split:
+    """Return the split of a prompt, by the hash of its normalised text; prompts that say the same share one.
+
+    Args:
+        conversation: the prompt's conversation.
+        shares: split to share, adding up to 1.
+
+    Raises:
+        ConfigError: the shares are not such.
+    """
+    if any(share < 0.0 for share in shares.values()) or abs(sum(shares.values()) - 1.0) > 1e-9:
+        raise ConfigError(f"the shares of the splits must be at least 0 and add up to 1, not {dict(shares)}")
+    uniform = derive_seed("split", prompt_key(conversation)) / 2.0**63
+    wanted = [split for split, share in shares.items() if share > 0.0]
+    reached = 0.0
+    for split in wanted:
+        reached += shares[split]
+        if uniform < reached:
+            return split
+    return wanted[-1]
+
+
+def select_prompts(prompts: Sequence[Prompt], count: int, *, seed: int) -> list[Prompt]:
+    """Draw `count` prompts without replacement; a smaller draw with the same seed is the beginning of a larger one.
+
+    Raises:
+        ConfigError: there are not so many.
+    """
+    if not 0 <= count <= len(prompts):
+        raise ConfigError(f"asked for {count} prompts, but there are {len(prompts)}: add prompts or ask for fewer")
+    return sorted(prompts, key=lambda prompt: (derive_seed(seed, "select", prompt.id), prompt.id))[:count]
+
+
+def refuse_evaluation_prompts(training: Iterable[Prompt], evaluation: Iterable[Prompt] = ()) -> None:
+    """Make sure that nothing a model is measured on is in a training pool.
+
+    Args:
+        training: what is about to be trained on.
+        evaluation: prompts that are measured on, whatever split they say they are of.
+
+    Raises:
+        ConfigError: a training prompt is of another split than `train`, or says the same as an evaluation prompt
+            after normalisation; the first few are named.
+    """
+    measured = {prompt_key(prompt.conversation) for prompt in evaluation}
+    refused = [p for p in training if p.split != "train" or prompt_key(p.conversation) in measured]
+    if not refused:
+        return
+    named = "; ".join(f"{p.id} ({p.split}, {p.source}): {_shorten(p)}" for p in refused[:_NAMED])
+    rest = f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+    raise ConfigError(f"{len(refused)} prompts of a training pool belong to evaluation, leave them out: {named}{rest}")
+
+
+def _shorten(prompt: Prompt) -> str:
+    said = " ".join(prompt.conversation.messages[-1].text.split())
+    return repr(said if len(said) <= 60 else said[:59] + "…")

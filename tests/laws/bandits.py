@@ -1,0 +1,133 @@
+"""Small decision problems whose best policy under a KL penalty is known in closed form, for PPO's own code to solve.
+
+The policy and the value model are tables behind the interface that PPO uses, so that whatever they fail to learn is
+the fault of the arithmetic and not of a network.
+"""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from solon.algorithms import kl_k1
+from solon.training.batching import TokenRow
+from solon.training.ppo import Learner, PPOConfig, update
+from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets
+
+QUERY = 0
+
+
+class _Trunk(nn.Module):
+    """Says which token was read last, and nothing else. Its one weight keeps a device and is never used."""
+
+    def __init__(self, vocab: int) -> None:
+        super().__init__()
+        self.vocab = vocab
+
+    def forward(self, input_ids: Tensor, use_cache: bool = False) -> Any:
+        hidden = nn.functional.one_hot(input_ids, self.vocab).to(torch.get_default_dtype())
+        return SimpleNamespace(last_hidden_state=hidden)
+
+
+class Table(nn.Module):
+    """A row of numbers for each token that may have been read last: logits of the next one, or a value."""
+
+    def __init__(self, vocab: int, out: int, rows: Tensor | None = None) -> None:
+        super().__init__()
+        self.base_model = _Trunk(vocab)
+        self.score = nn.Linear(vocab, out, bias=False)
+        with torch.no_grad():
+            self.score.weight.copy_(torch.zeros(out, vocab) if rows is None else rows.T)
+        self.device = torch.device("cpu")
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.score
+
+    def logprobs(self) -> Tensor:
+        """Log-probability of each next token after each token. Shape (V, V)."""
+        return torch.log_softmax(self.score.weight.T, dim=-1)
+
+
+class Bandit:
+    """Responses of a fixed number of tokens to one query, a score for each, and a reference policy.
+
+    Args:
+        reference: logits of the next token after each token; the query is token 0. Shape (V, V).
+        score: score of each response. Takes (B, R) tokens, returns (B,).
+        length: R.
+    """
+
+    def __init__(self, reference: Tensor, score: Callable[[Tensor], Tensor], length: int = 1) -> None:
+        self.vocab, self.length, self.score = len(reference), length, score
+        self.reference = torch.log_softmax(reference, dim=-1)
+        self.responses = torch.cartesian_prod(*[torch.arange(self.vocab)] * length).reshape(-1, length)
+
+    def distribution(self, logprobs: Tensor) -> Tensor:
+        """Return the probability of every response under a table of log-probabilities."""
+        return self._along(logprobs, self.responses).sum(dim=1).exp()
+
+    def optimum(self, kl_coef: float, scale: ScoreScale = ScoreScale(0.0, 1.0)) -> Tensor:
+        """Return the best policy: the reference times exp(score / kl_coef), normalised."""
+        weights = self._along(self.reference, self.responses).sum(dim=1) + scale.apply(self.score(self.responses)) / kl_coef
+        return torch.softmax(weights, dim=0)
+
+    def solve(
+        self, config: PPOConfig, *, seed: int, start: Tensor | None = None, scale: ScoreScale = ScoreScale(0.0, 1.0)
+    ) -> Table:
+        """Run PPO's own targets and updates on sampled responses; return the policy it ends with."""
+        policy = Table(self.vocab, self.vocab, self.reference if start is None else start)
+        learner = Learner.build(policy, ValueModel(policy, Table(self.vocab, 1)))
+        draws = torch.Generator().manual_seed(seed)
+        for iteration in range(config.iterations):
+            rollout = self._sample(learner, config.responses_per_iteration, draws)
+            targets = compute_targets(
+                rollout,
+                scale,
+                kl_coef=config.kl_coef,
+                missing_end_penalty=config.missing_end_penalty,
+                gamma=config.gamma,
+                gae_lambda=config.gae_lambda,
+                standardize_advantages=config.standardize_advantages,
+            )
+            update(learner, rollout, targets, scale, config, iteration=iteration, seed=seed)
+        return policy
+
+    @torch.no_grad()
+    def _sample(self, learner: Learner, count: int, draws: torch.Generator) -> Rollout:
+        table = learner.policy.logprobs()
+        tokens = torch.full((count, 1), QUERY)
+        for _ in range(self.length):
+            drawn = torch.multinomial(table[tokens[:, -1]].exp(), 1, generator=draws)
+            tokens = torch.cat([tokens, drawn], dim=1)
+        responses = tokens[:, 1:]
+        values = learner.value.trained.score.weight[0][tokens[:, :-1]]  # type: ignore[union-attr, index]
+        return Rollout(
+            rows=tuple(TokenRow(tuple(row), 1) for row in tokens.tolist()),
+            ended=torch.ones(count, dtype=torch.bool),
+            mask=torch.ones(count, self.length, dtype=torch.bool),
+            logprobs=self._along(table, responses),
+            ref_logprobs=self._along(self.reference, responses),
+            scores=self.score(responses),
+            values=values,
+        )
+
+    @staticmethod
+    def _along(logprobs: Tensor, responses: Tensor) -> Tensor:
+        before = torch.cat([torch.full_like(responses[:, :1], QUERY), responses[:, :-1]], dim=1)
+        return logprobs[before, responses]
+
+
+def total_variation(one: Tensor, other: Tensor) -> float:
+    """Half the summed difference of two distributions, in [0, 1]."""
+    return float((one - other).abs().sum() / 2)
+
+
+def divergence(bandit: Bandit, policy: Table) -> float:
+    """KL(policy || reference) in nats per response, exactly: over every response, weighted by its probability."""
+    with torch.no_grad():
+        logprobs = bandit._along(policy.logprobs(), bandit.responses)
+        reference = bandit._along(bandit.reference, bandit.responses)
+        each = kl_k1(logprobs, reference, torch.ones_like(logprobs, dtype=torch.bool))
+        return float((logprobs.sum(dim=1).exp() * each).sum())
