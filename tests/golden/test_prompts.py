@@ -60,19 +60,23 @@ def cases(layout: Layout) -> Iterator[tuple[str, Rendered]]:
     yield "revision", render_revision(TALK, HARMFUL, PRINCIPLE, CRITIQUE, layout=layout)
     yield "direct revision", render_revision(TALK, HARMFUL, PRINCIPLE, None, layout=layout)
     yield "comparison", render_comparison(TALK, HARMFUL, DECLINED, PRINCIPLE, layout=layout)
-    yield "comparison, one exemplar", render_comparison(
-        TALK, HARMFUL, DECLINED, PRINCIPLE, layout=layout, exemplars=[COMPARED]
+    yield (
+        "comparison, one exemplar",
+        render_comparison(TALK, HARMFUL, DECLINED, PRINCIPLE, layout=layout, exemplars=[COMPARED]),
     )
     yield "comparison with an attack", render_comparison(TALK, ATTACK, DECLINED, PRINCIPLE, layout=layout)
     yield "reasoning", render_reasoning(TALK, HARMFUL, DECLINED, PRINCIPLE, layout=layout)
-    yield "comparison after reasoning", render_comparison(
-        TALK,
-        HARMFUL,
-        DECLINED,
-        PRINCIPLE,
-        layout=layout,
-        exemplars=[COMPARED],
-        reasoning=" The request is about hacking. Response (A) helps with it.\n",
+    yield (
+        "comparison after reasoning",
+        render_comparison(
+            TALK,
+            HARMFUL,
+            DECLINED,
+            PRINCIPLE,
+            layout=layout,
+            exemplars=[COMPARED],
+            reasoning=" The request is about hacking. Response (A) helps with it.\n",
+        ),
     )
     yield "list of red-team prompts", render_prompt_list("red_team", ["How do I steal a bike?", "Two\nlines."], layout)
     yield "list of helpful prompts", render_prompt_list("helpful", ["How do I oil a lamp?"], layout)

@@ -16,37 +16,38 @@ from solon.training.batching import TokenRow
 from solon.training.ppo import Learner, PPOConfig, update
 from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets
 
-QUERY = 0
+AS_IT_IS = ScoreScale(0.0, 1.0)
+"""Scores are not scaled."""
 
 
 class _Trunk(nn.Module):
-    """Says which token was read last, and nothing else. Its one weight keeps a device and is never used."""
+    """Says which token was read last, and nothing else."""
 
-    def __init__(self, vocab: int) -> None:
+    def __init__(self, tokens: int) -> None:
         super().__init__()
-        self.vocab = vocab
+        self.tokens = tokens
 
     def forward(self, input_ids: Tensor, use_cache: bool = False) -> Any:
-        hidden = nn.functional.one_hot(input_ids, self.vocab).to(torch.get_default_dtype())
+        hidden = nn.functional.one_hot(input_ids, self.tokens).to(torch.get_default_dtype())
         return SimpleNamespace(last_hidden_state=hidden)
 
 
 class Table(nn.Module):
     """A row of numbers for each token that may have been read last: logits of the next one, or a value."""
 
-    def __init__(self, vocab: int, out: int, rows: Tensor | None = None) -> None:
+    def __init__(self, rows: Tensor) -> None:
         super().__init__()
-        self.base_model = _Trunk(vocab)
-        self.score = nn.Linear(vocab, out, bias=False)
+        self.base_model = _Trunk(rows.shape[0])
+        self.score = nn.Linear(*rows.shape, bias=False)
         with torch.no_grad():
-            self.score.weight.copy_(torch.zeros(out, vocab) if rows is None else rows.T)
+            self.score.weight.copy_(rows.T)
         self.device = torch.device("cpu")
 
     def get_output_embeddings(self) -> nn.Linear:
         return self.score
 
     def logprobs(self) -> Tensor:
-        """Log-probability of each next token after each token. Shape (V, V)."""
+        """Log-probability of each next token after each token. Shape (V + 1, V)."""
         return torch.log_softmax(self.score.weight.T, dim=-1)
 
 
@@ -54,31 +55,34 @@ class Bandit:
     """Responses of a fixed number of tokens to one query, a score for each, and a reference policy.
 
     Args:
-        reference: logits of the next token after each token; the query is token 0. Shape (V, V).
+        reference: logits of the next token after each token, the last row after the query, which is token V and
+            never part of a response. Shape (V + 1, V).
         score: score of each response. Takes (B, R) tokens, returns (B,).
         length: R.
     """
 
     def __init__(self, reference: Tensor, score: Callable[[Tensor], Tensor], length: int = 1) -> None:
-        self.vocab, self.length, self.score = len(reference), length, score
+        self.query, self.length, self.score = reference.shape[1], length, score
         self.reference = torch.log_softmax(reference, dim=-1)
-        self.responses = torch.cartesian_prod(*[torch.arange(self.vocab)] * length).reshape(-1, length)
+        self.responses = torch.cartesian_prod(*[torch.arange(self.query)] * length).reshape(-1, length)
 
     def distribution(self, logprobs: Tensor) -> Tensor:
         """Return the probability of every response under a table of log-probabilities."""
         return self._along(logprobs, self.responses).sum(dim=1).exp()
 
-    def optimum(self, kl_coef: float, scale: ScoreScale = ScoreScale(0.0, 1.0)) -> Tensor:
+    def optimum(self, kl_coef: float, scale: ScoreScale = AS_IT_IS) -> Tensor:
         """Return the best policy: the reference times exp(score / kl_coef), normalised."""
-        weights = self._along(self.reference, self.responses).sum(dim=1) + scale.apply(self.score(self.responses)) / kl_coef
+        weights = (
+            self._along(self.reference, self.responses).sum(dim=1) + scale.apply(self.score(self.responses)) / kl_coef
+        )
         return torch.softmax(weights, dim=0)
 
     def solve(
-        self, config: PPOConfig, *, seed: int, start: Tensor | None = None, scale: ScoreScale = ScoreScale(0.0, 1.0)
+        self, config: PPOConfig, *, seed: int, start: Tensor | None = None, scale: ScoreScale = AS_IT_IS
     ) -> Table:
         """Run PPO's own targets and updates on sampled responses; return the policy it ends with."""
-        policy = Table(self.vocab, self.vocab, self.reference if start is None else start)
-        learner = Learner.build(policy, ValueModel(policy, Table(self.vocab, 1)))
+        policy = Table(self.reference if start is None else start)
+        learner = Learner.build(policy, ValueModel(policy, Table(torch.zeros(self.query + 1, 1))))
         draws = torch.Generator().manual_seed(seed)
         for iteration in range(config.iterations):
             rollout = self._sample(learner, config.responses_per_iteration, draws)
@@ -97,7 +101,7 @@ class Bandit:
     @torch.no_grad()
     def _sample(self, learner: Learner, count: int, draws: torch.Generator) -> Rollout:
         table = learner.policy.logprobs()
-        tokens = torch.full((count, 1), QUERY)
+        tokens = torch.full((count, 1), self.query)
         for _ in range(self.length):
             drawn = torch.multinomial(table[tokens[:, -1]].exp(), 1, generator=draws)
             tokens = torch.cat([tokens, drawn], dim=1)
@@ -113,9 +117,8 @@ class Bandit:
             values=values,
         )
 
-    @staticmethod
-    def _along(logprobs: Tensor, responses: Tensor) -> Tensor:
-        before = torch.cat([torch.full_like(responses[:, :1], QUERY), responses[:, :-1]], dim=1)
+    def _along(self, logprobs: Tensor, responses: Tensor) -> Tensor:
+        before = torch.cat([torch.full_like(responses[:, :1], self.query), responses[:, :-1]], dim=1)
         return logprobs[before, responses]
 
 

@@ -26,13 +26,33 @@ from solon.prompting import (
 )
 from solon.records import Conversation, Layout, Rendered
 
-PRINCIPLE = Principle(id="p", critique_request="Find fault.", revision_request="Mend it.", comparison="Pick the kinder.")
+PRINCIPLE = Principle(
+    id="p", critique_request="Find fault.", revision_request="Mend it.", comparison="Pick the kinder."
+)
 
 PARTS = st.sampled_from(
     [
         *("Human:", "Assistant:", "System:", "CritiqueRequest:", "Critique:", "RevisionRequest:", "Revision:"),
         *("human :", "ASSISTANT:", "Critique Request:", "Нuman:", "Ｈｕｍａｎ：", "Hu\u200bman:", "𝐇uman:"),
-        *("(A)", "(B)", " (A) ", "(b)", "（Ａ）", "🄐", "(А)", "( B )", "[[[", "]]]", "[", "]", "［", "\u200b[", "]]", "(", ")"),
+        *(
+            "(A)",
+            "(B)",
+            " (A) ",
+            "(b)",
+            "（Ａ）",
+            "🄐",
+            "(А)",
+            "( B )",
+            "[[[",
+            "]]]",
+            "[",
+            "]",
+            "［",
+            "\u200b[",
+            "]]",
+            "(",
+            ")",
+        ),
         *("The answer is:", "The answer is: (", "The answer is: (B)", "Let's think step by step:", "Options:", " "),
         *("\n", "\n\n", "\r", "\u2028", "\x85", "\x0b", "\u200b", "\ufeff", "\u2800", "\\", "\\\n", "\t", "\x00"),
         *("{{text}}", "{{response_a}}", "{response}", "{% for x in y %}", "{{", "}}", "${x}", "%s"),
@@ -90,12 +110,11 @@ def test_a_comparison_splits_into_exactly_its_parts(layout: Layout, asked: str, 
     assert (letter_a, letter_b) == ("A", "B")
     if layout == "transcript":
         assert text_a.endswith("]]]\n")
-        assert "]]]" not in text_a.removesuffix("]]]\n").rstrip("]")
         text_a, text_b = text_a.removesuffix("]]]\n"), text_b.rpartition("]]]")[0]
-        _, speaker, head = re.split(r"^(Human|Assistant): ", head, flags=re.MULTILINE)
     else:
-        text_a = text_a.removesuffix("\n")
-        _, speaker, head = re.split(r"^(Human|Assistant): ", head, flags=re.MULTILINE)
+        assert text_b.endswith("\n\nPick the kinder.")
+        text_a, text_b = text_a.removesuffix("\n"), text_b.removesuffix("\n\nPick the kinder.")
+    _, speaker, head = re.split(r"^(Human|Assistant): ", head, flags=re.MULTILINE)
     assert speaker == "Human"
     assert head.startswith(escape(asked.strip()))
     assert (text_a, text_b) == (escape(a.strip()), escape(b.strip()))

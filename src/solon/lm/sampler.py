@@ -65,6 +65,7 @@ class Sampler:
         self._device: torch.device = next(model.parameters()).device
         ends = {end_token_id(tokenizer), tokenizer.eos_token_id} - {None}
         self._end_ids = sorted(ends)
+        self._watches: dict[tuple[str, ...], _StopWatch] = {}
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         self._decoder = FusedDecoder(model) if is_llama_shaped(model) and size <= MAX_FUSED_BYTES else None
 
@@ -99,7 +100,7 @@ class Sampler:
         self._check(prompts, sampling.max_tokens)
         self._refresh()
         uniforms = torch.from_numpy(draw_uniforms(seeds, sampling.max_tokens)).to(self._device)
-        watch = _StopWatch(self._tokenizer, stop, self._device) if stop else None
+        watch = self._watch(tuple(stop))
         draw = self._sample_fused if self._decoder is not None else self._sample_generate
         results: list[Generated | None] = [None] * len(prompts)
         for rows in self._batches(prompts):
@@ -141,6 +142,11 @@ class Sampler:
                 raise ModelError(
                     f"prompt {row} has {len(prompt)} tokens and {more} may follow: the model takes 1 to {self.context}"
                 )
+
+    def _watch(self, stop: tuple[str, ...]) -> "_StopWatch | None":
+        if stop and stop not in self._watches:
+            self._watches[stop] = _StopWatch(self._tokenizer, stop, self._device)
+        return self._watches.get(stop)
 
     def _refresh(self) -> None:
         if self._decoder is not None and not self._frozen:
@@ -282,16 +288,13 @@ class _StopWatch:
     def __init__(self, tokenizer: Any, stop: Sequence[str], device: torch.device) -> None:
         self._tokenizer = tokenizer
         self._stop = [text for text in stop if text]
+        vocabulary = [[index] for index in range(len(tokenizer))]
+        pieces = tokenizer.backend_tokenizer.decode_batch(vocabulary, skip_special_tokens=False)
         lasts = {text[-1] for text in self._stop}
-        unsure = {"�"} if all(last.isascii() and not last.isspace() for last in lasts) is False else set()
-        pieces = tokenizer.backend_tokenizer.decode_batch(
-            [[index] for index in range(len(tokenizer))], skip_special_tokens=False
-        )
-        marks = lasts | unsure
-        everything = any(last.isspace() for last in lasts)
-        self._may_complete = torch.tensor(
-            [everything or any(mark in piece for mark in marks) for piece in pieces], device=device
-        )
+        if not all(last.isascii() and last.isprintable() and last != " " for last in lasts):
+            lasts = {""}  # a token's own text may hide spaces and parts of a character: look after every token
+        may_complete = [any(last in piece for last in lasts) for piece in pieces]
+        self._may_complete = torch.tensor(may_complete, device=device)
 
     def candidates(self, tokens: Tensor, alive: Tensor) -> list[int]:
         """Return places of rows that must be decoded."""

@@ -99,12 +99,9 @@ class Cache:
 
 @dataclass(slots=True)
 class _Layer:
-    """Fused weights of one decoder layer; a matrix that is added to the residual stream is kept transposed.
+    """Fused weights of one decoder layer; a matrix that is added to the residual stream is kept transposed."""
 
-    In float32 the weight of a norm is folded into the matrix that follows it, and is None here.
-    """
-
-    input_norm: Tensor | None
+    input_norm: Tensor
     query: Tensor
     key_value: Tensor
     qkv: Tensor
@@ -113,7 +110,7 @@ class _Layer:
     key_norm: Tensor | None
     out: Tensor
     out_bias: Tensor | None
-    middle_norm: Tensor | None
+    middle_norm: Tensor
     gate_up: Tensor
     gate_up_bias: Tensor | None
     down: Tensor
@@ -148,24 +145,17 @@ class FusedDecoder:
         self._device, self._dtype = self._embedding.device, self._embedding.dtype
         self._order = self._order.to(self._device)
         self._eps_tensor = torch.tensor(self._eps, device=self._device)
-        self._norm, self._head = self._fold(base.norm.weight, head.weight.detach())
-        self._head_bias = _optional(head.bias)
+        self._norm, self._head, self._head_bias = base.norm.weight.detach(), head.weight.detach(), _optional(head.bias)
         self._layers = [self._fuse(layer) for layer in base.layers]
         self._rotations = self._build_rotations(self._positions)
 
     def _fuse(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
-        input_norm, qkv = self._fold(
-            layer.input_layernorm.weight,
-            torch.cat([self._reorder(query.weight), self._reorder(key.weight), value.weight]),
-        )
-        middle_norm, gate_up = self._fold(
-            layer.post_attention_layernorm.weight, torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-        )
+        qkv = torch.cat([self._reorder(query.weight), self._reorder(key.weight), value.weight])
         width = self._heads * self._head_dim
         return _Layer(
-            input_norm=input_norm,
+            input_norm=layer.input_layernorm.weight.detach(),
             query=qkv[:width],
             key_value=qkv[width:],
             qkv=qkv,
@@ -176,18 +166,12 @@ class FusedDecoder:
             key_norm=self._reorder(attention.k_norm.weight) if hasattr(attention, "k_norm") else None,
             out=attention.o_proj.weight.detach().t(),
             out_bias=_optional(attention.o_proj.bias),
-            middle_norm=middle_norm,
-            gate_up=gate_up,
+            middle_norm=layer.post_attention_layernorm.weight.detach(),
+            gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
             gate_up_bias=None if mlp.gate_proj.bias is None else torch.cat([mlp.gate_proj.bias, mlp.up_proj.bias]),
             down=mlp.down_proj.weight.detach().t(),
             down_bias=_optional(mlp.down_proj.bias),
         )
-
-    def _fold(self, norm: Tensor, matrix: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Multiply a norm's weight into the matrix after it, where that costs no precision to speak of."""
-        if self._dtype == torch.float32:
-            return None, matrix * norm
-        return norm.detach(), matrix
 
     def _reorder(self, weight: Tensor) -> Tensor:
         """Interleave the two halves of each head, so that the pair a rotation mixes is adjacent."""
@@ -365,12 +349,12 @@ class FusedDecoder:
         gate, up = hidden.chunk(2, dim=-1)
         return _add(x, F.silu(gate).mul_(up), layer.down, layer.down_bias)
 
-    def _rms(self, x: Tensor, weight: Tensor | None) -> Tensor:
-        """Divide by the root mean square over the last dimension; multiply by `weight` where it was not folded."""
+    def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Divide by the root mean square over the last dimension and multiply by `weight`."""
         wide = x.float()
         norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        scaled = wide * torch.addcmul(self._eps_tensor, norm, norm, value=1.0 / x.shape[-1]).rsqrt_()
-        return scaled if weight is None else weight * scaled.to(self._dtype)
+        inverse = torch.addcmul(self._eps_tensor, norm, norm, value=1.0 / x.shape[-1]).rsqrt_()
+        return (wide * inverse).to(self._dtype).mul_(weight)
 
     def _rotate(self, x: Tensor, rotation: Tensor) -> Tensor:
         """Turn queries to their positions; contiguous. Shape as `x`."""

@@ -8,8 +8,10 @@ field. A few-shot exemplar is the same blocks, filled to the end, before those o
 Nothing here calls a model or draws randomness. What is sent is a `Rendered`; how it becomes tokens is the
 backend's part.
 
-Departures from the paper: the comparison ends in an open parenthesis, so that the options are one letter and
-differ in their first token; a chain of thought and its answer are written in one turn of the assistant.
+Departures from the paper: (1) the comparison ends in an open parenthesis, so that the options are one letter
+and differ in their first token; (2) a chain of thought and its answer are written in one turn of the
+assistant; (3) in the chat layout a comparison asks its question after the two responses, so that questions
+under several principles share what comes before.
 
 Reference: Bai et al. 2022 (arXiv 2212.08073), sections 3.1, 4.1 and appendix E.
 """

@@ -1,4 +1,4 @@
-"""Proves that every form of a constitution is read, and that every fault is one short message with file, line and id."""
+"""Proves that every form of a constitution is read, and every fault told in one short message with file and line."""
 
 import os
 from collections.abc import Callable
@@ -155,7 +155,10 @@ FAULTS = {
         HEAD + PAIR + "  - id: privacy-2\n    critique_request: C\n",
         ":4: principle 'privacy-2' has a critique_request but no revision_request: add one, or drop the critique",
     ),
-    "missing critique request": (HEAD + PAIR + "  - {id: x, revision_request: R.}\n", ":4: principle 'x' has a revision_"),
+    "missing critique request": (
+        HEAD + PAIR + "  - {id: x, revision_request: R.}\n",
+        ":4: principle 'x' has a revision_",
+    ),
     "nothing asked": (HEAD + "  - {id: x, weight: 2}\n", ":3: principle 'x' asks for nothing: add a critique_request"),
     "empty request": (HEAD + "  - id: x\n    comparison:\n", ":4: principle 'x', comparison is empty: write it"),
     "blank request": (HEAD + "  - id: x\n    comparison: '  '\n", ":4: principle 'x', comparison is empty"),
@@ -163,10 +166,19 @@ FAULTS = {
         HEAD + "  - id: x\n    critique_reqest: C?\n",
         ":4: principle 'x' has an unknown key 'critique_reqest': did you mean 'critique_request'?",
     ),
-    "unknown key at the top": ("name: t\nprincipals:\n  - a\n", ":2: there is an unknown key 'principals': did you mean"),
-    "unknown key far from all": (HEAD + "  - {id: x, zzz: 1}\n", ":3: principle 'x' has an unknown key 'zzz': expected one"),
+    "unknown key at the top": (
+        "name: t\nprincipals:\n  - a\n",
+        ":2: there is an unknown key 'principals': did you mean",
+    ),
+    "unknown key far from all": (
+        HEAD + "  - {id: x, zzz: 1}\n",
+        ":3: principle 'x' has an unknown key 'zzz': expected one",
+    ),
     "a key that is a list": (HEAD + "  - {id: x, [a]: 1}\n", ":3: principle 'x' has an unknown key ''"),
-    "duplicate key": (HEAD + "  - id: x\n    comparison: A\n    comparison: B\n", ":5: principle 'x' has two keys called"),
+    "duplicate key": (
+        HEAD + "  - id: x\n    comparison: A\n    comparison: B\n",
+        ":5: principle 'x' has two keys called",
+    ),
     "duplicate id": (
         HEAD + STEP + PAIR + "  - {id: s, comparison: Which}\n",
         ":5: principle 's' is on line 3 already: give one of them another id, or remove it",
@@ -178,37 +190,67 @@ FAULTS = {
     "no principles": ("name: t\n", ":1: there is no key 'principles': add it"),
     "principles are text": ("name: t\nprinciples: be kind\n", ":2: principles should be a list, each entry on a line"),
     "principles are none": ("name: t\nprinciples: []\n", ":2: principles is an empty list: add an entry"),
-    "an empty entry": (HEAD + STEP + "  -\n" + PAIR, ":4: principles, principle 2 is empty: write it, or remove the line"),
+    "an empty entry": (
+        HEAD + STEP + "  -\n" + PAIR,
+        ":4: principles, principle 2 is empty: write it, or remove the line",
+    ),
     "an empty line in a list": ("- Do no harm.\n-\n- Be honest.\n", ":2: principle 2 is empty: write it, or remove"),
     "an empty list": ("[]\n", ":1: is an empty list"),
     "a list in a list": ("- Do no harm.\n- [a, b]\n", ":2: principle 2 should be text, found a list"),
     "a number for a sentence": ("- 12\n", ":1: principle 1 should be text, found a number '12': put it in quotes"),
-    "a truth value": (HEAD + "  - {id: x, comparison: yes}\n", ":3: principle 'x', comparison should be text, found a truth"),
-    "the same sentence twice": ("- Do no harm.\n- Be honest.\n- Do no  harm.\n", ":3: principle 'do-no-harm-c58bb2' is on line 1"),
+    "a truth value": (
+        HEAD + "  - {id: x, comparison: yes}\n",
+        ":3: principle 'x', comparison should be text, found a truth",
+    ),
+    "the same sentence twice": (
+        "- Do no harm.\n- Be honest.\n- Do no  harm.\n",
+        ":3: principle 'do-no-harm-c58bb2' is on line 1",
+    ),
     "an empty sample prompt": (
         HEAD + STEP + PAIR + "sample_prompts:\n  red_team:\n  - a\n  - ''\n",
         ":8: sample_prompts, red_team, prompt 2 is empty",
     ),
-    "weight of nothing": (HEAD + "  - {id: x, comparison: W, weight: 0}\n", ":3: principle 'x', weight must be a finite"),
+    "weight of nothing": (
+        HEAD + "  - {id: x, comparison: W, weight: 0}\n",
+        ":3: principle 'x', weight must be a finite",
+    ),
     "weight below": (HEAD + "  - {id: x, comparison: W, weight: -1}\n", ":3: principle 'x', weight must be a finite"),
-    "weight in words": (HEAD + "  - {id: x, comparison: W, weight: big}\n", ":3: principle 'x', weight should be a number"),
-    "weight without end": (HEAD + "  - {id: x, comparison: W, weight: .inf}\n", ":3: principle 'x', weight should be a"),
+    "weight in words": (
+        HEAD + "  - {id: x, comparison: W, weight: big}\n",
+        ":3: principle 'x', weight should be a number",
+    ),
+    "weight without end": (
+        HEAD + "  - {id: x, comparison: W, weight: .inf}\n",
+        ":3: principle 'x', weight should be a",
+    ),
     "unknown kind": (
         HEAD + "  - id: x\n    comparison: W\n    applies_to:\n    - red_team\n    - helpfull\n",
         ":7: principle 'x', applies_to, entry 2 is 'helpfull': did you mean 'helpful'?",
     ),
-    "kind twice": (HEAD + "  - {id: x, comparison: W, applies_to: [helpful, helpful]}\n", ":3: principle 'x', applies_to must"),
-    "no critique at all": (HEAD + PAIR, ":1: no principle has a critique_request: the revision stage (stage 1) would have"),
+    "kind twice": (
+        HEAD + "  - {id: x, comparison: W, applies_to: [helpful, helpful]}\n",
+        ":3: principle 'x', applies_to must",
+    ),
+    "no critique at all": (
+        HEAD + PAIR,
+        ":1: no principle has a critique_request: the revision stage (stage 1) would have",
+    ),
     "no comparison at all": (HEAD + STEP, ":1: no principle has a comparison: the feedback stage (stage 2) would have"),
     "two documents": ("- a\n---\n- b\n", ":2: not valid YAML: but found another document"),
     "invalid YAML": ("name: t\nprinciples: [a\n", ":3: not valid YAML: expected ',' or ']'"),
-    "a colon in plain text": (HEAD + "  - Read this: do it: now\n", ":3: not valid YAML: mapping values are not allowed"),
+    "a colon in plain text": (
+        HEAD + "  - Read this: do it: now\n",
+        ":3: not valid YAML: mapping values are not allowed",
+    ),
     "an unknown alias": ("- *nobody\n", ":1: not valid YAML: found undefined alias"),
     "only text": ("Do no harm.\nBe honest.\n", ":1: should be keys with values, or a list of sentences"),
     "only comments": ("# nothing\n", ": the file is empty: write at least one principle"),
     "empty": ("", ": the file is empty: write at least one principle"),
     "blank": ("\n  \n", ": the file is empty"),
-    "a tag that makes objects": ("- !!python/object/apply:os.system [exit]\n", ":1: principle 1 should be text, found a list"),
+    "a tag that makes objects": (
+        "- !!python/object/apply:os.system [exit]\n",
+        ":1: principle 1 should be text, found a list",
+    ),
     "alias bomb": (BOMB, ": aliases unfold into more than 50000 values"),
     "alias of itself": ("- &a [*a]\n", ":1: nested too deeply for a constitution, or an alias that holds itself"),
     "deep nesting": ("[" * 40 + "]" * 40, ":1: nested too deeply"),
@@ -235,7 +277,10 @@ FAULTS = {
         ":7: exemplars, comparison, exemplar 1, principle names 's', which has no comparison",
     ),
     "exemplar that prefers neither": (
-        HEAD + STEP + PAIR + "exemplars:\n  comparison:\n  - {conversation: q, response_a: a, response_b: b, better: c}\n",
+        HEAD
+        + STEP
+        + PAIR
+        + "exemplars:\n  comparison:\n  - {conversation: q, response_a: a, response_b: b, better: c}\n",
         ":7: exemplars, comparison, exemplar 1, better is 'c': expected one of a, b",
     ),
     "exemplar that ends with the assistant": (

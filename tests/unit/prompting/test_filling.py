@@ -57,7 +57,9 @@ def test_data_is_escaped_and_stripped_only_beside_a_template() -> None:
 
 
 def test_constitution_text_is_shown_as_written_and_still_untrusted() -> None:
-    assert ("(A) or Human: x", False) in texts(Template("- {{request}}", where="t").fill({"request": "(A) or Human: x"}))
+    assert ("(A) or Human: x", False) in texts(
+        Template("- {{request}}", where="t").fill({"request": "(A) or Human: x"})
+    )
 
 
 def test_a_line_stays_one_line() -> None:
@@ -72,7 +74,7 @@ def test_a_wrong_template_is_refused_by_name(source: str) -> None:
 
 
 def test_a_missing_value_or_template_or_layout_is_named() -> None:
-    with pytest.raises(PromptingError, match="t: no value for {{text}}"):
+    with pytest.raises(PromptingError, match=r"t: no value for \{\{text\}\}"):
         Template("{{text}}", where="t").fill({})
     with pytest.raises(PromptingError, match="chat layout has no template called 'nope'"):
         load_template("chat", "nope")
@@ -81,8 +83,8 @@ def test_a_missing_value_or_template_or_layout_is_named() -> None:
 
 
 def test_both_layouts_ship_the_same_templates_with_the_same_fields() -> None:
-    chat = {file.stem: load_template("chat", file.stem).fields for file in (FOLDERS / "chat").glob("*.txt")}
-    transcript = {f.stem: load_template("transcript", f.stem).fields for f in (FOLDERS / "transcript").glob("*.txt")}
+    chat = {file.stem: {*load_template("chat", file.stem).fields} for file in (FOLDERS / "chat").glob("*.txt")}
+    transcript = {f.stem: {*load_template("transcript", f.stem).fields} for f in (FOLDERS / "transcript").glob("*.txt")}
     assert chat == transcript
     assert {field for fields in chat.values() for field in fields} == set(FIELDS)
 

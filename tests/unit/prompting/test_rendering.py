@@ -21,7 +21,9 @@ from solon.records import Conversation, Layout, Message, Rendered
 
 LAYOUTS: tuple[Layout, ...] = ("chat", "transcript")
 TALK = Conversation.of("Hello?", "Yes?", "How do I steal a bike?")
-PRINCIPLE = Principle(id="p", critique_request="Find fault.", revision_request="Mend it.", comparison="Pick the kinder.")
+PRINCIPLE = Principle(
+    id="p", critique_request="Find fault.", revision_request="Mend it.", comparison="Pick the kinder."
+)
 REVISED = RevisionExemplar(conversation=Conversation.of("q"), response="r", critique="c", revision="v")
 COMPARED = ComparisonExemplar(
     conversation=Conversation.of("q"), response_a="ra", response_b="rb", better="b", reasoning="Because."
@@ -33,7 +35,11 @@ def turns(rendered: Rendered) -> list[tuple[str, str]]:
 
 
 def test_chat_response_is_the_conversation_as_it_is() -> None:
-    assert turns(render_response(TALK)) == [("user", "Hello?"), ("assistant", "Yes?"), ("user", "How do I steal a bike?")]
+    assert turns(render_response(TALK)) == [
+        ("user", "Hello?"),
+        ("assistant", "Yes?"),
+        ("user", "How do I steal a bike?"),
+    ]
 
 
 def test_chat_turns_hold_data_byte_for_byte() -> None:
@@ -60,8 +66,7 @@ def test_chat_direct_revision_leaves_the_critique_out() -> None:
 
 def test_chat_comparison_is_one_question_and_an_open_answer() -> None:
     question = (
-        "Human: Hello?\nAssistant: Yes?\nHuman: How do I steal a bike?\n\n"
-        "Pick the kinder.\n(A) Like so.\n(B) Do not."
+        "Human: Hello?\nAssistant: Yes?\nHuman: How do I steal a bike?\n\n(A) Like so.\n(B) Do not.\n\nPick the kinder."
     )
     assert turns(render_comparison(TALK, "Like so.", "Do not.", PRINCIPLE)) == [
         ("user", question),
@@ -70,7 +75,7 @@ def test_chat_comparison_is_one_question_and_an_open_answer() -> None:
 
 
 def test_the_principle_is_a_span_of_its_own() -> None:
-    # A document may ask a further question about the same pair by starting again at this span.
+    # A document may ask a further question about the same pair with this span alone.
     texts = [span.text for span in render_comparison(TALK, "a", "b", PRINCIPLE).turns[0].spans]
     assert texts.count("Pick the kinder.") == 1
 
@@ -160,7 +165,7 @@ def test_an_exemplar_may_bring_its_own_requests() -> None:
     assert texts[2] == "Own fault?"
     assert texts[4] == "Own mend."
     compared = COMPARED.model_copy(update={"comparison": "Own pick."})
-    assert "Own pick.\n(A) ra" in turns(render_comparison(TALK, "a", "b", PRINCIPLE, exemplars=[compared]))[0][1]
+    assert "(B) rb\n\nOwn pick." in turns(render_comparison(TALK, "a", "b", PRINCIPLE, exemplars=[compared]))[0][1]
 
 
 def test_a_system_message_stays_in_front_of_exemplars() -> None:

@@ -1,0 +1,88 @@
+"""Stage 2, what is compared: two responses of SL-CAI to each prompt, drawn independently.
+
+Everything that was drawn becomes a comparison, identical, empty and truncated responses too: what cannot be
+labelled is said with the labels, in one place, and the texts stay on record.
+
+Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.1):
+1. Helpful prompts may be compared by AI feedback too; the paper had human labels for them.
+
+Leaves out: responses of other models, more than one pair of a prompt.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from solon.feedback.concurrency import gather_all
+from solon.lm.items import ItemResults, OnProgress, run_items
+from solon.lm.protocol import LanguageModel
+from solon.prompting import render_response
+from solon.records import Comparison, Layout, Prompt, Sample, Sampling, content_digest, derive_seed
+
+STAGE = "comparisons"
+
+
+class ComparisonConfig(BaseModel):
+    """How the two responses are drawn.
+
+    Attributes:
+        temperature: of both. Paper: 1.
+        max_tokens: limit of each. Paper: not stated.
+        layout: how prompts are laid out. Paper: `transcript`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(1.0, ge=0.0)
+    max_tokens: int = Field(256, ge=1)
+    layout: Layout = "chat"
+
+
+async def run_comparisons(
+    prompts: Sequence[Prompt],
+    *,
+    model: LanguageModel,
+    config: ComparisonConfig,
+    seed: int,
+    max_failure_fraction: float,
+    on_progress: OnProgress | None = None,
+) -> ItemResults[Comparison]:
+    """Answer every prompt twice.
+
+    Args:
+        prompts: what is put to the model.
+        model: SL-CAI, so that the preference model learns on what the early policy writes.
+        config: how the responses are drawn.
+        seed: the run's seed.
+        max_failure_fraction: share of the prompts that may fail.
+        on_progress: told how many prompts are done, of how many.
+
+    Returns:
+        A comparison for each prompt, in their order; a `Failure` where a call failed.
+
+    Raises:
+        StageFailedError: more items failed than the bound allows.
+    """
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+
+    async def answer_twice(prompt: Prompt) -> Comparison:
+        rendered = render_response(prompt.conversation, config.layout)
+        first, second = await gather_all(
+            [model.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, side)) for side in "ab"]
+        )
+        return make_comparison(prompt, first, second)
+
+    return await run_items(
+        prompts,
+        answer_twice,
+        key=lambda prompt: prompt.id,
+        stage=STAGE,
+        max_failure_fraction=max_failure_fraction,
+        on_progress=on_progress,
+    )
+
+
+def make_comparison(prompt: Prompt, response_a: Sample, response_b: Sample) -> Comparison:
+    """Build a comparison with the id its content has."""
+    content = [prompt.id, *([r.model, r.seed, r.text] for r in (response_a, response_b))]
+    return Comparison(id=content_digest(content, size=8), prompt=prompt, response_a=response_a, response_b=response_b)

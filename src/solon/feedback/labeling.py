@@ -1,0 +1,268 @@
+"""Stage 2, AI feedback: which of two responses is better, as a probability.
+
+The feedback model is shown a prompt, two responses and one principle, and the log-probabilities of the two options
+are read off: nothing is parsed. Each comparison is shown in both orders. With a chain of thought the model first
+reasons, in each order anew, and the options are weighed after its reasoning; such labels are nearly always near 0
+or 1, so their targets are clamped.
+
+"Could not tell" is a value. A comparison is left unlabeled, with the first reason that applies:
+
+- `empty_response`, `truncated_response`: one of them is no response, or was cut off by the token limit; not asked,
+  as the preference model would be told that a text ends where it was only cut off;
+- `identical`: both responses have the same text; not asked, as averaging both orders makes it 0.5 in any case;
+- `call_failed`: a call came to no result;
+- `empty_reasoning`, `truncated_reasoning`: a chain of thought that is none, or never came to an end;
+- `invalid_logprobs`: a log-probability is not finite or above 0;
+- `below_mass_floor`: in one of its votes the model would rather have answered neither.
+
+Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.1):
+1. Both orders are asked and averaged; the paper does not mention order.
+2. A floor on the probability of the two options together; the paper normalises whatever there is.
+3. Few-shot exemplars come with the constitution, and there may be none; the paper used five, each with a principle
+   drawn for it. Here an exemplar is shown under its own principle, or else under the comparison's.
+4. Several principles for one comparison are possible, drawn without replacement; the paper drew one.
+
+Leaves out: several chains of thought for one vote.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from solon.constitution import Constitution, Principle, choose_principle
+from solon.errors import ConstitutionError
+from solon.feedback.concurrency import gather_all
+from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
+from solon.lm.items import OnProgress, run_items
+from solon.lm.protocol import LanguageModel
+from solon.prompting import OPTIONS, render_comparison, render_reasoning
+from solon.records import (
+    Comparison,
+    Failure,
+    Layout,
+    PreferenceLabel,
+    Rendered,
+    Sampling,
+    Vote,
+    derive_seed,
+)
+
+STAGE = "feedback"
+
+PAPER_CLAMP = (0.4, 0.6)
+"""Where the paper clamps labels that come after a chain of thought."""
+
+Order = Literal["ab", "ba"]
+
+
+class FeedbackConfig(BaseModel):
+    """How comparisons are labelled.
+
+    Attributes:
+        principles_per_comparison: principles drawn for each comparison, each its own votes; at most those that
+            apply. Paper: 1.
+        orders: `both`, or `ab` to see what order does. Paper: not stated.
+        mass_floor: least probability of the two options together; 0 takes every vote. Paper: none.
+        chain_of_thought: True has the model reason before it answers. Paper: both were done.
+        temperature: of the reasoning. Paper: 1 throughout.
+        max_reasoning_tokens: limit of the reasoning. Paper: not stated.
+        clamp: lower and upper end of a target, mirrored about 0.5; `paper` is 0.4 and 0.6 after a chain of thought
+            and none without one; None is none.
+        exemplars: how many of the constitution's worked comparisons are shown first; None shows all. Paper: 5.
+        layout: how prompts are laid out. Paper: `transcript`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    principles_per_comparison: int = Field(1, ge=1)
+    orders: Literal["both", "ab"] = "both"
+    mass_floor: float = Field(0.5, ge=0.0, le=1.0)
+    chain_of_thought: bool = False
+    temperature: float = Field(1.0, ge=0.0)
+    max_reasoning_tokens: int = Field(256, ge=1)
+    clamp: tuple[float, float] | Literal["paper"] | None = "paper"
+    exemplars: int | None = Field(None, ge=0)
+    layout: Layout = "chat"
+
+    @field_validator("clamp")
+    @classmethod
+    def _clamp_is_mirrored(cls, value: tuple[float, float] | str | None) -> tuple[float, float] | str | None:
+        if isinstance(value, tuple) and not (0.0 <= value[0] <= 0.5 and abs(sum(value) - 1.0) <= 1e-9):
+            raise ValueError("must be two numbers that mirror each other about 0.5, such as [0.4, 0.6]")
+        return value
+
+    @property
+    def target_bounds(self) -> tuple[float, float] | None:
+        """Where a target is clamped, None where it is not."""
+        if self.clamp == "paper":
+            return PAPER_CLAMP if self.chain_of_thought else None
+        return self.clamp
+
+
+async def run_feedback(
+    comparisons: Sequence[Comparison],
+    *,
+    model: LanguageModel,
+    constitution: Constitution,
+    config: FeedbackConfig,
+    seed: int,
+    max_failure_fraction: float,
+    on_progress: OnProgress | None = None,
+) -> list[PreferenceLabel]:
+    """Label every comparison, or say why not.
+
+    Args:
+        comparisons: what is compared.
+        model: the feedback model; the base model in the paper, never SL-CAI.
+        constitution: where principles and exemplars come from.
+        config: how it is done.
+        seed: the run's seed.
+        max_failure_fraction: share of the comparisons on which calls may fail.
+        on_progress: told how many comparisons are done, of how many.
+
+    Returns:
+        One label for each comparison, in their order.
+
+    Raises:
+        ConstitutionError: no principle applies to one of the prompts' kinds; before any call.
+        StageFailedError: more items failed than the bound allows.
+    """
+    for kind in sorted({comparison.prompt.kind for comparison in comparisons}):
+        if not constitution.comparison_principles(kind):
+            raise ConstitutionError(
+                f"no principle with a comparison applies to {kind} prompts: widen a principle's applies_to"
+            )
+
+    async def label(comparison: Comparison) -> PreferenceLabel:
+        return await label_comparison(comparison, model=model, constitution=constitution, config=config, seed=seed)
+
+    results = await run_items(
+        comparisons,
+        label,
+        key=lambda comparison: comparison.id,
+        stage=STAGE,
+        max_failure_fraction=max_failure_fraction,
+        on_progress=on_progress,
+    )
+    return [
+        _unlabeled(comparison, item.reason, model) if isinstance(item, Failure) else item
+        for comparison, item in zip(comparisons, results.results, strict=True)
+    ]
+
+
+async def label_comparison(
+    comparison: Comparison,
+    *,
+    model: LanguageModel,
+    constitution: Constitution,
+    config: FeedbackConfig,
+    seed: int,
+) -> PreferenceLabel:
+    """Label one comparison.
+
+    Raises:
+        CallFailedError: a call came to no result.
+    """
+    fault = _find_fault(comparison)
+    if fault is not None:
+        return _unlabeled(comparison, fault, model)
+    orders: tuple[Order, ...] = ("ab", "ba") if config.orders == "both" else ("ab",)
+    principles = _draw_principles(comparison, constitution, config, seed)
+    voting = _Voting(model=model, constitution=constitution, config=config, seed=seed)
+    found = await gather_all([voting.ask(comparison, p, order) for p in principles for order in orders])
+    votes = tuple(item for item in found if isinstance(item, Vote))
+    reasons = [item for item in found if isinstance(item, str)]
+    reasons += [reason for vote in votes if (reason := find_vote_fault(vote, mass_floor=config.mass_floor))]
+    if reasons:
+        return _unlabeled(comparison, reasons[0], model, votes)
+    p_a = combine_votes(votes)
+    return PreferenceLabel(
+        comparison_id=comparison.id,
+        p_a=clamp_probability(p_a, config.target_bounds),
+        p_a_unclamped=p_a,
+        votes=votes,
+        labeler=model.identity,
+        status="labeled",
+    )
+
+
+def _find_fault(comparison: Comparison) -> str | None:
+    responses = (comparison.response_a, comparison.response_b)
+    if any(not response.text.strip() for response in responses):
+        return "empty_response"
+    if any(response.stop_reason == "length" for response in responses):
+        return "truncated_response"
+    return "identical" if responses[0].text == responses[1].text else None
+
+
+def _draw_principles(
+    comparison: Comparison, constitution: Constitution, config: FeedbackConfig, seed: int
+) -> list[Principle]:
+    """Draw without replacement: the principle of the highest hash, then that of the highest among the others."""
+    left = list(constitution.comparison_principles(comparison.prompt.kind))
+    drawn: list[Principle] = []
+    while left and len(drawn) < config.principles_per_comparison:
+        principle = choose_principle(left, seed=seed, item=comparison.id, round=0)
+        left.remove(principle)
+        drawn.append(principle)
+    return drawn
+
+
+class _Voting:
+    """Asks for one vote at a time."""
+
+    def __init__(self, *, model: LanguageModel, constitution: Constitution, config: FeedbackConfig, seed: int) -> None:
+        self._model = model
+        self._config = config
+        self._exemplars = constitution.comparison_exemplars[: config.exemplars]
+        self._sampling = Sampling(temperature=config.temperature, max_tokens=config.max_reasoning_tokens)
+        self._seed = seed
+
+    async def ask(self, comparison: Comparison, principle: Principle, order: Order) -> Vote | str:
+        """Return the model's vote, or the reason why its chain of thought cannot be followed by one."""
+        shown = comparison if order == "ab" else comparison.swap()
+        texts = (shown.prompt.conversation, shown.response_a.text, shown.response_b.text, principle)
+        layout, exemplars = self._config.layout, self._exemplars
+        reasoning = None
+        if self._config.chain_of_thought:
+            rendered = render_reasoning(*texts, layout=layout, exemplars=exemplars)
+            reasoning, fault = await self._reason(rendered, comparison, principle, order)
+            if fault is not None:
+                return fault
+        rendered = render_comparison(*texts, layout=layout, exemplars=exemplars, reasoning=reasoning)
+        choice = await self._model.choose(rendered, OPTIONS)
+        first, second = choice.logprobs
+        vote = Vote(
+            principle_id=principle.id,
+            order="ab",
+            logprob_a=first,
+            logprob_b=second,
+            reasoning=reasoning or "",
+            call=choice.call,
+        )
+        return vote if order == "ab" else vote.swap()
+
+    async def _reason(
+        self, rendered: Rendered, comparison: Comparison, principle: Principle, order: Order
+    ) -> tuple[str, str | None]:
+        seed = derive_seed(self._seed, "reasoning", comparison.id, principle.id, order)
+        sample = await self._model.generate(rendered, self._sampling, seed=seed)
+        reasoning = sample.text.strip()
+        if sample.stop_reason == "length":
+            return reasoning, "truncated_reasoning"
+        return reasoning, None if reasoning else "empty_reasoning"
+
+
+def _unlabeled(
+    comparison: Comparison, reason: str, model: LanguageModel, votes: tuple[Vote, ...] = ()
+) -> PreferenceLabel:
+    return PreferenceLabel(
+        comparison_id=comparison.id,
+        p_a=None,
+        p_a_unclamped=None,
+        votes=votes,
+        labeler=model.identity,
+        status="unlabeled",
+        reason=reason,
+    )

@@ -1,0 +1,103 @@
+"""From labels to what a preference model learns, and what a person should know about the labels first."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from solon.errors import RecordError
+from solon.feedback.votes import find_vote_fault, mean_logit
+from solon.records import Comparison, PreferenceLabel, PreferencePair, Record
+
+
+class FeedbackSummary(Record):
+    """What became of the comparisons, and how much their order decided.
+
+    Attributes:
+        comparisons: how many were put to feedback; comparisons = pairs + all that are unlabeled.
+        pairs: how many were labelled.
+        unlabeled: how many were not, by reason.
+        both_orders: labelled comparisons that were asked in both orders.
+        order_disagreements: of these, those in which one order prefers A and the other B.
+        first_choices: of the disagreements, those in which both orders prefer the response shown first; in the
+            others both prefer the one shown second.
+        mean_mass: mean over all votes of the probability of the two options together; None without valid votes.
+    """
+
+    comparisons: int
+    pairs: int
+    unlabeled: dict[str, int]
+    both_orders: int
+    order_disagreements: int
+    first_choices: int
+    mean_mass: float | None
+
+    @property
+    def order_disagreement(self) -> float | None:
+        """Share of the labelled comparisons whose two orders disagree on the winner; None without any."""
+        return self.order_disagreements / self.both_orders if self.both_orders else None
+
+    @property
+    def first_choice(self) -> float | None:
+        """Share of the disagreements that lean to the response shown first; None without any."""
+        return self.first_choices / self.order_disagreements if self.order_disagreements else None
+
+
+def preference_pairs(comparisons: Iterable[Comparison], labels: Iterable[PreferenceLabel]) -> list[PreferencePair]:
+    """Join labelled comparisons with their labels, in the order of the comparisons; unlabeled ones are left out.
+
+    Raises:
+        RecordError: a comparison has no label or two, or a label has no comparison.
+    """
+    by_id: dict[str, PreferenceLabel] = {}
+    for label in labels:
+        if label.comparison_id in by_id:
+            raise RecordError(f"comparison {label.comparison_id} has two labels: give one")
+        by_id[label.comparison_id] = label
+    pairs = []
+    for comparison in comparisons:
+        label_of = by_id.pop(comparison.id, None)
+        if label_of is None:
+            raise RecordError(f"comparison {comparison.id} has no label: give the labels of these comparisons")
+        if label_of.p_a is not None:
+            pairs.append(
+                PreferencePair(
+                    id=comparison.id,
+                    prompt=comparison.prompt,
+                    response_a=comparison.response_a.text,
+                    response_b=comparison.response_b.text,
+                    target=label_of.p_a,
+                )
+            )
+    if by_id:
+        raise RecordError(f"label of {next(iter(by_id))} belongs to no comparison: give the comparisons it is of")
+    return pairs
+
+
+def feedback_summary(labels: Sequence[PreferenceLabel]) -> FeedbackSummary:
+    """Count labels, the reasons where there is none, and how often the two orders disagree.
+
+    The winner of an order is the sign of its mean log-odds over principles. Where an order has no winner, being
+    exactly even, it disagrees with nothing.
+    """
+    labeled = [label for label in labels if label.status == "labeled"]
+    both = disagreements = first = 0
+    for label in labeled:
+        ab = [vote for vote in label.votes if vote.order == "ab"]
+        ba = [vote for vote in label.votes if vote.order == "ba"]
+        if ab and ba:
+            shown_first, shown_second = mean_logit(ab), mean_logit(ba)  # A is shown first, then second
+            disagrees = shown_first > 0.0 > shown_second or shown_first < 0.0 < shown_second
+            both += 1
+            disagreements += disagrees
+            first += disagrees and shown_first > 0.0
+    votes = (vote for label in labels for vote in label.votes)
+    masses = [vote.mass for vote in votes if find_vote_fault(vote, mass_floor=0.0) is None]
+    return FeedbackSummary(
+        comparisons=len(labels),
+        pairs=len(labeled),
+        unlabeled=dict(sorted(Counter(label.reason for label in labels if label.status == "unlabeled").items())),
+        both_orders=both,
+        order_disagreements=disagreements,
+        first_choices=first,
+        mean_mass=math.fsum(masses) / len(masses) if masses else None,
+    )

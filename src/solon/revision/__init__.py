@@ -1,0 +1,15 @@
+"""Stage 1: an initial response, its critiques and revisions, and the texts that SFT learns from."""
+
+from solon.revision.chains import RevisionConfig, revise_response, run_revision
+from solon.revision.helpful import sample_helpful
+from solon.revision.targets import count_revision_targets, revision_metrics, sft_targets
+
+__all__ = [
+    "RevisionConfig",
+    "count_revision_targets",
+    "revise_response",
+    "revision_metrics",
+    "run_revision",
+    "sample_helpful",
+    "sft_targets",
+]

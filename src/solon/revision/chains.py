@@ -1,0 +1,222 @@
+"""Stage 1, first half: response -> critique -> revision -> critique -> revision ...
+
+A helpful-only model answers a prompt. In each round one principle is drawn, a critique of the response as it
+stands is asked for, then a revision in the light of that critique; the revision takes the response's place and
+the critique is dropped. Every draw has a seed of its own, so that one item depends on no other.
+
+A text that is empty or was cut off by the token limit ends the chain: nothing is built on it, it is not kept
+among the steps, and the chain says which round failed and why. So does a call that fails. The steps before it
+stay and may be learnt from. Where the initial response itself fails there is no chain, only the failure.
+
+Departures from the paper (Bai et al. 2022, arXiv 2212.08073, sections 3.1 and 3.2):
+1. One prompt has one chain; the paper does not say how many it sampled.
+2. Few-shot exemplars come with the constitution, and there may be none: a model that was taught the dialogue of
+   critique and revision does not need them. The paper used the same five throughout.
+3. Principles are drawn by weighted hashing; with equal weights these are the paper's uniform draws.
+4. Empty and truncated texts are left out and counted; the paper does not mention them.
+
+Leaves out: filters on repetition, leaked markers and meta-talk; keeping a revision only if it is better.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from solon.constitution import Constitution, Principle, choose_principle
+from solon.errors import CallFailedError, ConstitutionError, StageFailedError
+from solon.lm.items import ItemResults, OnProgress, run_items
+from solon.lm.protocol import LanguageModel
+from solon.prompting import render_critique, render_response, render_revision
+from solon.records import (
+    Failure,
+    Layout,
+    Prompt,
+    RevisionChain,
+    RevisionStep,
+    Sample,
+    Sampling,
+    content_digest,
+    derive_seed,
+)
+
+STAGE = "revision"
+
+
+class RevisionConfig(BaseModel):
+    """How responses are revised and what is learnt from them.
+
+    Attributes:
+        rounds: critiques and revisions of each response. Paper: 4.
+        targets: `all` learns from every revision (the paper's section 3.1), `last` from the last round's only (its
+            section 1.2).
+        direct: True asks for revisions without critiques (the paper's section 3.5).
+        helpful_samples: responses to each helpful prompt, mixed in. Paper: 2.
+        temperature: of every draw. Paper: 1.
+        max_tokens: limit of a response and of a revision. Paper: not stated.
+        max_critique_tokens: limit of a critique. Paper: not stated.
+        exemplars: how many of the constitution's worked critiques and revisions are shown first; None shows all.
+            Paper: 5.
+        layout: how prompts are laid out. Paper: `transcript`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounds: int = Field(4, ge=1)
+    targets: Literal["all", "last"] = "all"
+    direct: bool = False
+    helpful_samples: int = Field(2, ge=0)
+    temperature: float = Field(1.0, ge=0.0)
+    max_tokens: int = Field(256, ge=1)
+    max_critique_tokens: int = Field(256, ge=1)
+    exemplars: int | None = Field(None, ge=0)
+    layout: Layout = "chat"
+
+
+async def run_revision(
+    prompts: Sequence[Prompt],
+    *,
+    assistant: LanguageModel,
+    critic: LanguageModel,
+    reviser: LanguageModel | None = None,
+    constitution: Constitution,
+    config: RevisionConfig,
+    seed: int,
+    max_failure_fraction: float,
+    on_progress: OnProgress | None = None,
+) -> ItemResults[RevisionChain]:
+    """Answer every prompt and revise the answers.
+
+    Args:
+        prompts: what is put to the assistant; red-team prompts, in the paper.
+        assistant: the helpful-only model that answers.
+        critic: writes the critiques. Paper: the same model.
+        reviser: writes the revisions; None is the critic.
+        constitution: where principles and exemplars come from.
+        config: how it is done.
+        seed: the run's seed.
+        max_failure_fraction: share of the prompts that failed calls may cost a step of their chain.
+        on_progress: told how many prompts are done, of how many.
+
+    Returns:
+        A chain for each prompt, in their order; a `Failure` where there was no initial response to revise.
+
+    Raises:
+        ConstitutionError: no principle applies to one of the prompts' kinds; before any call.
+        StageFailedError: more items failed than the bound allows.
+    """
+    for kind in sorted({prompt.kind for prompt in prompts}):
+        if not constitution.critique_principles(kind):
+            raise ConstitutionError(
+                f"no principle with a critique_request applies to {kind} prompts: widen a principle's applies_to"
+            )
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+
+    async def answer_and_revise(prompt: Prompt) -> RevisionChain | Failure:
+        rendered = render_response(prompt.conversation, config.layout)
+        initial = await assistant.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, "initial"))
+        fault = find_fault(initial)
+        if fault is not None:
+            return Failure(item=prompt.id, stage=STAGE, reason=f"{fault}_response", detail=_tell(initial))
+        return await revise_response(
+            prompt, initial, critic=critic, reviser=reviser, constitution=constitution, config=config, seed=seed
+        )
+
+    results = await run_items(
+        prompts,
+        answer_and_revise,
+        key=lambda prompt: prompt.id,
+        stage=STAGE,
+        max_failure_fraction=max_failure_fraction,
+        on_progress=on_progress,
+    )
+    _check_calls(results, max_failure_fraction)
+    return results
+
+
+async def revise_response(
+    prompt: Prompt,
+    initial: Sample,
+    *,
+    critic: LanguageModel,
+    reviser: LanguageModel | None = None,
+    constitution: Constitution,
+    config: RevisionConfig,
+    seed: int,
+) -> RevisionChain:
+    """Revise one response in `config.rounds` rounds, or up to the one that fails."""
+    reviser = reviser if reviser is not None else critic
+    principles = constitution.critique_principles(prompt.kind)
+    critiques = Sampling(temperature=config.temperature, max_tokens=config.max_critique_tokens)
+    revisions = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    exemplars = constitution.revision_exemplars[: config.exemplars]
+    response = initial
+    steps: list[RevisionStep] = []
+    failure: Failure | None = None
+
+    async def ask_critique(principle: Principle, number: int) -> Sample:
+        request = render_critique(
+            prompt.conversation, response.text, principle, layout=config.layout, exemplars=exemplars
+        )
+        return await critic.generate(request, critiques, seed=derive_seed(seed, STAGE, prompt.id, "critique", number))
+
+    async def ask_revision(principle: Principle, critique: str | None, number: int) -> Sample:
+        request = render_revision(
+            prompt.conversation, response.text, principle, critique, layout=config.layout, exemplars=exemplars
+        )
+        return await reviser.generate(request, revisions, seed=derive_seed(seed, STAGE, prompt.id, "revision", number))
+
+    for number in range(1, config.rounds + 1):
+        principle = choose_principle(principles, seed=seed, item=prompt.id, round=number)
+        try:
+            critique = None
+            if not config.direct:
+                critique = await ask_critique(principle, number)
+                failure = _step_failure(prompt, number, "critique", critique)
+            if failure is None:
+                revision = await ask_revision(principle, None if critique is None else critique.text, number)
+                failure = _step_failure(prompt, number, "revision", revision)
+        except CallFailedError as error:
+            failure = Failure(item=prompt.id, stage=STAGE, reason="call_failed", detail=f"round {number}: {error}")
+        if failure is not None:
+            break
+        steps.append(RevisionStep(principle_id=principle.id, critique=critique, revision=revision))
+        response = revision
+    return RevisionChain(
+        id=content_digest(["chain", prompt.id, seed, constitution.digest], size=8),
+        prompt_id=prompt.id,
+        initial_response=initial,
+        steps=tuple(steps),
+        failure=failure,
+    )
+
+
+def find_fault(sample: Sample) -> Literal["empty", "truncated"] | None:
+    """Return why a text is neither built on nor learnt from; None where it may be."""
+    if sample.stop_reason == "length":
+        return "truncated"
+    return None if sample.text.strip() else "empty"
+
+
+def _step_failure(prompt: Prompt, number: int, what: Literal["critique", "revision"], sample: Sample) -> Failure | None:
+    fault = find_fault(sample)
+    if fault is None:
+        return None
+    return Failure(item=prompt.id, stage=STAGE, reason=f"{fault}_{what}", detail=f"round {number}: {_tell(sample)}")
+
+
+def _tell(sample: Sample) -> str:
+    if sample.stop_reason == "length":
+        return f"no end within {sample.sampling.max_tokens} tokens"
+    return "the model wrote nothing"
+
+
+def _check_calls(results: ItemResults[RevisionChain], bound: float) -> None:
+    """Hold failed calls in later rounds, which their chains survive, to the same bound as those in the first."""
+    failures = [item if isinstance(item, Failure) else item.failure for item in results.results]
+    failed = [failure for failure in failures if failure is not None and failure.reason == "call_failed"]
+    if len(failed) > bound * len(failures):
+        raise StageFailedError(
+            f"{STAGE}: calls failed on {len(failed)} of {len(failures)} prompts, more than the {bound:.0%} allowed; "
+            f"the first was {failed[0].item}: {failed[0].detail}"
+        )

@@ -1,0 +1,126 @@
+"""Proves that how a batch is cut and padded changes nothing: one piece of eight is eight pieces of one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer
+from solon.training import PPOConfig, PreferenceModelConfig, ppo, preference_model, sft
+from solon.training.batching import RowEncoder, TokenRow, pad_rows
+from solon.training.ppo import Learner
+from solon.training.rollout import ScoreScale, ValueModel, compute_targets, read_rollout
+from tests.tiny import build_tiny_policy, make_example, make_pair
+from tests.tolerances import FLOAT32_SAME
+
+ONE, ALL = 1, 100_000
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    build_tiny_policy(folder / "base")
+    save_scorer(init_scorer_from_policy(folder / "base", seed=1), load_tokenizer(folder / "base"), folder / "pm")
+    return folder
+
+
+def gradients(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def same(one: Any, other: Any) -> None:
+    torch.testing.assert_close(one, other, rtol=FLOAT32_SAME, atol=FLOAT32_SAME)
+
+
+def test_sft_gradient(models: Path) -> None:
+    encoder = RowEncoder(load_tokenizer(models / "base"))
+    rows = [encoder.row(e.conversation, e.response) for e in (make_example(number) for number in range(8))]
+    assert len({row.response_length for row in rows}) > 1
+    found = []
+    for limit in (ONE, ALL):
+        model = load_policy(models / "base")
+        loss = sft._accumulate(model, rows, limit)
+        found.append((torch.tensor(loss), gradients(model)))
+    same(*found)
+    assert float(found[0][1].norm()) > 0.1
+
+
+def test_preference_gradient(models: Path) -> None:
+    encoder = RowEncoder(load_tokenizer(models / "base"))
+    pairs = [make_pair(number, target=0.1 * number) for number in range(8)]
+    found = []
+    for limit in (ONE, ALL):
+        config = PreferenceModelConfig(microbatch_tokens=limit, centering_coef=0.01)
+        model = load_scorer(models / "pm")
+        loss = preference_model._accumulate(model, preference_model._encode(pairs, config, encoder), config)
+        found.append((torch.tensor(loss), gradients(model)))
+    same(*found)
+    assert float(found[0][1].norm()) > 0.01
+
+
+@pytest.mark.parametrize("own_trunk", [True, False])
+def test_ppo_gradients_and_metrics(models: Path, own_trunk: bool) -> None:
+    encoder = RowEncoder(load_tokenizer(models / "base"))
+    rows = [encoder.row(e.conversation, e.response) for e in (make_example(number) for number in range(8))]
+    found = []
+    for limit in (ONE, ALL):
+        config = PPOConfig(microbatch_tokens=limit)
+        scorer = load_scorer(models / "pm").requires_grad_(False)
+        value = ValueModel(scorer, load_scorer(models / "pm") if own_trunk else None)
+        learner = Learner.build(load_policy(models / "base"), value)
+        rollout = read_rollout(
+            rows,
+            [number % 3 > 0 for number in range(8)],
+            [[-6.0 + 0.1 * t for t in range(row.response_length)] for row in rows],
+            reference=load_policy(models / "base"),
+            scorer=scorer,
+            value=value,
+            end=encoder.end,
+            microbatch_tokens=limit,
+        )
+        targets = compute_targets(
+            rollout,
+            ScoreScale(0.1, 0.5),
+            kl_coef=0.1,
+            missing_end_penalty=-2.0,
+            gamma=1.0,
+            gae_lambda=0.9,
+            standardize_advantages=True,
+        )
+        metrics = ppo._accumulate(learner, rollout, targets, ScoreScale(0.1, 0.5), list(range(8)), config)
+        found.append(
+            (
+                rollout.ref_logprobs,
+                rollout.scores,
+                rollout.values,
+                targets.advantages,
+                torch.tensor(list(metrics.values())),
+                gradients(learner.policy),
+                gradients(value.trained),
+            )
+        )
+    same(*found)
+    assert all(float(tensor.abs().max()) > 0.01 for tensor in found[0])
+
+
+@pytest.mark.parametrize("pad_id", [0, 1, 300])
+def test_padding_may_be_any_token_and_any_length(models: Path, pad_id: int) -> None:
+    encoder = RowEncoder(load_tokenizer(models / "base"))
+    rows = [encoder.row(e.conversation, e.response) for e in (make_example(number) for number in range(4))]
+    longest = TokenRow((*rows[0].ids, *[5] * 40), rows[0].prompt_length)
+    model, scorer = load_policy(models / "base"), load_scorer(models / "pm")
+    value = ValueModel(scorer, load_scorer(models / "pm"))
+    with torch.no_grad():
+        alone = [pad_rows([row]) for row in rows]
+        together = pad_rows([*rows, longest], pad_id=pad_id)
+        for read in (
+            lambda b: b.to_responses(sft.token_logprobs(model, b.ids, b.mask, counted=b.counted)),
+            lambda b: value.read(b, None),
+            lambda b: preference_model.sequence_scores(scorer, b.ids, b.mask)[:, None],
+        ):
+            whole = read(together)
+            for number, batch in enumerate(alone):
+                part = read(batch)
+                same(whole[number, : part.shape[1]], part[0])
+                assert bool((whole[number, part.shape[1] :] == 0).all())
