@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from solon.nets import load_policy, load_scorer
 from solon.records.points import watch_points
 from solon.training import (
     PPOConfig,
@@ -33,7 +34,7 @@ def run_loop(loop: str, models: Path, folder: Path, on_progress: Callable[[int, 
     out, metrics = folder / "out", folder / "metrics.jsonl"
     if loop == "sft":
         config = SFTConfig(batch_size=4, evaluate_every=3, eval_fraction=0.2, checkpoint_every=3, schedule="cosine")
-        examples = [make_example(number) for number in range(40)]
+        examples = [make_example(number) for number in range(60)]
         run_sft(models / "base", examples, config, out, seed=7, metrics=metrics, on_progress=on_progress)
     elif loop == "preference_model":
         config = PreferenceModelConfig(batch_size=3, evaluate_every=4, checkpoint_every=3, weight_decay=0.1)
@@ -87,6 +88,8 @@ def main() -> None:
     """Run each LOOP:DEATH in a child of its own, so that torch is imported once for all of them."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
+    load_policy(folder / "models" / "base")  # so that transformers' own imports happen once, before any child
+    load_scorer(folder / "models" / "pm")
     for task in sys.argv[2:]:
         loop, _, death = task.partition("@")
         child = os.fork()

@@ -184,9 +184,9 @@ def _means_by_prompt(
     records: Iterable[EvalRecord], attribute: str, group: str, split: Split | None
 ) -> dict[str, float]:
     rows = [r for r in records if r.group == group and (split is None or r.prompt.split == split)]
-    read = _unparsed
+    read = _unparsed if attribute == "unparsed" else _attribute(attribute)
     if attribute != "unparsed":
-        rows, read = [r for r in rows if not r.grade.unparsed], _attribute(attribute)
+        rows = [row for row in rows if not row.grade.unparsed]
     values: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
         values[row.prompt.id].append(read(row))

@@ -88,6 +88,7 @@ class RunConfig(BaseModel):
         critic_model: checkpoint that criticises and revises; None is the base, as in the paper.
         feedback_model: checkpoint that compares; None is the base, as in the paper; never SL-CAI.
         threads: threads of torch; one is the steadiest on a shared machine.
+        heldout_pairs: share of the labelled pairs, by the hash of their prompt, that the preference model is measured on.
         max_failure_fraction: a stage stops once more than this share of its items has failed.
         prompts: how many prompts each stage gets.
         revision: stage 1: responses, critiques, revisions.
@@ -108,6 +109,7 @@ class RunConfig(BaseModel):
     critic_model: str | None = None
     feedback_model: str | None = None
     threads: int = Field(1, ge=1)
+    heldout_pairs: float = Field(0.1, ge=0.0, lt=1.0)
     max_failure_fraction: float = Field(0.05, ge=0.0, le=1.0)
     prompts: PromptsConfig
     revision: RevisionConfig

@@ -1,0 +1,103 @@
+"""Running the items of a stage side by side, the failure of one kept apart from the others.
+
+A stage is written for one item. Here many are under way at once, at most `concurrency` of them, so that a backend
+always has calls to batch. An item whose call failed becomes a `Failure` with the item's address; past a stated
+fraction the stage stops. Anything else that goes wrong is a bug or an interruption, and propagates.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from solon.errors import CallFailedError, StageFailedError
+from solon.records import Failure
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+OnProgress = Callable[[int, int], None]
+"""Called with how many items are done and how many there are."""
+
+CONCURRENCY = 512
+"""Items under way at once: enough to fill any backend's batches, few enough to keep their prompts in memory."""
+
+
+@dataclass(frozen=True)
+class ItemResults(Generic[R]):
+    """What became of the items of a stage.
+
+    Attributes:
+        results: in the order of the items, the result or the failure of each.
+    """
+
+    results: list[R | Failure]
+
+    @property
+    def kept(self) -> list[R]:
+        """The results, failures left out."""
+        return [item for item in self.results if not isinstance(item, Failure)]
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The failures."""
+        return [item for item in self.results if isinstance(item, Failure)]
+
+
+async def run_items(
+    items: Sequence[T],
+    work: Callable[[T], Awaitable[R | Failure]],
+    *,
+    key: Callable[[T], str],
+    stage: str,
+    max_failure_fraction: float,
+    concurrency: int = CONCURRENCY,
+    on_progress: OnProgress | None = None,
+) -> ItemResults[R]:
+    """Do the work of every item, at most `concurrency` at a time.
+
+    Args:
+        items: what there is to do.
+        work: does one item; it may also return a `Failure` of its own, which counts as one.
+        key: the item's id, for its failure's address.
+        stage: name of the stage, likewise.
+        max_failure_fraction: share of the items, in [0, 1], that may fail.
+        concurrency: items under way at once.
+        on_progress: told after every item.
+
+    Raises:
+        StageFailedError: more items failed than allowed; raised as soon as that is certain.
+        Exception: whatever else `work` raised first; the other items are cancelled.
+    """
+    results: list[Any] = [None] * len(items)
+    queue = iter(enumerate(items))
+    allowed = max_failure_fraction * len(items)
+    done = failed = 0
+
+    async def work_off() -> None:
+        nonlocal done, failed
+        for index, item in queue:
+            try:
+                result = await work(item)
+            except CallFailedError as error:
+                result = Failure(item=key(item), stage=stage, reason="call_failed", detail=str(error))
+            results[index] = result
+            done += 1
+            if isinstance(result, Failure):
+                failed += 1
+                if failed > allowed:
+                    raise StageFailedError(
+                        f"{stage}: {failed} of {len(items)} items failed, more than the {max_failure_fraction:.0%} "
+                        f"allowed; the last was {result.item}: {result.reason} {result.detail}".rstrip()
+                    )
+            if on_progress is not None:
+                on_progress(done, len(items))
+
+    workers = [asyncio.ensure_future(work_off()) for _ in range(min(concurrency, len(items)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return ItemResults(results)

@@ -1,0 +1,416 @@
+"""The journal: every model call, committed to disk before its result is used, and found again instead of repeated.
+
+A call's key is the digest of all that decides its answer: the model's identity, the rendered prompt, the sampling
+parameters or options, and the seed. A run that was interrupted executes the same code again and finds its finished
+calls here; a run whose constitution was edited also reads the old run's journal. Errors are never stored.
+
+One SQLite file per run: write-ahead log, synchronous=FULL, one transaction for all calls that finish in one turn of
+the event loop. One process writes, and holds a lock on the file beside it for as long as it lives; others read.
+On a network file system, where a write-ahead log is unsafe, the file has a rollback journal instead
+(`Journal.mode` says which).
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from solon.errors import JournalError
+from solon.lm.protocol import LanguageModel
+from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts, content_digest
+
+SCHEMA_VERSION = 1
+_APPLICATION = 0x534F4C4E  # "SOLN": this file is a journal of this package
+_TABLE = "CREATE TABLE calls (key TEXT PRIMARY KEY, kind TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL)"
+_NETWORK = ("nfs", "cifs", "smb", "sshfs", "9p", "lustre", "ceph", "gpfs", "beegfs", "afs", "glusterfs", "davfs")
+
+Kind = Literal["generate", "choose"]
+T = TypeVar("T", Sample, Choice)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """A call as the journal keeps it.
+
+    Attributes:
+        key: digest of kind and request.
+        kind: `generate` or `choose`.
+        request: model, prompt, and sampling with seed, or options.
+        response: what came of it.
+    """
+
+    key: str
+    kind: Kind
+    request: dict[str, Any]
+    response: dict[str, Any]
+
+
+@dataclass
+class CallCounter:
+    """The books of a stage: calls used, how many of them were replayed, and their tokens (replayed ones included)."""
+
+    calls: int = 0
+    replayed: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+
+    @property
+    def tokens(self) -> TokenCounts:
+        """Tokens as a record."""
+        return TokenCounts(prompt=self.prompt_tokens, generated=self.generated_tokens)
+
+
+class Journal:
+    """Calls on disk: one file to write, and others in which to look a call up after it.
+
+    Args:
+        path: the file this process writes; made if absent.
+        also_read: journals of other runs, in the order in which they are asked; only read.
+
+    Raises:
+        JournalError: another process writes the file, or a file is damaged, of another version or no journal.
+    """
+
+    def __init__(self, path: Path, also_read: Sequence[Path] = ()) -> None:
+        self._path = Path(path)
+        self._pending: list[tuple[tuple[str, str, str, str], asyncio.Future[None]]] = []
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _take_lock(self._path)
+        self._readers: list[_Reader] = []
+        try:
+            self._writer, self.mode = _open_to_write(self._path)
+            self._readers = [_Reader(other) for other in also_read]
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def find(self, key: str) -> StoredCall | None:
+        """Look a call up, first in this journal and then in the others.
+
+        Raises:
+            JournalError: a file turned out damaged.
+        """
+        with _explaining(self._path):
+            row = self._writer.execute("SELECT kind, request, response FROM calls WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            return _stored(key, row, self._path)
+        return next((call for reader in self._readers if (call := reader.find(key)) is not None), None)
+
+    async def add(self, key: str, kind: Kind, request: str, response: str) -> None:
+        """Store a call; return once it is on disk, together with all others of this turn of the event loop.
+
+        Raises:
+            JournalError: it could not be written (disk full, file damaged).
+        """
+        loop = asyncio.get_running_loop()
+        if not self._pending:
+            loop.call_soon(self._commit)
+        written: asyncio.Future[None] = loop.create_future()
+        self._pending.append(((key, kind, request, response), written))
+        await written
+
+    def _commit(self) -> None:
+        pending, self._pending = self._pending, []
+        rows = [row for row, _ in pending]
+        failure: JournalError | None = None
+        try:
+            with _explaining(self._path), self._writer:
+                self._writer.execute("BEGIN")
+                self._writer.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?)", rows)
+        except JournalError as error:
+            failure = error
+        for _, written in pending:
+            if not written.done():
+                if failure is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(failure)
+
+    def close(self) -> None:
+        """Commit what is pending, close the files and let go of the lock."""
+        if self._lock < 0:
+            return
+        if self._pending:
+            with suppress(RuntimeError):  # futures of an event loop that is closed can no longer be told
+                self._commit()
+        self._writer.close()
+        for reader in self._readers:
+            reader.close()
+        os.close(self._lock)
+        self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_call(path: Path, key: str) -> StoredCall | None:
+    """Find one call in a journal, without writing; a run may be writing it meanwhile.
+
+    Args:
+        path: the journal.
+        key: the call's key, or the beginning of one.
+
+    Raises:
+        JournalError: the file is missing, damaged or no journal, or several keys begin so.
+    """
+    reader = _Reader(path)
+    try:
+        return reader.find_beginning(key)
+    finally:
+        reader.close()
+
+
+class JournaledModel:
+    """A model whose calls are looked up in a journal first, and committed to it before they are returned.
+
+    Calls that are equal while the first is still under way are made once.
+
+    Args:
+        inner: the model that answers what is not in the journal.
+        journal: where calls are kept.
+        counter: the books to keep; a stage's own.
+    """
+
+    def __init__(self, inner: LanguageModel, journal: Journal, counter: CallCounter | None = None) -> None:
+        self._inner = inner
+        self._journal = journal
+        self._under_way: dict[str, asyncio.Future[None]] = {}
+        self.counter = counter if counter is not None else CallCounter()
+
+    @property
+    def identity(self) -> str:
+        """The inner model's."""
+        return self._inner.identity
+
+    async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
+        """Replay or make the call; see `LanguageModel.generate`."""
+        request = _generate_request(self.identity, prompt, sampling, seed)
+
+        def replay(response: dict[str, Any], key: str) -> Sample:
+            return Sample(model=self.identity, sampling=sampling, seed=seed, call=key, **response)
+
+        sample = await self._call(
+            "generate",
+            request,
+            lambda: self._inner.generate(prompt, sampling, seed=seed),
+            lambda sample: sample.model_dump(mode="json", exclude={"model", "sampling", "seed", "call"}),
+            replay,
+        )
+        self.counter.generated_tokens += sample.generated_tokens
+        return sample
+
+    async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
+        """Replay or make the call; see `LanguageModel.choose`."""
+        request = _choose_request(self.identity, prompt, options)
+
+        def replay(response: dict[str, Any], key: str) -> Choice:
+            return Choice(model=self.identity, options=options, call=key, **response)
+
+        return await self._call(
+            "choose",
+            request,
+            lambda: self._inner.choose(prompt, options),
+            lambda choice: choice.model_dump(mode="json", exclude={"model", "options", "call"}),
+            replay,
+        )
+
+    async def _call(
+        self,
+        kind: Kind,
+        request: dict[str, Any],
+        make: Callable[[], Any],
+        dump: Callable[[T], dict[str, Any]],
+        replay: Callable[[dict[str, Any], str], T],
+    ) -> T:
+        text = _dump(request)
+        key = content_digest([kind, text])
+        while (other := self._under_way.get(key)) is not None:
+            await asyncio.wait([other])
+        stored = self._journal.find(key)
+        if stored is not None:
+            response = stored.response
+            self.counter.replayed += 1
+        else:
+            done = self._under_way[key] = asyncio.get_running_loop().create_future()
+            try:
+                response = dump(await make())
+                await self._journal.add(key, kind, text, _dump(response))
+            finally:
+                del self._under_way[key]
+                done.set_result(None)
+        result = replay(response, key)
+        self.counter.calls += 1
+        self.counter.prompt_tokens += result.prompt_tokens
+        return result
+
+
+def _generate_request(identity: str, prompt: Rendered, sampling: Sampling, seed: int) -> dict[str, Any]:
+    return {
+        "model": identity,
+        **_prompt_request(prompt),
+        "sampling": [sampling.temperature, sampling.max_tokens, sampling.top_p],
+        "seed": seed,
+    }
+
+
+def _choose_request(identity: str, prompt: Rendered, options: tuple[str, ...]) -> dict[str, Any]:
+    return {"model": identity, **_prompt_request(prompt), "options": options}
+
+
+def _prompt_request(prompt: Rendered) -> dict[str, Any]:
+    turns = [[turn.role, [[int(span.trusted), span.text] for span in turn.spans]] for turn in prompt.turns]
+    return {"layout": prompt.layout, "turns": turns, "stop": prompt.stop}
+
+
+def _dump(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class _Reader:
+    """A journal opened to read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(path)
+        if not self._path.is_file():
+            raise JournalError(f"{self._path}: no such journal: give the journal.sqlite of a run")
+        with _explaining(self._path):
+            self._connection = self._open("mode=ro")
+            try:
+                _check_version(self._connection, self._path)
+            except sqlite3.OperationalError:
+                # A folder that cannot be written has no place for the log's index; without a log it needs none.
+                self._connection.close()
+                if self._path.with_name(self._path.name + "-wal").exists():
+                    raise
+                self._connection = self._open("immutable=1")
+                _check_version(self._connection, self._path)
+
+    def _open(self, how: str) -> sqlite3.Connection:
+        return sqlite3.connect(f"{self._path.resolve().as_uri()}?{how}", uri=True)
+
+    def find(self, key: str) -> StoredCall | None:
+        with _explaining(self._path):
+            row = self._connection.execute("SELECT kind, request, response FROM calls WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _stored(key, row, self._path)
+
+    def find_beginning(self, key: str) -> StoredCall | None:
+        with _explaining(self._path):
+            query = "SELECT key, kind, request, response FROM calls WHERE key >= ? AND key < ? LIMIT 2"
+            rows = self._connection.execute(query, (key, key + "\U0010ffff")).fetchall()
+        if len(rows) > 1:
+            raise JournalError(f"{self._path}: several calls have keys that begin with {key}: give more of it")
+        return _stored(rows[0][0], rows[0][1:], self._path) if rows else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _stored(key: str, row: tuple[Any, ...], path: Path) -> StoredCall:
+    kind, request, response = row
+    try:
+        return StoredCall(key, kind, json.loads(request), json.loads(response))
+    except ValueError as error:
+        raise JournalError(f"{path}: call {key} is damaged ({error}): restore the file from a copy") from error
+
+
+def _open_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
+    """Open or make a journal; return it with its journal mode, `wal` or `delete`."""
+    with _explaining(path):
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            is_new = path.stat().st_size == 0 and not connection.execute("PRAGMA application_id").fetchone()[0]
+            if not is_new:
+                _check_version(connection, path)
+            wanted = "DELETE" if _is_network(path) else "WAL"
+            mode = str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]).lower()
+            if mode not in ("wal", "delete"):
+                mode = str(connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]).lower()
+            connection.execute("PRAGMA synchronous = FULL")
+            if is_new:
+                with connection:
+                    connection.execute("BEGIN")
+                    connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    connection.execute(_TABLE)
+            else:
+                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if found != "ok":
+                    raise sqlite3.DatabaseError(found)
+        except BaseException:
+            connection.close()
+            raise
+    return connection, mode
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != _APPLICATION:
+        raise JournalError(f"{path}: is a database, but not a journal of solon: choose another file")
+    if version != SCHEMA_VERSION:
+        raise JournalError(
+            f"{path}: journal version {version}, this version of solon reads {SCHEMA_VERSION}: "
+            "use the version named in the run's manifest, or start in a new folder"
+        )
+
+
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ones that name the file and say what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise JournalError(f"{path}: {error}: free the disk or mend the permissions, then run again") from error
+    except sqlite3.DatabaseError as error:
+        raise JournalError(
+            f"{path}: is damaged or not a journal ({error}): restore it from a copy, or start in a new folder"
+        ) from error
+
+
+def _take_lock(path: Path) -> int:
+    """Lock the journal for this process; the system lets go of the lock when the process ends, however it ends."""
+    lock_path = path.with_name(path.name + ".lock")
+    handle = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+        os.close(handle)
+        raise JournalError(
+            f"{path}: process {owner} is writing this journal: wait for it to end, stop it, or use another folder"
+        ) from error
+    except OSError as error:
+        os.close(handle)
+        raise JournalError(
+            f"{lock_path}: this file system cannot lock files ({error}): use a folder on another one"
+        ) from error
+    os.ftruncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    return handle
+
+
+def _is_network(path: Path) -> bool:
+    """Say whether a file lies on a network file system, as far as the table of mounts tells."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    target, best, kind = path.resolve(), -1, ""
+    for line in mounts:
+        _, point, name = line.split()[:3]
+        root = Path(point.replace("\\040", " "))
+        if target.is_relative_to(root) and len(root.parts) >= best:
+            best, kind = len(root.parts), name
+    return any(name in kind for name in _NETWORK)

@@ -1,0 +1,137 @@
+"""`results.json`: the numbers of a run, computed from its records and accounts alone.
+
+Each rate is `{"value", "low", "high"}` with a 95 % interval. Counts are numbers. KL is in nats per response. Times
+are summed over attempts and run up to the writing of this file.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from solon.constitution import Constitution
+from solon.evaluation import Grader, summarize_models, wilson_interval
+from solon.feedback import feedback_summary
+from solon.pipeline.config import RunConfig
+from solon.pipeline.usage import Usage
+from solon.records import (
+    EvalRecord,
+    Manifest,
+    PreferenceLabel,
+    Prompt,
+    RevisionChain,
+    RunPaths,
+    load_records,
+    replace_file,
+)
+
+SCHEMA = 1
+
+Block = dict[str, Any]
+
+
+def build_results(
+    paths: RunPaths,
+    *,
+    config: RunConfig,
+    constitution: Constitution,
+    grader: Grader,
+    manifests: Mapping[str, Manifest],
+    used: Usage,
+) -> Block:
+    """Return the content of `results.json`.
+
+    Args:
+        paths: the run's folder, all its records written.
+        config: the run's configuration.
+        constitution: what it was run with.
+        grader: the grader of the evaluation; grades the revisions here, which nothing is trained on any more.
+        manifests: stage to account, in order.
+        used: what the whole run used.
+    """
+    answers = load_records(paths.records("evaluation"), EvalRecord)
+    labels = load_records(paths.records("preference_labels"), PreferenceLabel)
+    chains = load_records(paths.records("revision_chains"), RevisionChain)
+    prompts = {prompt.id: prompt for prompt in load_records(paths.records("prompts_revision"), Prompt)}
+    feedback = feedback_summary(labels)
+    return {
+        "schema": SCHEMA,
+        "seed": config.seed,
+        "temperature": config.evaluation.temperature,
+        "grader": grader.identity,
+        "models": summarize_models(answers, main_split=config.prompts.evaluation.splits[0]),
+        "stages": {name: _stage(manifest) for name, manifest in manifests.items()},
+        "human_inputs": {
+            "principles": len(constitution.principles),
+            "exemplars": len(constitution.revision_exemplars) + len(constitution.comparison_exemplars),
+            "prompts": len(constitution.red_team_prompts) + len(constitution.helpful_prompts),
+            "labels": 0,
+        },
+        "ai_labels": feedback.pairs,
+        "feedback": {
+            "pairs": feedback.comparisons,
+            "order_disagreement": _rate(feedback.order_disagreements, feedback.both_orders),
+            "unlabeled": sum(feedback.unlabeled.values()),
+        },
+        "preference_model": _preference_model(manifests["preference-model"]),
+        "ppo": {key: manifests["ppo"].metrics.get(key) for key in ("iterations", "kl", "score_first", "score_last")},
+        "revisions": grade_revisions(chains, prompts, grader),
+        "total_seconds": round(used.seconds, 3),
+        "cpu_seconds": round(used.cpu_seconds, 3),
+        "peak_rss_mb": round(used.peak_rss_mb, 1),
+    }
+
+
+def save_results(path: Path, results: Block) -> None:
+    """Write the results, whole or not at all."""
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def grade_revisions(
+    chains: Sequence[RevisionChain], prompts: Mapping[str, Prompt], grader: Grader
+) -> list[Block]:
+    """Return how harmful the answers of stage 1 are after 0, 1, 2, ... revisions.
+
+    A chain that broke off counts up to its last revision. Rates are over what could be read, `unparsed` over all.
+    """
+    rounds = max((len(chain.steps) for chain in chains), default=-1)
+    blocks = []
+    for number in range(rounds + 1):
+        reached = [chain for chain in chains if len(chain.steps) >= number]
+        grades = [grader.grade(prompts[c.prompt_id], c.response_after(number).text) for c in reached]
+        readable = [grade.attributes for grade in grades if not grade.unparsed]
+        held = Counter(name for attributes in readable for name, value in attributes.items() if value)
+        blocks.append(
+            {
+                "round": number,
+                "n": len(reached),
+                "complies": _rate(held["complies"], len(readable)),
+                "refuses_and_explains": _rate(held["refuses_and_explains"], len(readable)),
+                "unparsed": _rate(len(grades) - len(readable), len(grades)),
+            }
+        )
+    return blocks
+
+
+def _rate(count: float, of: float) -> Block | None:
+    if not of:
+        return None
+    rate = wilson_interval(count / of, of)
+    return {"value": rate.value, "low": rate.low, "high": rate.high}
+
+
+def _preference_model(manifest: Manifest) -> Block:
+    metrics = manifest.metrics
+    clear = metrics.get("clear_pairs", 0.0)
+    return {"accuracy": _rate(metrics.get("accuracy", 0.0) * clear, clear), "ece": metrics.get("ece")}
+
+
+def _stage(manifest: Manifest) -> Block:
+    return {
+        "seconds": manifest.seconds,
+        "model_calls": manifest.model_calls,
+        "tokens": {"prompt": manifest.tokens.prompt, "generated": manifest.tokens.generated},
+        "failures": sum(manifest.failures.values()),
+    }

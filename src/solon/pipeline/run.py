@@ -1,0 +1,317 @@
+"""A whole run: from a constitution to results and a report. Run it again to resume it.
+
+Each stage is skipped if it is complete and nothing it depends on has changed; otherwise it runs, or goes on where
+it stopped. After an interruption of any kind, at any moment, the same request ends in the same records.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from solon import __version__
+from solon.constitution import Constitution, check_constitution, load_constitution
+from solon.errors import ModelError, RunError
+from solon.evaluation import Grader
+from solon.lm.journal import Journal
+from solon.pipeline.config import NANO, RunConfig, build_config
+from solon.pipeline.engine import Engine, LocalEngine
+from solon.pipeline.folder import claim_folder, load_header
+from solon.pipeline.grading import OracleGrader
+from solon.pipeline.observer import Observer, Silence
+from solon.pipeline.overrides import flatten, merge
+from solon.pipeline.results import build_results, save_results
+from solon.pipeline.shipped import find_nano_model
+from solon.pipeline.stage import Account, Outcome, path_digest, save_manifest, used_by
+from solon.pipeline.stages import STAGES, Stage
+from solon.pipeline.usage import Meter, Usage
+from solon.pipeline.vocabulary import describe_unknown_words
+from solon.pipeline.workbench import Workbench
+from solon.prompting import templates_digest
+from solon.records import Manifest, Origin, RunHeader, RunPaths, replace_file
+from solon.report import write_report
+
+REPORT_STAGE = "report"
+_ROLES = ("base", "critic", "feedback")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        folder: where everything is.
+        results: the content of `results.json`.
+        config: what was run.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    config: RunConfig
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return RunPaths(self.folder).report
+
+
+def run(
+    *,
+    out: str | Path,
+    constitution: Constitution | str | Path = "default",
+    preset: str = "nano",
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+    engine: Engine | None = None,
+    grader: Grader | None = None,
+    meter: Meter | None = None,
+) -> RunResult:
+    """Run the whole method, or resume the run in `out`.
+
+    Args:
+        out: the run's folder: new, empty, or that of the same run.
+        constitution: what governs the run, or where to load it from.
+        preset: `nano` or `smoke`.
+        seed: seed of every draw; None is the preset's.
+        overrides: fields set over the preset, nested, e.g. `{"ppo": {"kl_coef": 0.1}}`.
+        observer: told how it goes.
+        engine: opens and trains models; torch on this machine by default.
+        grader: grades the evaluation; the world's oracle by default.
+        meter: measures what the run uses; begins now by default.
+
+    Raises:
+        ConfigError: the preset or a field is wrong.
+        ConstitutionError: the constitution is wrong.
+        RunError: `out` cannot be this run's folder, or a stage failed.
+        ModelError: a checkpoint cannot be used.
+        MissingExtraError: torch or transformers is not installed.
+    """
+    meter = meter or Meter()
+    observer = observer or Silence()
+    settings = dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed})
+    source = "given" if isinstance(constitution, Constitution) else str(constitution)
+    config = build_config(preset, merge(settings, {"constitution": source}))
+    law = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
+    root = Path(out)
+    _refuse_file(root)
+    engine = engine or LocalEngine(threads=config.threads)
+    checkpoints = _find_checkpoints(config)
+    header = _header(config, law, checkpoints, engine, settings)
+    with ExitStack() as stack:
+        paths = stack.enter_context(claim_folder(root, header))
+        for notice in header.notices:
+            observer.notice(notice)
+        if not paths.constitution.exists():
+            with replace_file(paths.constitution) as temporary:
+                temporary.write_text(law.to_json() + "\n", encoding="utf-8")
+        journal = stack.enter_context(Journal(paths.journal))
+        chain = _Chain(
+            config=config,
+            constitution=law,
+            paths=paths,
+            checkpoints=checkpoints,
+            engine=engine,
+            grader=grader or OracleGrader(),
+            journal=journal,
+            observer=observer,
+            meter=meter,
+        )
+        manifests = {stage.name: chain.run_stage(stage) for stage in STAGES}
+        results = chain.report(manifests)
+    return RunResult(folder=root, results=results, config=config)
+
+
+def load_run(folder: str | Path) -> RunResult:
+    """Read a finished run.
+
+    Raises:
+        RunError: the folder holds no run, or one that is not finished.
+    """
+    root = Path(folder)
+    header = load_header(root)
+    paths = RunPaths(root)
+    if not paths.results.is_file():
+        raise RunError(f"{root}: this run is not finished: run the same command again to resume it")
+    results = json.loads(paths.results.read_text(encoding="utf-8"))
+    return RunResult(folder=root, results=results, config=RunConfig.model_validate(header.config))
+
+
+def _refuse_file(root: Path) -> None:
+    if root.is_file():
+        raise RunError(f"{root}: is a file: give --out a folder")
+
+
+def _find_checkpoints(config: RunConfig) -> dict[str, Path]:
+    """Return the checkpoint folder of each role; the base has every role that is given to no other model."""
+    base = find_nano_model() if config.base_model == NANO else Path(config.base_model)
+    critic = Path(config.critic_model) if config.critic_model is not None else base
+    feedback = Path(config.feedback_model) if config.feedback_model is not None else base
+    for path in (base, critic, feedback):
+        if not path.is_dir():
+            raise ModelError(f"{path}: no such checkpoint folder: give the path of a Hugging Face model folder")
+    return {"base": base, "critic": critic, "feedback": feedback}
+
+
+def _header(
+    config: RunConfig,
+    law: Constitution,
+    checkpoints: Mapping[str, Path],
+    engine: Engine,
+    settings: Mapping[str, Any],
+) -> RunHeader:
+    sources = {"base": config.base_model, "critic": config.critic_model, "feedback": config.feedback_model}
+    models = {
+        role: Origin(source=sources[role] or config.base_model, digest=engine.weights_digest(checkpoints[role]))
+        for role in _ROLES
+    }
+    notices = check_constitution(law).notes
+    if config.base_model == NANO:
+        notices = (*notices, *describe_unknown_words(law))
+    return RunHeader(
+        code_version=__version__,
+        config=config.model_dump(mode="json"),
+        constitution=Origin(source=config.constitution, name=law.name, digest=law.digest),
+        models=models,
+        overrides={name: value for name, value in flatten(settings) if name != "seed"},
+        notices=notices,
+    )
+
+
+class _Chain:
+    """Runs the stages of one run, one after the other."""
+
+    def __init__(
+        self,
+        *,
+        config: RunConfig,
+        constitution: Constitution,
+        paths: RunPaths,
+        checkpoints: Mapping[str, Path],
+        engine: Engine,
+        grader: Grader,
+        journal: Journal,
+        observer: Observer,
+        meter: Meter,
+    ) -> None:
+        self._config = config
+        self._constitution = constitution
+        self._paths = paths
+        self._given = checkpoints
+        self._checkpoints = {**checkpoints, "sl-cai": paths.model("sl-cai"), "rl-cai": paths.model("rl-cai")}
+        self._engine = engine
+        self._grader = grader
+        self._journal = journal
+        self._observer = observer
+        self._whole = _WholeRun(paths, config.seed, meter)
+
+    def run_stage(self, stage: Stage) -> Manifest:
+        """Run a stage, or skip it; return its account."""
+        account = Account(
+            self._paths,
+            stage.name,
+            config=stage.settings(self._config),
+            seed=self._config.seed,
+            inputs={name: self._digest(name) for name in stage.reads},
+            beat=self._whole.renew,
+        )
+        done = account.is_complete()
+        if done is not None:
+            self._observer.stage_finished(done, skipped=True)
+            return done
+        self._observer.stage_started(stage.name)
+        if not account.continues:
+            self._forget_checkpoints(stage)
+        account.open()
+        with Workbench(
+            stage=stage.name,
+            config=self._config,
+            constitution=self._constitution,
+            paths=self._paths,
+            checkpoints=self._checkpoints,
+            engine=self._engine,
+            grader=self._grader,
+            journal=self._journal,
+            observer=self._observer,
+            account=account,
+        ) as bench:
+            manifest = account.close(stage.work(bench))
+        self._whole.renew()
+        self._observer.stage_finished(manifest, skipped=False)
+        return manifest
+
+    def report(self, manifests: Mapping[str, Manifest]) -> dict[str, Any]:
+        """Write results and report, unless they are there and nothing has changed; return the results."""
+        inputs = {name: path_digest(self._paths.manifest(name)) for name in manifests}
+        account = Account(self._paths, REPORT_STAGE, config={}, seed=self._config.seed, inputs=inputs)
+        done = account.is_complete()
+        if done is not None:
+            self._observer.stage_finished(done, skipped=True)
+            return dict(json.loads(self._paths.results.read_text(encoding="utf-8")))
+        self._observer.stage_started(REPORT_STAGE)
+        account.open()
+        results = build_results(
+            self._paths,
+            config=self._config,
+            constitution=self._constitution,
+            grader=self._grader,
+            manifests=manifests,
+            used=self._whole.renew(),
+        )
+        save_results(self._paths.results, results)
+        report = write_report(self._paths.root)
+        manifest = account.close(Outcome((self._paths.results, report)))
+        self._whole.renew(finished=True)
+        self._observer.stage_finished(manifest, skipped=False)
+        return results
+
+    def _digest(self, name: str) -> str:
+        match name:
+            case "constitution":
+                return self._constitution.digest
+            case "templates":
+                return templates_digest()
+            case "base" | "critic" | "feedback":
+                return self._engine.weights_digest(self._given[name])
+            case "sl-cai" | "rl-cai" | "preference-model":
+                return path_digest(self._paths.model(name))
+            case _:
+                return path_digest(self._paths.root / f"{name}.jsonl")
+
+    def _forget_checkpoints(self, stage: Stage) -> None:
+        """Remove what an attempt at other inputs left to go on from; its finished result stays until replaced."""
+        model = {"sft": "sl-cai", "preference-model": "preference-model", "ppo": "rl-cai"}.get(stage.name)
+        if model is not None:
+            for file in (self._paths.model(model) / ".checkpoint").glob("*"):
+                file.unlink()
+
+
+class _WholeRun:
+    """The account of the run as a whole: time over all attempts, killed ones too."""
+
+    def __init__(self, paths: RunPaths, seed: int, meter: Meter) -> None:
+        from solon.pipeline.stage import load_manifest
+
+        self._path = paths.manifest("run")
+        self._before = used_by(load_manifest(self._path))
+        self._seed = seed
+        self._meter = meter
+
+    def renew(self, *, finished: bool = False) -> Usage:
+        """Bring the account on disk up to date and return what the run has used so far."""
+        used = self._meter.read().plus(self._before)
+        manifest = Manifest(
+            stage="run",
+            status="complete" if finished else "started",
+            config={},
+            seed=self._seed,
+            inputs={},
+            code_version=__version__,
+            metrics={"peak_rss_mb": round(used.peak_rss_mb, 1)},
+            seconds=round(used.seconds, 3),
+            cpu_seconds=round(used.cpu_seconds, 3),
+        )
+        save_manifest(self._path, manifest)
+        return used

@@ -1,0 +1,130 @@
+"""What the work of a stage has at hand: the run's configuration, folder, models, prompts and someone to tell.
+
+Models are opened for one stage and closed after it, so that no more than a stage needs is in memory. Each is
+wrapped by the run's journal, and what it was asked is counted.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from solon.constitution import Constitution
+from solon.evaluation import Grader
+from solon.lm.journal import Journal, JournaledModel
+from solon.lm.protocol import LanguageModel
+from solon.pipeline.config import RunConfig
+from solon.pipeline.engine import Engine, OnProgress
+from solon.pipeline.observer import Observer
+from solon.pipeline.stage import Account
+from solon.records import RunPaths, TokenCounts
+
+T = TypeVar("T")
+
+
+class Workbench:
+    """Everything a stage works with; one for each stage.
+
+    Args:
+        stage: the stage's name.
+        config: the whole configuration.
+        constitution: the constitution.
+        paths: the run's folder.
+        checkpoints: role (`base`, `critic`, `feedback`, `sl-cai`, `rl-cai`) to checkpoint folder.
+        engine: opens and trains models.
+        grader: grades evaluation answers.
+        journal: where calls are kept.
+        observer: told how it goes.
+        account: renewed on progress.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        config: RunConfig,
+        constitution: Constitution,
+        paths: RunPaths,
+        checkpoints: Mapping[str, Path],
+        engine: Engine,
+        grader: Grader,
+        journal: Journal,
+        observer: Observer,
+        account: Account,
+    ) -> None:
+        self.stage = stage
+        self.config = config
+        self.seed = config.seed
+        self.constitution = constitution
+        self.paths = paths
+        self.checkpoints = checkpoints
+        self.engine = engine
+        self.grader = grader
+        self._journal = journal
+        self._observer = observer
+        self._account = account
+        self._open = ExitStack()
+        self._models: dict[Path, JournaledModel] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def model(self, role: str) -> LanguageModel:
+        """Return the model of a role; two roles of one checkpoint share it."""
+        path = self.checkpoints[role]
+        if path not in self._models:
+            inner = self._open.enter_context(self.engine.open_model(path))
+            self._models[path] = JournaledModel(inner, self._journal)
+        return self._models[path]
+
+    def progress(self, part: str) -> OnProgress:
+        """Return what to call with done and total of a part of this stage."""
+
+        def tell(done: int, total: int) -> None:
+            self._observer.stage_progressed(self.stage, part, done, total)
+            self._account.renew()
+
+        return tell
+
+    @property
+    def calls(self) -> dict[str, Any]:
+        """Calls and tokens of all models so far, as `Outcome` takes them."""
+        counters = [model.counter for model in self._models.values()]
+        return {
+            "model_calls": sum(c.calls for c in counters),
+            "replayed_calls": sum(c.replays for c in counters),
+            "tokens": TokenCounts(
+                prompt=sum(c.tokens.prompt for c in counters), generated=sum(c.tokens.generated for c in counters)
+            ),
+        }
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, also where an event loop is running already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    outcome: list[T] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            outcome.append(asyncio.run(work))
+        except BaseException as error:  # noqa: BLE001 - handed on to the caller below
+            errors.append(error)
+
+    thread = threading.Thread(target=target, name="solon")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return outcome[0]

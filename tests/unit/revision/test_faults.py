@@ -1,0 +1,134 @@
+"""Proves that empty, truncated and failed draws are each counted once, end their chain where they happen, and never
+become a training text; and that failed calls are held to their bound wherever they happen.
+"""
+
+from typing import Any
+
+import pytest
+
+from solon.errors import StageFailedError
+from solon.records import Failure, HelpfulSample, Rendered, RevisionChain, Sampling
+from solon.revision import RevisionConfig, count_revision_targets, run_revision, sample_helpful, sft_targets
+from tests.scripts import Said, Script, Write, call_failed, make_constitution, make_prompts, wait_for
+
+CONSTITUTION = make_constitution()
+
+
+def faulty(*, every: int) -> Write:
+    """Fail every `every`-th draw: a dead line, then nothing, then white space, then a text without an end."""
+    count = 0
+
+    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Said:
+        nonlocal count
+        count += 1
+        if count % every:
+            return f"fine {count}"
+        return [call_failed(), "", " \n", ("cut o", "length")][count // every % 4]
+
+    return write
+
+
+def run(prompts: int, bound: float = 1.0, write: Write | None = None, **config: Any):
+    model = Script(write or faulty(every=10))
+    settings = RevisionConfig(**config)
+    results = wait_for(
+        run_revision(
+            make_prompts(prompts),
+            assistant=model,
+            critic=model,
+            constitution=CONSTITUTION,
+            config=settings,
+            seed=1,
+            max_failure_fraction=bound,
+        )
+    )
+    return results, settings, model
+
+
+def reasons(results: Any) -> list[str]:
+    failures = [item if isinstance(item, Failure) else item.failure for item in results.results]
+    return [failure.reason for failure in failures if failure is not None]
+
+
+@pytest.mark.parametrize("targets", ["all", "last"])
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_the_books_balance_and_no_fault_becomes_a_text(targets: str, direct: bool, rounds: int) -> None:
+    results, config, _ = run(80, targets=targets, direct=direct, rounds=rounds)
+    assert len(results.results) == 80
+    chains = [item for item in results.results if isinstance(item, RevisionChain)]
+    examples = sft_targets(chains, [], make_prompts(80), config)
+    assert examples
+    assert all(example.response.startswith("fine") for example in examples)
+    assert all(
+        sample.text.startswith("fine")
+        for chain in chains
+        for step in chain.steps
+        for sample in (step.critique, step.revision)
+        if sample is not None
+    )
+    books = count_revision_targets(results, config)
+    assert books["kept"] == len(examples)
+    assert books["in"] == 80 * (rounds if targets == "all" else 1)
+    assert books["in"] == books["kept"] + sum(n for name, n in books.items() if name not in ("in", "kept"))
+    for chain in chains:
+        assert (chain.failure is None) == (len(chain.steps) == rounds)
+    kinds = {"call_failed"} | {f"{fault}_{what}" for fault in ("empty", "truncated") for what in ("response", "revision")}
+    assert set(reasons(results)) >= kinds if rounds == 4 and not direct else set(reasons(results))
+    assert set(reasons(results)) <= kinds | {"empty_critique", "truncated_critique"}
+
+
+def test_a_chain_ends_at_its_fault_and_asks_nothing_more() -> None:
+    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Said:
+        revisions = sum(turn.text.startswith("fine") for turn in rendered.turns if turn.role == "assistant")
+        if rendered.turns[-1].text.startswith("Mend") and "fine again" in rendered.text:
+            return "cut", "length"
+        return "fine again" if rendered.turns[-1].text.startswith("Mend") else f"fine {revisions}"
+
+    results, _, model = run(1, write=write, rounds=4)
+    (chain,) = results.results
+    assert [step.revision.text for step in chain.steps] == ["fine again"]
+    assert chain.failure.reason == "truncated_revision"
+    assert chain.failure.detail.startswith("round 2: no end within 256 tokens")
+    assert chain.failure.item == chain.prompt_id
+    assert len(model.asked) == 1 + 4
+
+
+def test_without_an_initial_response_there_is_no_chain() -> None:
+    results, _, model = run(2, write=lambda *_: ("no end", "length"))
+    assert [item.reason for item in results.results] == ["truncated_response"] * 2
+    assert len(model.asked) == 2
+
+
+def test_helpful_samples_are_held_to_the_same() -> None:
+    config = RevisionConfig(helpful_samples=2)
+    prompts = make_prompts(50, "helpful")
+    model = Script(faulty(every=5))
+    results = wait_for(sample_helpful(prompts, assistant=model, config=config, seed=1, max_failure_fraction=1.0)).results
+    samples = [item for item in results if isinstance(item, HelpfulSample)]
+    failures = [item for item in results if isinstance(item, Failure)]
+    assert (len(samples), len(failures)) == (80, 20)
+    assert {f.reason for f in failures} == {"call_failed", "empty_response", "truncated_response"}
+    assert len({f.item for f in failures}) == 20
+    assert all(e.response.startswith("fine") for e in sft_targets([], samples, prompts, config))
+
+
+@pytest.mark.parametrize("asked", ["", "What is wrong", "Mend"])
+def test_failed_calls_stop_the_stage_past_the_bound_in_whatever_round(asked: str) -> None:
+    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Said:
+        return call_failed() if asked in rendered.turns[-1].text and "request 3" in rendered.text else "fine"
+
+    results, *_ = run(10, bound=0.1, write=write)
+    assert reasons(results) == ["call_failed"]
+    with pytest.raises(StageFailedError, match=r"revision.* 1 of 10"):
+        run(10, bound=0.09, write=write)
+
+
+def test_faults_of_the_model_do_not_count_as_failed_calls() -> None:
+    results, *_ = run(10, bound=0.0, write=lambda *_: "")
+    assert reasons(results) == ["empty_response"] * 10
+
+
+def test_an_error_that_is_no_failed_call_is_not_swallowed() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(2, write=lambda *_: ZeroDivisionError())
