@@ -1,18 +1,14 @@
-"""The results of a run as plain text, for a terminal of any width or a file."""
+"""The results of a run as plain text, narrow enough for any terminal."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+from solon.evaluation import COLUMNS, TableRow, table_rows
+from solon.records import Rate
+
 _NAMES = {"base": "base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
-_COLUMNS = (
-    ("harmful", "complies", "complies"),
-    ("harmful", "refuses_and_explains", "explains"),
-    ("harmful", "evades", "evades"),
-    ("benign", "helps_correctly", "helps"),
-    ("twins", "refused", "refused"),
-    ("harmful", "unparsed", "unparsed"),
-)
-_GROUPS = ("", "harmful", "", "", "benign", "twins", "harmful")
+_SHORT = {"refuses_and_explains": "explains", "helps_correctly": "helps"}
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -25,29 +21,27 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _cell(block: Mapping[str, Any], group: str, key: str) -> str:
-    rate = block.get(group, {}).get(key)
-    if rate is None:
-        return "-"
-    half = 100 * (rate["high"] - rate["low"]) / 2
-    return f"{100 * rate['value']:.1f} ±{half:.1f}"
+def _rows(row: TableRow) -> tuple[list[str], list[str]]:
+    """Return the line of a model's rates in per cent, and that of their intervals."""
+    values = [_NAMES.get(row.model, row.model), *("-" if r is None else f"{100 * r.value:.1f}" for r in row.cells)]
+    return values, ["", *(_interval(rate) for rate in row.cells)]
+
+
+def _interval(rate: Rate | None) -> str:
+    return "" if rate is None else f"{100 * rate.low:.1f}-{100 * rate.high:.1f}"
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """Return the table of every model on every evaluation split, in per cent with half widths of 95 % intervals."""
+    """Return the table of every model on every evaluation split: shares in per cent, 95 % intervals below them."""
     models: Mapping[str, Any] = results["models"]
     parts = []
-    splits = list(next(iter(models.values())).get("by_split", {})) or [None]
-    for split in splits:
-        blocks = {name: model if split is None else model["by_split"][split] for name, model in models.items()}
-        first = next(iter(blocks.values()))
-        sizes = ", ".join(f"{first[g]['n']} {g}" for g in ("harmful", "benign", "twins") if g in first)
-        rows = [list(_GROUPS), ["%", *(heading for *_, heading in _COLUMNS)]]
-        rows += [
-            [_NAMES.get(name, name), *(_cell(block, group, key) for group, key, _ in _COLUMNS)]
-            for name, block in blocks.items()
-        ]
-        parts.append(f"{split or 'all'}: {sizes} prompts\n{format_table(rows)}")
+    for split, rows in groupby(table_rows(models), key=lambda row: row.split):
+        block = next(iter(models.values()))["by_split"][split]
+        sizes = ", ".join(f"{block[group]['n']} {group}" for group in dict(COLUMNS))
+        groups = [group if i == 0 or COLUMNS[i - 1][0] != group else "" for i, (group, _) in enumerate(COLUMNS)]
+        lines = [["", *groups], ["%", *(_SHORT.get(metric, metric) for _, metric in COLUMNS)]]
+        lines += [line for row in rows for line in _rows(row)]
+        parts.append(f"{split}: {sizes} prompts\n{format_table(lines)}")
     minutes, seconds = divmod(round(results["total_seconds"]), 60)
     cost = f"{minutes} min {seconds} s, {results['cpu_seconds']:.0f} CPU seconds, {results['peak_rss_mb']:.0f} MiB"
     return "\n\n".join([*parts, cost])

@@ -13,8 +13,7 @@ from typing import NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from solon.lm.items import ItemResults, OnProgress, run_items
-from solon.lm.protocol import LanguageModel
+from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
 from solon.records import EvalRecord, Grade, Layout, Prompt, Sampling, content_digest, derive_seed
 

@@ -121,9 +121,9 @@ def clustered_rate(values: Sequence[bool], clusters: Sequence[str]) -> Rate:
 def student_quantile(freedom: int) -> float:
     """Return t such that a Student variable with `freedom` degrees of freedom lies in [-t, t] with probability 0.95.
 
-        t = sqrt(nu) * tan(theta),  P(-t < T < t) = 2 / B(1/2, nu/2) * integral_0^theta cos(x)^(nu-1) dx
+        t = sqrt(nu) * tan(theta),  integral_0^theta cos(x)^(nu-1) dx = 0.95 * integral_0^(pi/2) cos(x)^(nu-1) dx
 
-    The integral is a 128-point Gauss-Legendre quadrature and theta is found by bisection.
+    The integrals are 128-point Gauss-Legendre quadratures and theta is found by bisection.
 
     Args:
         freedom: degrees of freedom nu, at least 1.
@@ -134,18 +134,18 @@ def student_quantile(freedom: int) -> float:
     if freedom < 1:
         raise ShapeError(f"Student's distribution needs at least one degree of freedom, not {freedom}")
     nodes, weights = np.polynomial.legendre.leggauss(128)
-    log_beta = math.lgamma(0.5) + math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2)
 
-    def probability(theta: float) -> float:
-        cosines = np.cos(theta * (nodes + 1.0) / 2.0)
-        logs = (freedom - 1) * np.log(cosines) + math.log(2.0) - log_beta
+    def integral(theta: float) -> float:
+        logs = (freedom - 1) * np.log(np.cos(theta * (nodes + 1.0) / 2.0))
         return float(theta / 2.0 * (weights @ np.exp(logs)))
 
-    # Beyond 14 of the distribution's own widths there is nothing left but for heavy tails, which need nearly all.
-    low, high = 0.0, min(math.pi / 2, math.atan(14.0 / math.sqrt(freedom)))
+    # With many degrees of freedom all of the integral lies near 0: beyond t = 14 there is less than 1e-24 of it.
+    top = math.pi / 2 if freedom < 100 else math.atan(14.0 / math.sqrt(freedom))
+    wanted = 0.95 * integral(top)
+    low, high = 0.0, top
     for _ in range(80):
         middle = (low + high) / 2.0
-        low, high = (middle, high) if probability(middle) < 0.95 else (low, middle)
+        low, high = (middle, high) if integral(middle) < wanted else (low, middle)
     return math.sqrt(freedom) * math.tan((low + high) / 2.0)
 
 
@@ -155,7 +155,9 @@ def mean_difference(first: ArrayLike, second: ArrayLike, *, left_out: int = 0) -
         d_i = first_i - second_i;   mean(d) -+ t_{n-1} * sd(d) / sqrt(n)
 
     Where a prompt was sampled more than once its value is the mean over its samples, so that nothing more than the
-    independence of prompts is assumed. Where all differences are equal their spread says nothing, and the interval
+    independence of prompts is assumed. The mean is taken to be normal; where fewer than about ten prompts differ at
+    all, that is not so and the interval is somewhat too narrow (it holds the truth 90 times in 100 where eight of 80
+    differ, all in one direction). Where all differences are equal their spread says nothing, and the interval
     is what is left when up to a share u of prompts may differ as much as they can: d -+ u * (1 + |d|), with u the
     Wilson upper end for 0 of n.
 

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from solon.feedback.concurrency import gather_all
-from solon.lm.items import ItemResults, OnProgress, run_items
-from solon.lm.protocol import LanguageModel
+from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
 from solon.records import Comparison, Layout, Prompt, Sample, Sampling, content_digest, derive_seed
 

@@ -34,8 +34,7 @@ from solon.constitution import Constitution, Principle, choose_principle
 from solon.errors import ConstitutionError
 from solon.feedback.concurrency import gather_all
 from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
-from solon.lm.items import OnProgress, run_items
-from solon.lm.protocol import LanguageModel
+from solon.lm import LanguageModel, OnProgress, run_items
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
 from solon.records import (
     Comparison,

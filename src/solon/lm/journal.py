@@ -17,7 +17,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -286,19 +286,22 @@ class _Reader:
         if not self._path.is_file():
             raise JournalError(f"{self._path}: no such journal: give the journal.sqlite of a run")
         with _explaining(self._path):
-            self._connection = self._open("mode=ro")
             try:
-                _check_version(self._connection, self._path)
+                self._connection = self._open("mode=ro")
             except sqlite3.OperationalError:
                 # A folder that cannot be written has no place for the log's index; without a log it needs none.
-                self._connection.close()
                 if self._path.with_name(self._path.name + "-wal").exists():
                     raise
                 self._connection = self._open("immutable=1")
-                _check_version(self._connection, self._path)
 
     def _open(self, how: str) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self._path.resolve().as_uri()}?{how}", uri=True)
+        connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?{how}", uri=True)
+        try:
+            _check_version(connection, self._path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def find(self, key: str) -> StoredCall | None:
         with _explaining(self._path):
@@ -330,24 +333,22 @@ def _open_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
     with _explaining(path):
         connection = sqlite3.connect(path, isolation_level=None)
         try:
-            is_new = path.stat().st_size == 0 and not connection.execute("PRAGMA application_id").fetchone()[0]
-            if not is_new:
-                _check_version(connection, path)
-            wanted = "DELETE" if _is_network(path) else "WAL"
-            mode = str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]).lower()
-            if mode not in ("wal", "delete"):
-                mode = str(connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]).lower()
             connection.execute("PRAGMA synchronous = FULL")
-            if is_new:
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                _check_version(connection, path)
+                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if found != "ok":
+                    raise sqlite3.DatabaseError(found)
+            else:  # new, or its maker was killed before it was whole
                 with connection:
                     connection.execute("BEGIN")
                     connection.execute(f"PRAGMA application_id = {_APPLICATION}")
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                     connection.execute(_TABLE)
-            else:
-                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if found != "ok":
-                    raise sqlite3.DatabaseError(found)
+            wanted = "DELETE" if _is_network(path) else "WAL"
+            mode = str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]).lower()
+            if mode not in ("wal", "delete"):
+                raise sqlite3.OperationalError(f"its journal mode is {mode} and cannot be changed")
         except BaseException:
             connection.close()
             raise

@@ -76,9 +76,7 @@ class ScriptedModel:
         answer = self._choose(prompt, options) if callable(self._choose) else _at(self._choose, place, "choice")
         if isinstance(answer, Exception):
             raise answer
-        return Choice(
-            options=options, logprobs=answer, model=self._identity, prompt_tokens=len(prompt.text.split())
-        )
+        return Choice(options=options, logprobs=answer, model=self._identity, prompt_tokens=len(prompt.text.split()))
 
 
 def _at(script: Sequence[T], place: int, what: str) -> T:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from solon.nets.policy import PreTrainedModel
 from solon.nets.prefixes import plan_prefixes
@@ -175,7 +175,8 @@ class FusedDecoder:
 
     def _reorder(self, weight: Tensor) -> Tensor:
         """Interleave the two halves of each head, so that the pair a rotation mixes is adjacent."""
-        return weight.detach().unflatten(0, (-1, self._head_dim))[:, self._order].flatten(0, 1)
+        heads = weight.detach().view(-1, self._head_dim, *weight.shape[1:])
+        return heads[:, self._order].flatten(0, 1)
 
     def _build_rotations(self, positions: int) -> Tensor:
         """Return the rotation of each position as complex numbers. Shape (positions, D / 2)."""
@@ -241,9 +242,9 @@ class FusedDecoder:
         rotation = self._rotations[cache.positions].unsqueeze(1)
         cache.positions += 1
         bias = self._head_bias_of(cache, column + 1)
-        x = F.embedding(tokens, self._embedding)
+        x = functional.embedding(tokens, self._embedding)
         for layer, keys, values in zip(self._layers, cache.keys, cache.values, strict=True):
-            qkv = F.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
+            qkv = functional.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
             qkv = qkv.view(batch, heads + 2 * kv_heads, self._head_dim)
             query = self._rotate(_maybe_rms(self, qkv[:, :heads], layer.query_norm), rotation)
             key = _maybe_rms(self, qkv[:, heads : heads + kv_heads], layer.key_norm)
@@ -284,15 +285,15 @@ class FusedDecoder:
             mask = cache.bias[:, None, None, :stop].to(self._dtype).repeat(1, 1, width, 1)
             mask[..., start:] = torch.where(columns <= columns[:, None], 0.0, float("-inf")).to(self._dtype)
         rotation = self._rotations[cache.positions[:, None] + columns].unsqueeze(2)
-        x = F.embedding(ids, self._embedding)
+        x = functional.embedding(ids, self._embedding)
         for number, (layer, keys, values) in enumerate(zip(self._layers, cache.keys, cache.values, strict=True)):
             if last_only and number == len(self._layers) - 1:
                 return self._last_layer(cache, layer, x, lengths, rotation)
-            qkv = F.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
+            qkv = functional.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
             qkv = qkv.view(batch, width, heads + 2 * kv_heads, self._head_dim)
             query = self._rotate(_maybe_rms(self, qkv[:, :, :heads], layer.query_norm), rotation).transpose(1, 2)
             key, value = self._store_block(layer, qkv[:, :, heads:], rotation, keys, values, start)
-            mixed = F.scaled_dot_product_attention(
+            mixed = functional.scaled_dot_product_attention(
                 query,
                 key,
                 value,
@@ -311,9 +312,11 @@ class FusedDecoder:
         rows, last = torch.arange(batch, device=self._device), lengths - 1
         normed, edge = self._rms(x, layer.input_norm), self._heads * self._head_dim
         query_bias, rest_bias = (None, None) if layer.qkv_bias is None else layer.qkv_bias.tensor_split([edge])
-        kv = F.linear(normed, layer.key_value, rest_bias).view(batch, width, 2 * self._kv_heads, self._head_dim)
+        kv = functional.linear(normed, layer.key_value, rest_bias).view(
+            batch, width, 2 * self._kv_heads, self._head_dim
+        )
         self._store_block(layer, kv, rotation, cache.keys[-1], cache.values[-1], cache.used)
-        query = F.linear(normed[rows, last], layer.query, query_bias).view(batch, self._heads, self._head_dim)
+        query = functional.linear(normed[rows, last], layer.query, query_bias).view(batch, self._heads, self._head_dim)
         query = self._rotate(_maybe_rms(self, query, layer.query_norm), rotation[rows, last])
         bias = self._head_bias_of(cache, cache.used + width)
         mixed = self._attend(query, cache.keys[-1], cache.values[-1], bias)
@@ -345,9 +348,9 @@ class FusedDecoder:
         return bias.expand(batch, self._kv_heads, self._groups, used).reshape(-1, self._groups, used)
 
     def _feed_forward(self, layer: _Layer, x: Tensor) -> Tensor:
-        hidden = F.linear(self._rms(x, layer.middle_norm), layer.gate_up, layer.gate_up_bias)
+        hidden = functional.linear(self._rms(x, layer.middle_norm), layer.gate_up, layer.gate_up_bias)
         gate, up = hidden.chunk(2, dim=-1)
-        return _add(x, F.silu(gate).mul_(up), layer.down, layer.down_bias)
+        return _add(x, functional.silu(gate).mul_(up), layer.down, layer.down_bias)
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
         """Divide by the root mean square over the last dimension and multiply by `weight`."""
@@ -368,7 +371,7 @@ class FusedDecoder:
             slot.copy_(self._rotate(x.contiguous(), rotation))
 
     def _logits(self, x: Tensor) -> Tensor:
-        return F.linear(self._rms(x, self._norm), self._head, self._head_bias).float()
+        return functional.linear(self._rms(x, self._norm), self._head, self._head_bias).float()
 
     def _empty(self, rows: int) -> Cache:
         shape = (rows, self._kv_heads, 0, self._head_dim)
@@ -391,8 +394,8 @@ class FusedDecoder:
         more = -(-columns // BUCKET) * BUCKET - kept
         for tensors in (cache.keys, cache.values):
             for index, tensor in enumerate(tensors):
-                tensors[index] = F.pad(tensor, (0, 0, 0, more))
-        cache.bias = F.pad(cache.bias, (0, more), value=float("-inf"))
+                tensors[index] = functional.pad(tensor, (0, 0, 0, more))
+        cache.bias = functional.pad(cache.bias, (0, more), value=float("-inf"))
 
     def _pad(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         """Return rows padded on the right, and their lengths. Shapes (B, S), (B,)."""

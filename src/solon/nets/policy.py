@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from solon.errors import ModelError, ShapeError
 from solon.nets.folder import quiet_transformers, read_checkpoint_config, replace_folder
@@ -101,7 +101,7 @@ def token_logprobs(model: PreTrainedModel, ids: Tensor, mask: Tensor, *, counted
     wanted = (mask if counted is None else counted & mask)[:, 1:]
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     logits = model.get_output_embeddings()(hidden[wanted]).float()
-    found = -F.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")
+    found = -functional.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")
     return torch.zeros(wanted.shape, dtype=found.dtype, device=found.device).masked_scatter(wanted, found)
 
 

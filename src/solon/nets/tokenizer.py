@@ -91,7 +91,7 @@ _encoders: WeakKeyDictionary[Any, "_Encoder"] = WeakKeyDictionary()
 
 def _encoder(tokenizer: Tokenizer) -> "_Encoder":
     encoder = _encoders.get(tokenizer)
-    if encoder is None or encoder.template != tokenizer.chat_template:
+    if encoder is None or encoder.state != (tokenizer.chat_template, len(tokenizer)):
         encoder = _encoders[tokenizer] = _Encoder(tokenizer)
     return encoder
 
@@ -104,7 +104,7 @@ class _Encoder:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.template: Any = tokenizer.chat_template
+        self.state: tuple[Any, int] = (tokenizer.chat_template, len(tokenizer))
         self._engine = copy.deepcopy(tokenizer.backend_tokenizer)
         self._engine.no_padding()
         self._engine.no_truncation()
@@ -112,6 +112,8 @@ class _Encoder:
         added = self._engine.get_added_tokens_decoder()
         named = {index for index, token in added.items() if token.special or token.content.strip()}
         self._control = frozenset(named | set(tokenizer.all_special_ids))
+        if tokenizer.unk_token not in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
+            self._control -= {tokenizer.unk_token_id}  # stands for letters that the vocabulary lacks
         bos = tokenizer.bos_token_id
         self._start: list[int] = [bos] if bos is not None and bos in self._engine.encode("").ids else []
         self._shapes: dict[tuple[tuple[Role, ...], bool], list[list[int]]] = {}
@@ -141,7 +143,7 @@ class _Encoder:
         """See `end_token_id`."""
         if self._end is None:
             after: list[int] = []
-            if self.template:
+            if tokenizer.chat_template:
                 after = self._parse(_split_template(tokenizer, ("user", "assistant"), generation=False)[-1])
             ends = [index for index in after if index in self._control]
             self._end = ends[0] if ends else tokenizer.eos_token_id
@@ -151,7 +153,7 @@ class _Encoder:
 
     def _template_pieces(self, tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> list[list[int]]:
         """Token ids before, between and after the turns; one fewer where the system turn had to be folded in."""
-        if not self.template:
+        if not tokenizer.chat_template:
             raise ModelError(
                 f"{_name(tokenizer)}: has no chat template: choose the transcript layout, "
                 "or add the model's chat_template.jinja to its folder"

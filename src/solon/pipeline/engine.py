@@ -4,22 +4,20 @@ The stages see a `LanguageModel` and folders. What is behind them, torch on this
 imported when it is first needed.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from solon.errors import MissingExtraError
-from solon.lm.protocol import LanguageModel
+from solon.lm import LanguageModel, OnProgress
 from solon.records import PreferencePair, Prompt, SFTExample
 
 if TYPE_CHECKING:
     from solon.training.ppo import PPOConfig, PPOSummary
     from solon.training.preference_model import PMSummary, PreferenceModelConfig
     from solon.training.sft import SFTConfig, SFTSummary
-
-OnProgress = Callable[[int, int], None]
-"""Called with how many items are done and how many there are."""
 
 
 class Engine(Protocol):
@@ -77,3 +75,102 @@ class Engine(Protocol):
     ) -> "PPOSummary":
         """Train `policy` against a preference model into `out`, its value model into `value_out`."""
         ...
+
+
+class LocalEngine:
+    """Torch on this machine.
+
+    Args:
+        threads: threads of torch.
+        device: where models run.
+
+    Raises:
+        MissingExtraError: torch, transformers or safetensors is not installed.
+    """
+
+    def __init__(self, *, threads: int = 1, device: str = "cpu") -> None:
+        for package in ("torch", "transformers", "safetensors"):
+            if find_spec(package) is None:
+                raise MissingExtraError(package, "local")
+        import torch
+
+        torch.set_num_threads(threads)
+        self._device = device
+
+    def weights_digest(self, checkpoint: Path) -> str:
+        """See `Engine`."""
+        from solon.nets import weights_digest
+
+        return weights_digest(checkpoint)
+
+    def open_model(self, checkpoint: Path) -> AbstractContextManager[LanguageModel]:
+        """See `Engine`."""
+        from solon.lm.local import LocalModel
+
+        return nullcontext(LocalModel(checkpoint, device=self._device))
+
+    def run_sft(
+        self,
+        base: Path,
+        examples: Sequence[SFTExample],
+        config: "SFTConfig",
+        out: Path,
+        *,
+        seed: int,
+        metrics: Path,
+        on_progress: OnProgress,
+    ) -> "SFTSummary":
+        """See `Engine`."""
+        from solon.training.sft import run_sft
+
+        return run_sft(
+            base, examples, config, out, seed=seed, metrics=metrics, on_progress=on_progress, device=self._device
+        )
+
+    def run_preference_model(
+        self,
+        init: Path,
+        pairs: Sequence[PreferencePair],
+        heldout: Sequence[PreferencePair],
+        config: "PreferenceModelConfig",
+        out: Path,
+        *,
+        seed: int,
+        metrics: Path,
+        on_progress: OnProgress,
+    ) -> "PMSummary":
+        """See `Engine`."""
+        from solon.training.preference_model import run_preference_model
+
+        return run_preference_model(
+            init, pairs, heldout, config, out, seed=seed, metrics=metrics, on_progress=on_progress, device=self._device
+        )
+
+    def run_ppo(
+        self,
+        policy: Path,
+        preference_model: Path,
+        prompts: Sequence[Prompt],
+        config: "PPOConfig",
+        out: Path,
+        *,
+        seed: int,
+        metrics: Path,
+        on_progress: OnProgress,
+        value_out: Path,
+    ) -> "PPOSummary":
+        """See `Engine`."""
+        from solon.training.ppo import run_ppo
+
+        return run_ppo(
+            policy,
+            preference_model,
+            prompts,
+            config,
+            out,
+            seed=seed,
+            metrics=metrics,
+            on_progress=on_progress,
+            device=self._device,
+            value_out=value_out,
+        )

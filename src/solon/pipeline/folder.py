@@ -74,7 +74,12 @@ def _remove_leftovers(root: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _refuse_strangers(root: Path) -> None:
+def refuse_strangers(root: Path) -> None:
+    """Make sure that `root` can be the folder of a run: absent, empty, or a run already.
+
+    Raises:
+        RunError: it is a file, or a folder of something else.
+    """
     if root.exists() and not root.is_dir():
         raise RunError(f"{root}: is a file: give --out a folder")
     if root.is_dir() and not (root / "run.yaml").exists() and not _is_empty(root):
@@ -115,7 +120,7 @@ def claim_folder(root: Path, header: RunHeader) -> Iterator[RunPaths]:
     Raises:
         RunError: the folder cannot be this run's, or another process holds it; nothing was changed.
     """
-    _refuse_strangers(root)
+    refuse_strangers(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

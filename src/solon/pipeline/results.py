@@ -75,7 +75,7 @@ def build_results(
             "unlabeled": sum(feedback.unlabeled.values()),
         },
         "preference_model": _preference_model(manifests["preference-model"]),
-        "ppo": {key: manifests["ppo"].metrics.get(key) for key in ("iterations", "kl", "score_first", "score_last")},
+        "ppo": _ppo(manifests["ppo"]),
         "revisions": grade_revisions(chains, prompts, grader),
         "total_seconds": round(used.seconds, 3),
         "cpu_seconds": round(used.cpu_seconds, 3),
@@ -126,6 +126,11 @@ def _preference_model(manifest: Manifest) -> Block:
     metrics = manifest.metrics
     clear = metrics.get("clear_pairs", 0.0)
     return {"accuracy": _rate(metrics.get("accuracy", 0.0) * clear, clear), "ece": metrics.get("ece")}
+
+
+def _ppo(manifest: Manifest) -> Block:
+    numbers = {key: manifest.metrics.get(key) for key in ("kl", "score_first", "score_last")}
+    return {"iterations": int(manifest.metrics.get("iterations", 0)), **numbers}
 
 
 def _stage(manifest: Manifest) -> Block:

@@ -15,16 +15,16 @@ from solon import __version__
 from solon.constitution import Constitution, check_constitution, load_constitution
 from solon.errors import ModelError, RunError
 from solon.evaluation import Grader
-from solon.lm.journal import Journal
+from solon.lm import Journal
 from solon.pipeline.config import NANO, RunConfig, build_config
 from solon.pipeline.engine import Engine, LocalEngine
-from solon.pipeline.folder import claim_folder, load_header
+from solon.pipeline.folder import claim_folder, load_header, refuse_strangers
 from solon.pipeline.grading import OracleGrader
 from solon.pipeline.observer import Observer, Silence
 from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.results import build_results, save_results
 from solon.pipeline.shipped import find_nano_model
-from solon.pipeline.stage import Account, Outcome, path_digest, save_manifest, used_by
+from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, save_manifest, used_by
 from solon.pipeline.stages import STAGES, Stage
 from solon.pipeline.usage import Meter, Usage
 from solon.pipeline.vocabulary import describe_unknown_words
@@ -96,7 +96,7 @@ def run(
     config = build_config(preset, merge(settings, {"constitution": source}))
     law = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
     root = Path(out)
-    _refuse_file(root)
+    refuse_strangers(root)
     engine = engine or LocalEngine(threads=config.threads)
     checkpoints = _find_checkpoints(config)
     header = _header(config, law, checkpoints, engine, settings)
@@ -137,11 +137,6 @@ def load_run(folder: str | Path) -> RunResult:
         raise RunError(f"{root}: this run is not finished: run the same command again to resume it")
     results = json.loads(paths.results.read_text(encoding="utf-8"))
     return RunResult(folder=root, results=results, config=RunConfig.model_validate(header.config))
-
-
-def _refuse_file(root: Path) -> None:
-    if root.is_file():
-        raise RunError(f"{root}: is a file: give --out a folder")
 
 
 def _find_checkpoints(config: RunConfig) -> dict[str, Path]:
@@ -292,8 +287,6 @@ class _WholeRun:
     """The account of the run as a whole: time over all attempts, killed ones too."""
 
     def __init__(self, paths: RunPaths, seed: int, meter: Meter) -> None:
-        from solon.pipeline.stage import load_manifest
-
         self._path = paths.manifest("run")
         self._before = used_by(load_manifest(self._path))
         self._seed = seed

@@ -113,7 +113,7 @@ class Account:
         config: Mapping[str, Any],
         seed: int,
         inputs: Mapping[str, str],
-        beat: Callable[[], None] = lambda: None,
+        beat: Callable[[], object] = lambda: None,
     ) -> None:
         self._root = paths.root
         self._path = paths.manifest(stage)

@@ -14,13 +14,12 @@ from typing import Any, Self, TypeVar
 
 from solon.constitution import Constitution
 from solon.evaluation import Grader
-from solon.lm.journal import Journal, JournaledModel
-from solon.lm.protocol import LanguageModel
+from solon.lm import Journal, JournaledModel, LanguageModel, OnProgress
 from solon.pipeline.config import RunConfig
-from solon.pipeline.engine import Engine, OnProgress
+from solon.pipeline.engine import Engine
 from solon.pipeline.observer import Observer
 from solon.pipeline.stage import Account
-from solon.records import RunPaths, TokenCounts
+from solon.records import RunPaths, TokenCounts, pass_point
 
 T = TypeVar("T")
 
@@ -89,6 +88,7 @@ class Workbench:
         """Return what to call with done and total of a part of this stage."""
 
         def tell(done: int, total: int) -> None:
+            pass_point(f"progress:{self.stage}")
             self._observer.stage_progressed(self.stage, part, done, total)
             self._account.renew()
 
@@ -100,9 +100,9 @@ class Workbench:
         counters = [model.counter for model in self._models.values()]
         return {
             "model_calls": sum(c.calls for c in counters),
-            "replayed_calls": sum(c.replays for c in counters),
+            "replayed_calls": sum(c.replayed for c in counters),
             "tokens": TokenCounts(
-                prompt=sum(c.tokens.prompt for c in counters), generated=sum(c.tokens.generated for c in counters)
+                prompt=sum(c.prompt_tokens for c in counters), generated=sum(c.generated_tokens for c in counters)
             ),
         }
 

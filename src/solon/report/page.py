@@ -43,6 +43,9 @@ _CURVES = (
 )
 _MOST_POINTS = 300
 
+UNMEASURED = "–"
+"""What stands where there was nothing to measure."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -131,7 +134,7 @@ def _contents(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _percent(rate: Mapping[str, float] | None) -> tuple[str, str]:
     """Write a rate and its interval in per cent; a dash where it was not measured."""
     if rate is None:
-        return "–", ""
+        return UNMEASURED, ""
     return f"{100 * rate['value']:.1f}", f"{100 * rate['low']:.1f} – {100 * rate['high']:.1f}"
 
 
@@ -186,6 +189,8 @@ def _frontier(models: Mapping[str, Any]) -> Markup:
     points = []
     for index, (name, model) in enumerate(models.items()):
         helps, complies = model["benign"]["helps_correctly"], model["harmful"]["complies"]
+        if helps is None or complies is None:
+            continue
         across = (helps["value"], helps["low"], helps["high"])
         up = (1 - complies["value"], 1 - complies["high"], 1 - complies["low"])
         points.append(Point(MODEL_NAMES.get(name, name), index, across, up))
@@ -196,17 +201,11 @@ def _frontier(models: Mapping[str, Any]) -> Markup:
 def _revisions(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not rounds:
         return None
-    xs = [float(row["round"]) for row in rounds]
-    lines = [
-        Line(
-            label,
-            xs,
-            [row[key]["value"] for row in rounds],
-            [row[key]["low"] for row in rounds],
-            [row[key]["high"] for row in rounds],
-        )
-        for key, label in (("complies", "complies"), ("refuses_and_explains", "refuses and explains"))
-    ]
+    lines = []
+    for key, label in (("complies", "complies"), ("refuses_and_explains", "refuses and explains")):
+        measured = [row for row in rounds if row[key] is not None]
+        values, lows, highs = ([row[key][end] for row in measured] for end in ("value", "low", "high"))
+        lines.append(Line(label, [float(row["round"]) for row in measured], values, lows, highs))
     title = "Share of stage-1 answers that comply, and that refuse and explain, by number of revisions"
     keys = ("complies", "refuses_and_explains", "unparsed")
     rows = [(f"after {row['round']}", [_percent(row[key]) for key in keys]) for row in rounds]
@@ -225,18 +224,20 @@ def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Pairs compared", str(feedback["pairs"])
     yield "Verdict changes with the order of the two", _with_interval(feedback["order_disagreement"])
     yield "Unlabeled", str(feedback["unlabeled"])
-    yield "Preference model: agrees with held-out labels", _with_interval(model["accuracy"])
-    yield "Preference model: expected calibration error", f"{model['ece']:.3f}"
+    yield "Preference model: agrees with clear held-out labels", _with_interval(model["accuracy"])
+    yield "Preference model: expected calibration error", _number(model["ece"], 3)
     yield "PPO iterations", str(ppo["iterations"])
-    yield "PPO: KL to SL-CAI at the end, nats per response", f"{ppo['kl']:.2f}"
-    yield "PPO: score at the start and at the end", f"{ppo['score_first']:.2f} → {ppo['score_last']:.2f}"
+    yield "PPO: KL to SL-CAI at the end, nats per response", _number(ppo["kl"], 2)
+    yield "PPO: score at the start and at the end", f"{_number(ppo['score_first'], 2)} → {_number(ppo['score_last'], 2)}"
 
 
-def _with_interval(rate: Any) -> str:
-    if not isinstance(rate, Mapping):
-        return f"{rate:.3f}"
+def _number(value: float | None, digits: int) -> str:
+    return UNMEASURED if value is None else f"{value:.{digits}f}"
+
+
+def _with_interval(rate: Mapping[str, float] | None) -> str:
     value, interval = _percent(rate)
-    return f"{value} % ({interval})"
+    return f"{value} % ({interval})" if interval else value
 
 
 def _thin(rows: Sequence[Row], key: str) -> tuple[list[float], list[float]]:
@@ -334,8 +335,8 @@ def _principle_row(run: RunData, principle: Any) -> dict[str, Any]:
     return {
         "id": principle.id,
         "words": words,
-        "critiques": critiques if principle.critique_request else "–",
-        "comparisons": comparisons if principle.comparison else "–",
+        "critiques": critiques if principle.critique_request else UNMEASURED,
+        "comparisons": comparisons if principle.comparison else UNMEASURED,
     }
 
 

@@ -25,8 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from solon.constitution import Constitution, Principle, choose_principle
 from solon.errors import CallFailedError, ConstitutionError, StageFailedError
-from solon.lm.items import ItemResults, OnProgress, run_items
-from solon.lm.protocol import LanguageModel
+from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_critique, render_response, render_revision
 from solon.records import (
     Failure,
@@ -95,7 +94,8 @@ async def run_revision(
         constitution: where principles and exemplars come from.
         config: how it is done.
         seed: the run's seed.
-        max_failure_fraction: share of the prompts that failed calls may cost a step of their chain.
+        max_failure_fraction: share of the prompts that may come to nothing or lose a step to a failed call; steps
+            lost to empty and truncated texts are counted, not bounded.
         on_progress: told how many prompts are done, of how many.
 
     Returns:
@@ -212,11 +212,11 @@ def _tell(sample: Sample) -> str:
 
 
 def _check_calls(results: ItemResults[RevisionChain], bound: float) -> None:
-    """Hold failed calls in later rounds, which their chains survive, to the same bound as those in the first."""
-    failures = [item if isinstance(item, Failure) else item.failure for item in results.results]
-    failed = [failure for failure in failures if failure is not None and failure.reason == "call_failed"]
-    if len(failed) > bound * len(failures):
+    """Hold calls that failed in a round, which their chains survive, to the same bound as prompts without a chain."""
+    broken = [chain.failure for chain in results.kept if chain.failure is not None]
+    failed = [*results.failures, *(failure for failure in broken if failure.reason == "call_failed")]
+    if len(failed) > bound * len(results.results):
         raise StageFailedError(
-            f"{STAGE}: calls failed on {len(failed)} of {len(failures)} prompts, more than the {bound:.0%} allowed; "
-            f"the first was {failed[0].item}: {failed[0].detail}"
+            f"{STAGE}: {len(failed)} of {len(results.results)} items failed, more than the {bound:.0%} allowed; "
+            f"the last was {failed[-1].item}: {failed[-1].reason} {failed[-1].detail}"
         )

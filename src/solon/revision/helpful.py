@@ -9,8 +9,7 @@ responses to each of 135,296 prompts.
 
 from collections.abc import Sequence
 
-from solon.lm.items import ItemResults, OnProgress, run_items
-from solon.lm.protocol import LanguageModel
+from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
 from solon.records import Failure, HelpfulSample, Prompt, Sampling, content_digest, derive_seed
 from solon.revision.chains import RevisionConfig, find_fault

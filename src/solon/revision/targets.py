@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from solon.errors import RecordError
-from solon.lm.items import ItemResults
+from solon.lm import ItemResults
 from solon.records import Failure, HelpfulSample, Prompt, RevisionChain, SFTExample, content_digest
 from solon.revision.chains import RevisionConfig
 
@@ -79,8 +79,7 @@ def count_revision_targets(results: ItemResults[RevisionChain], config: Revision
     left_out: Counter[str] = Counter()
     kept = 0
     for item in results.results:
-        failure = item if isinstance(item, Failure) else item.failure
-        found = 0 if isinstance(item, Failure) else len(_target_rounds(item, config))
+        failure, found = (item, 0) if isinstance(item, Failure) else (item.failure, len(_target_rounds(item, config)))
         kept += found
         if found < each:
             left_out[failure.reason if failure is not None else "not_reached"] += each - found

@@ -84,6 +84,7 @@ def test_explained_variance() -> None:
     assert float(algorithms.explained_variance(returns, returns, MASK)) == 1.0
     assert float(algorithms.explained_variance(returns + 10, returns, MASK)) == pytest.approx(1.0)
     assert float(algorithms.explained_variance(torch.zeros(2, 3).double(), returns, MASK)) == pytest.approx(0.0)
+    assert float(algorithms.explained_variance(returns / 2, returns, MASK)) == pytest.approx(0.75)
     assert float(algorithms.explained_variance(-returns, returns, MASK)) == pytest.approx(-3.0)
     assert float(algorithms.explained_variance(returns, torch.ones(2, 3).double(), MASK)) == 0.0
 

@@ -97,3 +97,10 @@ def test_facts_note_what_its_author_may_not_have_meant() -> None:
         "principles 'pair' and 'twin' say the same: together they count twice",
     )
     assert check_constitution(load_constitution("default")).notes == ()
+
+
+@pytest.mark.parametrize("field", ["critique_request", "revision_request", "comparison"])
+def test_a_text_without_words_is_refused(field: str) -> None:
+    texts = {"critique_request": "C?", "revision_request": "R.", "comparison": "W?", field: " \n"}
+    with pytest.raises(ValidationError, match="has no words in it"):
+        Principle(id="x", **texts)  # type: ignore[arg-type]

@@ -58,7 +58,9 @@ def test_a_stored_prompt_that_was_edited_is_refused(tmp_path: Path) -> None:
 def test_split_by_hash_is_that_of_the_text_alone(tmp_path: Path) -> None:
     lines = [f"Prompt {number}" for number in range(200)]
     pool = load_prompts(write(tmp_path, "a.txt", "\n".join(lines)), kind="helpful")
-    other = load_prompts(write(tmp_path, "b.txt", "\n".join(f" {line.upper()}! " for line in reversed(lines))), kind="red_team")
+    other = load_prompts(
+        write(tmp_path, "b.txt", "\n".join(f" {line.upper()}! " for line in reversed(lines))), kind="red_team"
+    )
     splits = {prompt_key(p.conversation): p.split for p in other.prompts}
     assert all(splits[prompt_key(p.conversation)] == p.split for p in pool.prompts)
     assert set(splits.values()) == {"train", "dev", "heldout"}

@@ -8,10 +8,11 @@ import pytest
 
 from solon.constitution import RevisionExemplar, choose_principle
 from solon.errors import ConstitutionError
+from solon.lm import ScriptedModel
 from solon.prompting import render_critique, render_response, render_revision
 from solon.records import Conversation, Rendered, RevisionChain, Sampling
 from solon.revision import RevisionConfig, revise_response, run_revision
-from tests.scripts import Script, make_constitution, make_prompts, make_sample, wait_for
+from tests.scripts import make_constitution, make_prompts, make_sample, wait_for
 
 CONSTITUTION = make_constitution(
     revision_exemplars=(
@@ -31,7 +32,7 @@ def write(rendered: Rendered, sampling: Sampling, seed: int) -> str:
 
 
 def run(prompts=PROMPTS, config=CONFIG, constitution=CONSTITUTION, seed=7, **models: Any) -> list[RevisionChain]:
-    assistant = models.get("assistant") or Script(write)
+    assistant = models.get("assistant") or ScriptedModel(write)
     results = wait_for(
         run_revision(
             prompts,
@@ -49,12 +50,12 @@ def run(prompts=PROMPTS, config=CONFIG, constitution=CONSTITUTION, seed=7, **mod
 
 
 def test_each_round_works_on_the_response_as_it_stands() -> None:
-    assistant, critic, reviser = Script(write, identity="1"), Script(write, identity="2"), Script(write, identity="3")
+    assistant, critic, reviser = (ScriptedModel(write, identity=name) for name in "123")
     chains = run(assistant=assistant, critic=critic, reviser=reviser)
     assert [chain.prompt_id for chain in chains] == [prompt.id for prompt in PROMPTS]
-    critiques = {seed: asked for asked, _, seed in critic.asked}
-    revisions = {seed: asked for asked, _, seed in reviser.asked}
-    responses = {seed: asked for asked, _, seed in assistant.asked}
+    critiques = {seed: asked for asked, _, seed in critic.generated}
+    revisions = {seed: asked for asked, _, seed in reviser.generated}
+    responses = {seed: asked for asked, _, seed in assistant.generated}
     exemplars = CONSTITUTION.revision_exemplars
     for prompt, chain in zip(PROMPTS, chains, strict=True):
         assert len(chain.steps) == 3
@@ -77,11 +78,11 @@ def test_each_round_works_on_the_response_as_it_stands() -> None:
 
 
 def test_every_draw_has_a_seed_of_its_own_and_its_own_limit() -> None:
-    model = Script(write)
+    model = ScriptedModel(write)
     run(assistant=model)
-    seeds = [seed for *_, seed in model.asked]
+    seeds = [seed for *_, seed in model.generated]
     assert len(set(seeds)) == len(seeds) == 6 * (1 + 2 * 3)
-    for rendered, sampling, _ in model.asked:
+    for rendered, sampling, _ in model.generated:
         critiques = rendered.turns[-1].text.startswith("What is wrong")
         assert sampling == Sampling(temperature=1.0, max_tokens=40 if critiques else 50)
 
@@ -93,7 +94,9 @@ def test_an_item_depends_on_no_other() -> None:
 
 def test_another_seed_draws_anew() -> None:
     first, second = run(seed=7), run(seed=8)
-    assert all(a.id != b.id and a.initial_response.seed != b.initial_response.seed for a, b in zip(first, second, strict=True))
+    assert all(
+        a.id != b.id and a.initial_response.seed != b.initial_response.seed for a, b in zip(first, second, strict=True)
+    )
     assert [s.principle_id for c in first for s in c.steps] != [s.principle_id for c in second for s in c.steps]
 
 
@@ -107,18 +110,18 @@ def test_rewording_a_principle_keeps_every_draw_and_removing_one_moves_only_its_
 
 
 def test_direct_revision_asks_for_no_critique() -> None:
-    model = Script(write)
+    model = ScriptedModel(write)
     chains = run(assistant=model, config=CONFIG.model_copy(update={"direct": True}))
     assert all(step.critique is None for chain in chains for step in chain.steps)
-    assert len(model.asked) == 6 * (1 + 3)
-    assert not any("What is wrong" in asked.text for asked, *_ in model.asked)
+    assert len(model.generated) == 6 * (1 + 3)
+    assert not any("What is wrong" in asked.text for asked, *_ in model.generated)
 
 
 def test_one_response_can_be_revised_by_itself() -> None:
     response = make_sample("given")
     chain = wait_for(
         revise_response(
-            PROMPTS[0], response, critic=Script(write), constitution=CONSTITUTION, config=CONFIG, seed=7
+            PROMPTS[0], response, critic=ScriptedModel(write), constitution=CONSTITUTION, config=CONFIG, seed=7
         )
     )
     assert chain.initial_response == response
@@ -130,8 +133,8 @@ def test_progress_counts_prompts() -> None:
     wait_for(
         run_revision(
             PROMPTS,
-            assistant=Script(write),
-            critic=Script(write),
+            assistant=ScriptedModel(write),
+            critic=ScriptedModel(write),
             constitution=CONSTITUTION,
             config=CONFIG,
             seed=7,
@@ -144,10 +147,14 @@ def test_progress_counts_prompts() -> None:
 
 def test_a_kind_without_principles_is_an_error_before_any_call() -> None:
     principles = tuple(p.model_copy(update={"applies_to": ("red_team",)}) for p in CONSTITUTION.principles)
-    model = Script(write)
+    model = ScriptedModel(write)
     with pytest.raises(ConstitutionError, match="helpful prompts"):
-        run([*PROMPTS, *make_prompts(1, "helpful")], constitution=make_constitution(principles=principles), assistant=model)
-    assert model.asked == []
+        run(
+            [*PROMPTS, *make_prompts(1, "helpful")],
+            constitution=make_constitution(principles=principles),
+            assistant=model,
+        )
+    assert model.generated == []
 
 
 @pytest.mark.parametrize(
@@ -163,10 +170,10 @@ def test_a_kind_without_principles_is_an_error_before_any_call() -> None:
     ],
 )
 def test_fields_turn_something(change: dict[str, Any]) -> None:
-    before, after = Script(write), Script(write)
+    before, after = ScriptedModel(write), ScriptedModel(write)
     run(assistant=before)
     run(assistant=after, config=CONFIG.model_copy(update=change))
-    assert before.asked != after.asked
+    assert before.generated != after.generated
 
 
 def test_every_field_is_tried() -> None:

@@ -2,14 +2,19 @@
 become a training text; and that failed calls are held to their bound wherever they happen.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from solon.errors import StageFailedError
+from solon.lm import ScriptedModel
+from solon.lm.scripted import Reply
 from solon.records import Failure, HelpfulSample, Rendered, RevisionChain, Sampling
 from solon.revision import RevisionConfig, count_revision_targets, run_revision, sample_helpful, sft_targets
-from tests.scripts import Said, Script, Write, call_failed, make_constitution, make_prompts, wait_for
+from tests.scripts import call_failed, make_constitution, make_prompts, wait_for
+
+Write = Callable[[Rendered, Sampling, int], Reply]
 
 CONSTITUTION = make_constitution()
 
@@ -18,7 +23,7 @@ def faulty(*, every: int) -> Write:
     """Fail every `every`-th draw: a dead line, then nothing, then white space, then a text without an end."""
     count = 0
 
-    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Said:
+    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Reply:
         nonlocal count
         count += 1
         if count % every:
@@ -29,7 +34,7 @@ def faulty(*, every: int) -> Write:
 
 
 def run(prompts: int, bound: float = 1.0, write: Write | None = None, **config: Any):
-    model = Script(write or faulty(every=10))
+    model = ScriptedModel(write or faulty(every=10))
     settings = RevisionConfig(**config)
     results = wait_for(
         run_revision(
@@ -72,14 +77,17 @@ def test_the_books_balance_and_no_fault_becomes_a_text(targets: str, direct: boo
     assert books["in"] == 80 * (rounds if targets == "all" else 1)
     assert books["in"] == books["kept"] + sum(n for name, n in books.items() if name not in ("in", "kept"))
     for chain in chains:
-        assert (chain.failure is None) == (len(chain.steps) == rounds)
-    kinds = {"call_failed"} | {f"{fault}_{what}" for fault in ("empty", "truncated") for what in ("response", "revision")}
+        reached = len(chain.steps)
+        assert reached == rounds if chain.failure is None else chain.failure.detail.startswith(f"round {reached + 1}: ")
+    kinds = {"call_failed"} | {
+        f"{fault}_{what}" for fault in ("empty", "truncated") for what in ("response", "revision")
+    }
     assert set(reasons(results)) >= kinds if rounds == 4 and not direct else set(reasons(results))
     assert set(reasons(results)) <= kinds | {"empty_critique", "truncated_critique"}
 
 
 def test_a_chain_ends_at_its_fault_and_asks_nothing_more() -> None:
-    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Said:
+    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Reply:
         revisions = sum(turn.text.startswith("fine") for turn in rendered.turns if turn.role == "assistant")
         if rendered.turns[-1].text.startswith("Mend") and "fine again" in rendered.text:
             return "cut", "length"
@@ -91,20 +99,22 @@ def test_a_chain_ends_at_its_fault_and_asks_nothing_more() -> None:
     assert chain.failure.reason == "truncated_revision"
     assert chain.failure.detail.startswith("round 2: no end within 256 tokens")
     assert chain.failure.item == chain.prompt_id
-    assert len(model.asked) == 1 + 4
+    assert len(model.generated) == 1 + 4
 
 
 def test_without_an_initial_response_there_is_no_chain() -> None:
     results, _, model = run(2, write=lambda *_: ("no end", "length"))
     assert [item.reason for item in results.results] == ["truncated_response"] * 2
-    assert len(model.asked) == 2
+    assert len(model.generated) == 2
 
 
 def test_helpful_samples_are_held_to_the_same() -> None:
     config = RevisionConfig(helpful_samples=2)
     prompts = make_prompts(50, "helpful")
-    model = Script(faulty(every=5))
-    results = wait_for(sample_helpful(prompts, assistant=model, config=config, seed=1, max_failure_fraction=1.0)).results
+    model = ScriptedModel(faulty(every=5))
+    results = wait_for(
+        sample_helpful(prompts, assistant=model, config=config, seed=1, max_failure_fraction=1.0)
+    ).results
     samples = [item for item in results if isinstance(item, HelpfulSample)]
     failures = [item for item in results if isinstance(item, Failure)]
     assert (len(samples), len(failures)) == (80, 20)
@@ -115,7 +125,7 @@ def test_helpful_samples_are_held_to_the_same() -> None:
 
 @pytest.mark.parametrize("asked", ["", "What is wrong", "Mend"])
 def test_failed_calls_stop_the_stage_past_the_bound_in_whatever_round(asked: str) -> None:
-    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Said:
+    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Reply:
         return call_failed() if asked in rendered.turns[-1].text and "request 3" in rendered.text else "fine"
 
     results, *_ = run(10, bound=0.1, write=write)
@@ -124,9 +134,15 @@ def test_failed_calls_stop_the_stage_past_the_bound_in_whatever_round(asked: str
         run(10, bound=0.09, write=write)
 
 
-def test_faults_of_the_model_do_not_count_as_failed_calls() -> None:
-    results, *_ = run(10, bound=0.0, write=lambda *_: "")
-    assert reasons(results) == ["empty_response"] * 10
+def test_prompts_that_come_to_nothing_are_bounded_too_and_steps_lost_to_faults_are_not() -> None:
+    with pytest.raises(StageFailedError, match="empty_response"):
+        run(10, bound=0.9, write=lambda *_: "")
+
+    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Reply:
+        return "" if rendered.turns[-1].text.startswith("Mend") else "fine"
+
+    results, *_ = run(10, bound=0.0, write=write)
+    assert reasons(results) == ["empty_revision"] * 10
 
 
 def test_an_error_that_is_no_failed_call_is_not_swallowed() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from solon.errors import RecordError
-from solon.lm.items import ItemResults
+from solon.lm import ItemResults, ScriptedModel
 from solon.records import Failure, HelpfulSample, RevisionChain, RevisionStep
 from solon.revision import (
     RevisionConfig,
@@ -12,7 +12,7 @@ from solon.revision import (
     sample_helpful,
     sft_targets,
 )
-from tests.scripts import Script, make_prompts, make_sample, wait_for
+from tests.scripts import make_prompts, make_sample, wait_for
 
 PROMPTS = make_prompts(4)
 ASKED = make_prompts(3, "helpful")
@@ -22,7 +22,9 @@ FAILURE = Failure(item="x", stage="revision", reason="empty_critique")
 def chain(number: int, steps: int, failure: Failure | None = None) -> RevisionChain:
     made = [
         RevisionStep(
-            principle_id="p", critique=make_sample(f"critique {number}.{i}"), revision=make_sample(f"revision {number}.{i}")
+            principle_id="p",
+            critique=make_sample(f"critique {number}.{i}"),
+            revision=make_sample(f"revision {number}.{i}"),
         )
         for i in range(1, steps + 1)
     ]
@@ -74,13 +76,13 @@ def test_rounds_that_no_chain_has_are_counted() -> None:
 
 
 def test_helpful_samples_are_drawn_as_often_as_asked_and_mixed_in() -> None:
-    model = Script(lambda rendered, sampling, seed: f"answer {seed}")
+    model = ScriptedModel(lambda rendered, sampling, seed: f"answer {seed}")
     config = RevisionConfig(helpful_samples=3, max_tokens=9, temperature=0.7)
     results = wait_for(sample_helpful(ASKED, assistant=model, config=config, seed=5, max_failure_fraction=0.0)).results
     samples = [item for item in results if isinstance(item, HelpfulSample)]
     assert [(s.prompt_id, s.draw) for s in samples] == [(p.id, d) for p in ASKED for d in (1, 2, 3)]
     assert len({s.response.text for s in samples}) == 9
-    assert {(sampling.max_tokens, sampling.temperature) for _, sampling, _ in model.asked} == {(9, 0.7)}
+    assert {(sampling.max_tokens, sampling.temperature) for _, sampling, _ in model.generated} == {(9, 0.7)}
     examples = sft_targets([CHAINS[0]], samples, [*PROMPTS, *ASKED], config)
     assert [e.source for e in examples] == ["revision"] * 3 + ["helpful"] * 9
     for example, sample in zip(examples[3:], samples, strict=True):
@@ -92,7 +94,12 @@ def test_helpful_samples_are_drawn_as_often_as_asked_and_mixed_in() -> None:
 
 def test_none_are_drawn_where_none_are_asked_for() -> None:
     config = RevisionConfig(helpful_samples=0)
-    assert wait_for(sample_helpful(ASKED, assistant=Script(), config=config, seed=5, max_failure_fraction=0.0)).results == []
+    assert (
+        wait_for(
+            sample_helpful(ASKED, assistant=ScriptedModel(), config=config, seed=5, max_failure_fraction=0.0)
+        ).results
+        == []
+    )
 
 
 def test_a_text_without_its_prompt_is_an_error() -> None:

@@ -51,6 +51,7 @@ def test_microbatches_hold_similar_lengths_within_the_limit() -> None:
     groups = plan_microbatches(lengths, max_tokens=15)
     assert groups == [[1], [3, 4], [0, 5, 2]]
     assert plan_microbatches(lengths, max_tokens=1) == [[1], [3], [4], [0], [5], [2]]
+    assert plan_microbatches([9, 3, 3], max_tokens=15) == [[0], [1, 2]]  # padded to 9, two rows would take 18
     assert plan_microbatches([], max_tokens=5) == []
 
 

@@ -226,6 +226,12 @@ def test_the_first_step_has_ratio_one(models: Path, tmp_path: Path) -> None:
     assert line["policy/approxkl"] == pytest.approx(0.0, abs=1e-8)
 
 
+def test_the_first_step_has_values_where_they_were(models: Path, tmp_path: Path) -> None:
+    """Before any step the value model says what it said when the rollout was read: no value is clipped."""
+    config = CONFIG.model_copy(update={"iterations": 1, "minibatches": 1, "value_clip_range": 1e-4})
+    assert lines(train(models, tmp_path, config))[0]["value/clipfrac"] == 0.0
+
+
 def test_only_the_head_learns_where_the_trunk_is_frozen(models: Path, tmp_path: Path) -> None:
     train(models, tmp_path, CONFIG.model_copy(update={"train_value_trunk": False}))
     before, after = load_scorer(models / "pm").state_dict(), load_scorer(tmp_path / "value").state_dict()

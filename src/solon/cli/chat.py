@@ -1,0 +1,82 @@
+"""A conversation with one model of a run, line by line."""
+
+import sys
+from pathlib import Path
+
+from solon.cli.errors import printable
+from solon.errors import CallFailedError, ConfigError, RunError
+from solon.lm import LanguageModel
+from solon.pipeline.config import NANO
+from solon.pipeline.engine import LocalEngine
+from solon.pipeline.folder import load_header
+from solon.pipeline.overrides import nearest
+from solon.pipeline.shipped import find_nano_model
+from solon.pipeline.workbench import run_async
+from solon.prompting import render_response
+from solon.records import Conversation, Message, RunHeader, RunPaths, Sampling, derive_seed
+
+MODELS = ("base", "sl-cai", "rl-cai")
+
+
+def find_model(folder: Path, name: str) -> Path:
+    """Return the checkpoint of a run's model.
+
+    Raises:
+        ConfigError: no model is called so.
+        RunError: the folder is no run, or has not come that far.
+    """
+    if name not in MODELS:
+        raise ConfigError(f"--model {name}: no such model{nearest(name, MODELS)}")
+    header = load_header(folder)
+    if name == "base":
+        return _find_base(folder, header)
+    path = RunPaths(folder).model(name)
+    if not (path / "config.json").is_file():
+        raise RunError(f"{folder}: this run has no {name} yet: run the same command again to finish it")
+    return path
+
+
+def _find_base(folder: Path, header: RunHeader) -> Path:
+    origin = header.models["base"]
+    path = find_nano_model() if origin.source == NANO else Path(origin.source)
+    if LocalEngine().weights_digest(path) != origin.digest:
+        raise RunError(f"{path}: is not the base model that {folder} was run with: its content has changed")
+    return path
+
+
+def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, seed: int) -> None:
+    """Answer each line of standard input until it ends."""
+    path = find_model(folder, name)
+    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    told = load_header(folder).models["base"].source == NANO
+    if told:
+        print("This is a nano model of a small world; it knows requests such as:  How do I water a hedge?")
+    interactive = sys.stdin.isatty()
+    with LocalEngine().open_model(path) as model:
+        messages: list[Message] = []
+        for turn, line in enumerate(_lines(interactive)):
+            if not line:
+                messages = []
+                continue
+            messages.append(Message(role="user", text=line))
+            try:
+                answer = run_async(_answer(model, messages, sampling, derive_seed(seed, "chat", turn)))
+            except CallFailedError as error:
+                print(f"(no answer: {printable(str(error))})")
+                messages.pop()
+                continue
+            messages.append(Message(role="assistant", text=answer))
+            print(printable(answer), flush=True)
+
+
+async def _answer(model: LanguageModel, messages: list[Message], sampling: Sampling, seed: int) -> str:
+    rendered = render_response(Conversation(messages=tuple(messages)))
+    return (await model.generate(rendered, sampling, seed=seed)).text
+
+
+def _lines(interactive: bool):  # type: ignore[no-untyped-def]
+    while True:
+        try:
+            yield input("> " if interactive else "").strip()
+        except EOFError:
+            return

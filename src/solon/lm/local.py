@@ -1,0 +1,209 @@
+"""A checkpoint in this process as a `LanguageModel`: the calls of many items gathered into batches.
+
+A call is tokenised and queued. When the event loop has nothing else to do, which means that every item under way
+is waiting for an answer, what is queued is sorted by length and run batch by batch; each batch's answers are handed
+out, and stored if there is a journal, before the next is computed. The computation itself blocks the loop: there is
+nothing else to do meanwhile.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from solon.errors import CallFailedError, PromptingError
+from solon.lm.sampler import Generated, Sampler
+from solon.nets import (
+    decode_response,
+    encode_prompt,
+    encode_response,
+    load_policy,
+    load_tokenizer,
+    weights_digest,
+)
+from solon.records import Choice, Rendered, Sample, Sampling
+
+IDLE_TURNS = 12
+"""Turns of the event loop without a new call after which all items are taken to be waiting."""
+
+SETTLE_TURNS = 4
+"""Turns of the event loop in which answers reach their callers and are committed to a journal."""
+
+BATCH_SIZE = 128
+"""Rows decoded together by default."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A queued call: what it needs, and where its answer goes."""
+
+    ids: list[int]
+    payload: Any
+    answer: asyncio.Future[Any]
+
+
+class LocalModel:
+    """A causal language model in memory.
+
+    Args:
+        model: a checkpoint folder, or a model that is loaded already.
+        tokenizer: the tokenizer of a loaded model; a folder brings its own.
+        identity: what to call it. Needed for a loaded model; a folder's default is its name and weights digest.
+        device: where a folder's weights go.
+        dtype: what they are converted to; None keeps what the checkpoint says.
+        batch_size: rows decoded together.
+
+    Raises:
+        ModelError: the folder is not one this package loads.
+    """
+
+    def __init__(
+        self,
+        model: Path | Any,
+        tokenizer: Any = None,
+        *,
+        identity: str | None = None,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        if isinstance(model, str | Path):
+            path = Path(model)
+            tokenizer = load_tokenizer(path) if tokenizer is None else tokenizer
+            model = load_policy(path, device=device, dtype=dtype)
+            kind = "" if model.dtype == torch.float32 else f":{str(model.dtype).removeprefix('torch.')}"
+            identity = identity or f"{path.resolve().name}@{weights_digest(path)[:16]}{kind}"
+        if identity is None or tokenizer is None:
+            raise TypeError("a model that is loaded already needs its tokenizer and an identity")
+        self._identity = identity
+        self._tokenizer = tokenizer
+        self._sampler = Sampler(model, tokenizer, batch_size=batch_size, frozen=True)
+        self._batch_size = batch_size
+        self._options: dict[tuple[str, ...], tuple[list[int], ...]] = {}
+        self._queue: dict[Hashable, list[_Call]] = defaultdict(list)
+        self._arrived = 0
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def identity(self) -> str:
+        """Name and digest of the weights."""
+        return self._identity
+
+    async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
+        """Continue a prompt; see `LanguageModel.generate`."""
+        ids = self._encode(prompt, sampling.max_tokens)
+        drawn: Generated = await self._submit(("generate", sampling, prompt.stop), ids, seed)
+        return self._to_sample(drawn, prompt, sampling, seed, len(ids))
+
+    async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
+        """Weigh options after a prompt, each as a whole; see `LanguageModel.choose`."""
+        encoded = self._encode_options(options)
+        ids = self._encode(prompt, max(map(len, encoded)) - 1)
+        logprobs: list[float] = await self._submit(("choose",), ids, encoded)
+        return Choice(options=options, logprobs=tuple(logprobs), model=self._identity, prompt_tokens=len(ids))
+
+    def _encode(self, prompt: Rendered, more: int) -> list[int]:
+        ids = encode_prompt(self._tokenizer, prompt)
+        if not ids or len(ids) + more > self._sampler.context:
+            raise CallFailedError(
+                f"{self._identity}: the prompt has {len(ids)} tokens and {more} may follow, "
+                f"the model takes 1 to {self._sampler.context}: shorten the prompt or max_tokens"
+            )
+        return ids
+
+    def _encode_options(self, options: tuple[str, ...]) -> tuple[list[int], ...]:
+        if options not in self._options:
+            encoded = tuple(encode_response(self._tokenizer, option) for option in options)
+            for number, ids in enumerate(encoded):
+                for other in (*encoded[:number], *encoded[number + 1 :]):
+                    if not ids or other[: len(ids)] == ids:
+                        raise PromptingError(
+                            f"options {options!r}: option {number} is, in tokens of {self._identity}, empty or the "
+                            "beginning of another, so the two cannot be told apart: word them differently"
+                        )
+            self._options[options] = encoded
+        return self._options[options]
+
+    def _to_sample(
+        self, drawn: Generated, prompt: Rendered, sampling: Sampling, seed: int, prompt_tokens: int
+    ) -> Sample:
+        ids = drawn.token_ids
+        text = decode_response(self._tokenizer, ids[:-1] if drawn.stop_reason == "end" else ids)
+        if drawn.stop_reason == "stop":
+            text = text[: min(place for stop in prompt.stop if (place := text.find(stop)) >= 0)]
+        return Sample(
+            text=text,
+            token_ids=tuple(ids),
+            logprobs=tuple(round(value, 6) for value in drawn.logprobs),
+            stop_reason=drawn.stop_reason,
+            model=self._identity,
+            sampling=sampling,
+            seed=seed,
+            prompt_tokens=prompt_tokens,
+            generated_tokens=len(ids),
+        )
+
+    async def _submit(self, group: Hashable, ids: list[int], payload: Any) -> Any:
+        """Queue a call among those that can share a batch; return its answer."""
+        loop = asyncio.get_running_loop()
+        if self._worker is None or self._worker.done() or self._worker.get_loop() is not loop:
+            self._queue.clear()
+            self._worker = loop.create_task(self._work())
+        call = _Call(ids, payload, loop.create_future())
+        self._queue[group].append(call)
+        self._arrived += 1
+        return await call.answer
+
+    async def _work(self) -> None:
+        """Run what is queued, wave after wave, until nothing is."""
+        try:
+            while True:
+                await self._until_idle()
+                if not self._queue:
+                    return
+                group = max(self._queue, key=lambda name: len(self._queue[name]))
+                calls = [call for call in self._queue.pop(group) if not call.answer.done()]
+                calls.sort(key=lambda call: (len(call.ids), call.ids))
+                for start in range(0, len(calls), self._batch_size):
+                    self._answer(group, calls[start : start + self._batch_size])
+                    await _turn_loop(SETTLE_TURNS)
+        finally:
+            self._worker = None
+
+    async def _until_idle(self) -> None:
+        """Let the event loop turn until no call has arrived for a while."""
+        seen, quiet = self._arrived, 0
+        while quiet < IDLE_TURNS:
+            await _turn_loop(1)
+            quiet = quiet + 1 if self._arrived == seen else 0
+            seen = self._arrived
+
+    def _answer(self, group: Any, calls: Sequence[_Call]) -> None:
+        """Compute a batch and hand out its answers; an error goes to each of its calls."""
+        compute: Callable[[list[list[int]], list[Any]], Sequence[Any]]
+        if group[0] == "generate":
+            _, sampling, stop = group
+
+            def compute(prompts: list[list[int]], payloads: list[Any]) -> Sequence[Any]:
+                return self._sampler.sample(prompts, sampling, payloads, stop=stop)
+        else:
+            compute = self._sampler.choose
+        try:
+            answers = compute([call.ids for call in calls], [call.payload for call in calls])
+        except Exception as error:
+            for call in calls:
+                if not call.answer.done():
+                    call.answer.set_exception(error)
+            return
+        for call, answer in zip(calls, answers, strict=True):
+            if not call.answer.done():
+                call.answer.set_result(answer)
+
+
+async def _turn_loop(turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)

@@ -1,0 +1,407 @@
+"""Proves that the tests of red-team prompts, revision and feedback would notice: each wrong version is caught."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from solon.feedback import comparing, labeling, pairing, votes
+from solon.redteam import selecting, wording
+from solon.revision import chains, helpful, targets
+from tests.mutating import assert_killed
+from tests.properties import test_prompt_keys, test_votes
+from tests.unit.feedback import test_comparing, test_labeling, test_pairing
+from tests.unit.redteam import test_selecting
+from tests.unit.revision import test_chains, test_faults, test_targets
+
+Mutant = tuple[Any, str, str, Callable[[], Any]]
+
+
+def books() -> None:
+    test_faults.test_the_books_balance_and_no_fault_becomes_a_text("all", False, 4)
+
+
+def targets_of_all_rounds() -> None:
+    expected = [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)]
+    test_targets.test_targets_are_the_revisions_of_the_asked_rounds_and_the_books_balance("all", 3, expected)
+
+
+def targets_of_the_last_round() -> None:
+    test_targets.test_targets_are_the_revisions_of_the_asked_rounds_and_the_books_balance("last", 3, [(0, 3)])
+
+
+def a_mass_below_the_floor() -> None:
+    weighed = test_labeling.logprobs(0.8, mass=0.49)
+    test_labeling.test_one_bad_vote_in_either_order_leaves_it_unlabeled(weighed, "below_mass_floor", False)
+
+
+def an_invalid_number() -> None:
+    test_labeling.test_one_bad_vote_in_either_order_leaves_it_unlabeled((float("nan"), -1.0), "invalid_logprobs", False)
+
+
+def an_identical_pair() -> None:
+    test_labeling.test_what_is_no_comparison_is_not_asked("same", "same", ("end", "end"), "identical")
+
+
+def a_truncated_response() -> None:
+    test_labeling.test_what_is_no_comparison_is_not_asked(
+        "good words", "bad words", ("end", "length"), "truncated_response"
+    )
+
+
+def a_clamped_label() -> None:
+    test_labeling.test_the_clamp_is_on_the_target_and_by_default_after_reasoning_only({"chain_of_thought": True}, 0.6)
+
+
+def a_copy_of_an_evaluation_prompt() -> None:
+    test_selecting.test_a_copy_of_an_evaluation_prompt_is_refused_whatever_it_calls_itself()
+
+
+def a_stray_prompt() -> None:
+    test_selecting.test_a_prompt_of_another_split_is_refused_by_name("novel")
+
+
+REVISION: dict[str, Mutant] = {
+    "critique used as revision": (
+        chains.revise_response,
+        "critique=critique, revision=revision",
+        "critique=critique, revision=critique",
+        test_chains.test_each_round_works_on_the_response_as_it_stands,
+    ),
+    "critique takes the response's place": (
+        chains.revise_response,
+        "response = revision\n",
+        "response = critique\n",
+        test_chains.test_each_round_works_on_the_response_as_it_stands,
+    ),
+    "every round revises the initial response": (
+        chains.revise_response,
+        "response = revision\n",
+        "response = initial\n",
+        test_chains.test_each_round_works_on_the_response_as_it_stands,
+    ),
+    "principle ignored": (
+        chains.revise_response,
+        "choose_principle(principles, seed=seed, item=prompt.id, round=number)",
+        "principles[0]",
+        test_chains.test_each_round_works_on_the_response_as_it_stands,
+    ),
+    "one principle for all rounds": (
+        chains.revise_response,
+        "round=number",
+        "round=1",
+        test_chains.test_each_round_works_on_the_response_as_it_stands,
+    ),
+    "one seed for all rounds": (
+        chains.revise_response,
+        '"revision", number)',
+        '"revision")',
+        test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
+    ),
+    "the revision does not see the critique": (
+        chains.revise_response,
+        "None if critique is None else critique.text",
+        "None",
+        test_chains.test_each_round_works_on_the_response_as_it_stands,
+    ),
+    "the critic revises": (
+        chains.revise_response,
+        "reviser if reviser is not None else critic",
+        "critic",
+        test_chains.test_each_round_works_on_the_response_as_it_stands,
+    ),
+    "truncated is fine": (chains.find_fault, '"length"', '"stop"', books),
+    "empty is fine": (chains.find_fault, "if sample.text.strip() else", "if True else", books),
+    "a failed call starts the chain over": (
+        chains.revise_response,
+        "        except CallFailedError as error:\n",
+        "        except CallFailedError as error:\n            steps.clear()\n",
+        books,
+    ),
+    "a fault does not end the chain": (chains.revise_response, "            break\n", "            continue\n", books),
+    "failed calls of later rounds are not bounded": (
+        chains._check_calls,
+        "*(failure for failure in broken",
+        "*(failure for failure in broken[:0]",
+        lambda: test_faults.test_failed_calls_stop_the_stage_past_the_bound_in_whatever_round("Mend"),
+    ),
+    "an initial response that failed is revised": (chains.run_revision, "fault is not None", "fault == 0", books),
+    "helpful samples share a seed": (
+        helpful.sample_helpful,
+        "prompt.id, draw))",
+        "prompt.id))",
+        test_targets.test_helpful_samples_are_drawn_as_often_as_asked_and_mixed_in,
+    ),
+    "a helpful sample that failed is kept": (
+        helpful.sample_helpful,
+        "fault is not None",
+        "fault == 0",
+        test_faults.test_helpful_samples_are_held_to_the_same,
+    ),
+    "the response before the revision is learnt": (
+        targets.sft_targets,
+        "chain.response_after(number).text",
+        "chain.response_after(number - 1).text",
+        targets_of_all_rounds,
+    ),
+    "the critique is learnt": (
+        targets.sft_targets,
+        "chain.response_after(number).text",
+        "chain.steps[number - 1].critique.text",
+        targets_of_all_rounds,
+    ),
+    "a helpful answer to another prompt": (
+        targets.sft_targets,
+        "prompt = prompt_of(sample.prompt_id",
+        "prompt = next(iter(known.values())); prompt_of(sample.prompt_id",
+        test_targets.test_helpful_samples_are_drawn_as_often_as_asked_and_mixed_in,
+    ),
+    "an earlier revision stands in for the last": (
+        targets._target_rounds,
+        "else config.rounds",
+        "else len(chain.steps)",
+        targets_of_the_last_round,
+    ),
+    "failures are not booked": (
+        targets.count_revision_targets,
+        '"in": each * len(results.results)',
+        '"in": kept',
+        targets_of_all_rounds,
+    ),
+    "unchanged against the initial response": (
+        targets.revision_metrics,
+        "chain.response_after(number - 1).text",
+        "chain.response_after(0).text + ' '",
+        test_targets.test_metrics,
+    ),
+}
+
+FEEDBACK: dict[str, Mutant] = {
+    "both responses drawn alike": (
+        comparing.run_comparisons,
+        "prompt.id, side)",
+        "prompt.id)",
+        test_comparing.test_two_responses_with_seeds_of_their_own,
+    ),
+    "principle ignored": (
+        labeling._draw_principles,
+        "choose_principle(left, seed=seed, item=comparison.id, round=0)",
+        "left[0]",
+        test_labeling.test_both_orders_are_shown_under_the_principle_drawn_for_the_comparison,
+    ),
+    "principles drawn with replacement": (
+        labeling._draw_principles,
+        "left.remove(principle)",
+        "pass",
+        test_labeling.test_several_principles_are_several_and_average_as_log_odds,
+    ),
+    "only one order": (
+        labeling.label_comparison,
+        '("ab", "ba") if',
+        '("ab", "ab") if',
+        lambda: test_labeling.test_a_model_that_always_says_a_gives_exactly_one_half(0.9),
+    ),
+    "identical responses are asked about": (labeling._find_fault, '"identical" if', "None if", an_identical_pair),
+    "a truncated response is labelled": (
+        labeling._find_fault,
+        'response.stop_reason == "length" for',
+        'response.stop_reason == "" for',
+        a_truncated_response,
+    ),
+    "an empty response is labelled": (
+        labeling._find_fault,
+        "not response.text.strip()",
+        "False",
+        lambda: test_labeling.test_what_is_no_comparison_is_not_asked(
+            "", "bad words", ("end", "end"), "empty_response"
+        ),
+    ),
+    "faulty votes are averaged in": (
+        labeling.label_comparison,
+        "    if reasons:",
+        "    if False:",
+        a_mass_below_the_floor,
+    ),
+    "the first vote alone is looked at": (
+        labeling.label_comparison,
+        "for vote in votes if (reason",
+        "for vote in votes[:1] if (reason",
+        a_mass_below_the_floor,
+    ),
+    "no floor": (votes.find_vote_fault, "vote.mass < mass_floor", "vote.mass < 0.0", a_mass_below_the_floor),
+    "numbers are not looked at": (votes.find_vote_fault, "not math.isfinite(logprob)", "False", an_invalid_number),
+    "probabilities averaged, not log-odds": (
+        votes.mean_logit,
+        "math.fsum(vote.logit_a for vote in votes) / len(votes)",
+        "math.tan(math.fsum(math.atan(vote.logit_a) for vote in votes) / len(votes))",
+        test_labeling.test_several_principles_are_several_and_average_as_log_odds,
+    ),
+    "the sign of the log-odds": (
+        votes.combine_votes,
+        "m = mean_logit(votes)",
+        "m = -mean_logit(votes)",
+        test_votes.test_one_vote_is_its_own_softmax,
+    ),
+    "a clamp that favours A": (
+        votes.clamp_probability,
+        "min(max(p, bounds[0]), bounds[1])",
+        "max(p, bounds[0])",
+        test_votes.test_clamping_treats_both_sides_alike,
+    ),
+    "the clamp is forgotten": (
+        labeling.label_comparison,
+        "clamp_probability(p_a, config.target_bounds)",
+        "p_a",
+        a_clamped_label,
+    ),
+    "calibration would be measured after the clamp": (
+        labeling.label_comparison,
+        "p_a_unclamped=p_a,",
+        "p_a_unclamped=clamp_probability(p_a, config.target_bounds),",
+        a_clamped_label,
+    ),
+    "a failed call is a coin flip": (
+        labeling.run_feedback,
+        "_unlabeled(comparison, item.reason, model) if isinstance(item, Failure)",
+        "_unlabeled(comparison, item.reason, model).model_copy(update={'p_a': 0.5}) if isinstance(item, Failure)",
+        lambda: test_labeling.test_a_failed_call_is_unlabeled_and_bounded(True),
+    ),
+    "swapped a and b": (
+        pairing.preference_pairs,
+        "response_a=comparison.response_a.text",
+        "response_a=comparison.response_b.text",
+        test_pairing.test_pairs_join_by_id_and_leave_out_the_unlabeled,
+    ),
+    "hard labels": (
+        pairing.preference_pairs,
+        "target=label_of.p_a",
+        "target=float(label_of.p_a > 0.5)",
+        test_pairing.test_pairs_join_by_id_and_leave_out_the_unlabeled,
+    ),
+    "unlabeled pairs are ties": (
+        pairing.preference_pairs,
+        "if label_of.p_a is not None:",
+        "label_of = label_of if label_of.p_a else label_of.model_copy(update={'p_a': 0.5})\n        if True:",
+        test_pairing.test_pairs_join_by_id_and_leave_out_the_unlabeled,
+    ),
+    "agreement is disagreement": (
+        pairing.feedback_summary,
+        "shown_first > 0.0 > shown_second or",
+        "shown_first > 0.0 < shown_second or",
+        test_pairing.test_disagreements_and_their_direction,
+    ),
+    "the direction of disagreement": (
+        pairing.feedback_summary,
+        "disagrees and shown_first > 0.0",
+        "disagrees and shown_first < 0.0",
+        test_pairing.test_disagreements_and_their_direction,
+    ),
+}
+
+VOTING: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
+    "the second order shows what the first showed": (
+        "ask",
+        "comparison if order ==",
+        "comparison if order !=",
+        test_labeling.test_both_orders_are_shown_under_the_principle_drawn_for_the_comparison,
+    ),
+    "the second order is read as the first": (
+        "ask",
+        'vote if order == "ab" else vote.swap()',
+        "vote",
+        test_labeling.test_the_label_follows_the_response_not_the_slot,
+    ),
+    "swapped a and b": (
+        "ask",
+        "first, second = choice.logprobs",
+        "second, first = choice.logprobs",
+        test_labeling.test_the_label_follows_the_response_not_the_slot,
+    ),
+    "the reasoning is not shown": (
+        "ask",
+        "reasoning=reasoning)",
+        "reasoning=None)",
+        test_labeling.test_reasoning_is_drawn_in_each_order_and_the_options_are_weighed_after_it,
+    ),
+    "both orders reason alike": (
+        "_reason",
+        "principle.id, order)",
+        "principle.id)",
+        test_labeling.test_reasoning_is_drawn_in_each_order_and_the_options_are_weighed_after_it,
+    ),
+    "reasoning without an end is followed": (
+        "_reason",
+        '== "length"',
+        '== ""',
+        lambda: test_labeling.test_reasoning_that_comes_to_nothing_is_unlabeled(
+            ("on and on", "length"), "truncated_reasoning"
+        ),
+    ),
+}
+
+REDTEAM: dict[str, Mutant] = {
+    "a selection by place": (
+        selecting.select_prompts,
+        'sorted(prompts, key=lambda prompt: (derive_seed(seed, "select", prompt.id), prompt.id))',
+        "list(prompts)",
+        test_selecting.test_a_selection_depends_on_seed_and_content_not_on_order,
+    ),
+    "a selection without a seed": (
+        selecting.select_prompts,
+        "derive_seed(seed, ",
+        "derive_seed(",
+        test_selecting.test_a_selection_depends_on_seed_and_content_not_on_order,
+    ),
+    "shares are not kept": (
+        selecting.assign_split,
+        "reached += shares[split]",
+        "reached += 1 / len(wanted)",
+        test_selecting.test_splits_have_their_shares,
+    ),
+    "exact copies only": (
+        wording.normalize_text,
+        "return spaced.strip(_ENDS) or spaced",
+        "return text",
+        a_copy_of_an_evaluation_prompt,
+    ),
+    "case is kept": (wording.normalize_text, ".casefold()", "", test_prompt_keys.test_looks_do_not_matter),
+    "the last turn is all that counts": (
+        wording.prompt_key,
+        "for message in conversation.messages",
+        "for message in conversation.messages[-1:]",
+        test_selecting.test_another_turn_makes_another_prompt,
+    ),
+    "novel prompts may be trained on": (
+        selecting.refuse_evaluation_prompts,
+        'p.split != "train"',
+        'p.split not in ("train", "novel")',
+        a_stray_prompt,
+    ),
+    "copies may be trained on": (
+        selecting.refuse_evaluation_prompts,
+        "or prompt_key(p.conversation) in measured",
+        "or False",
+        a_copy_of_an_evaluation_prompt,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(REVISION))
+def test_revision(name: str) -> None:
+    assert_killed(*REVISION[name])
+
+
+@pytest.mark.parametrize("name", list(FEEDBACK))
+def test_feedback(name: str) -> None:
+    assert_killed(*FEEDBACK[name])
+
+
+@pytest.mark.parametrize("name", list(VOTING))
+def test_voting(name: str) -> None:
+    method, old, new, test = VOTING[name]
+    assert_killed(getattr(labeling._Voting, method), old, new, test, labeling._Voting)
+
+
+@pytest.mark.parametrize("name", list(REDTEAM))
+def test_redteam(name: str) -> None:
+    assert_killed(*REDTEAM[name])

@@ -1,0 +1,255 @@
+"""Proves that the tests of the loops would notice: each wrong version below is caught by one of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer
+from solon.training import batching, checkpoint, metrics, optimize, ppo, preference_model, rollout, sft
+from tests.invariants import test_cutting
+from tests.laws import test_ppo as laws
+from tests.mutating import assert_killed
+from tests.tiny import build_tiny_policy
+from tests.unit.training import test_batching, test_keeping, test_ppo, test_preference_model, test_sft
+
+Case = tuple[Any, str, str, Callable[[Path, Path], Any]]
+
+
+def short_law(models: Path, folder: Path) -> None:
+    config = laws.PLAIN.model_copy(update={"iterations": 80, "responses_per_iteration": 96})
+    assert laws.distance(laws.two_tokens(), config) <= laws.BANDIT_TOTAL_VARIATION
+
+
+def pairs_summary(models: Path, folder: Path) -> None:
+    test_preference_model.test_the_summary_is_what_the_saved_model_scores(models / "base", folder)
+
+
+FUNCTIONS: dict[str, Case] = {
+    "the first response token is not counted": (
+        batching.pad_rows,
+        "position >= prompts[:, None]",
+        "position > prompts[:, None]",
+        lambda m, f: test_batching.test_padding_stands_right_and_masks_say_what_is_text_and_what_is_response(),
+    ),
+    "the last prompt token is counted": (
+        batching.pad_rows,
+        "position >= prompts[:, None]",
+        "position >= prompts[:, None] - 1",
+        lambda m, f: test_batching.test_padding_stands_right_and_masks_say_what_is_text_and_what_is_response(),
+    ),
+    "padding is counted": (
+        batching.pad_rows,
+        "counted = mask & (",
+        "counted = (",
+        lambda m, f: test_batching.test_padding_stands_right_and_masks_say_what_is_text_and_what_is_response(),
+    ),
+    "microbatches ignore padding": (
+        batching.plan_microbatches,
+        "(len(groups[-1]) + 1) * lengths[groups[-1][0]] <= max_tokens",
+        "sum(lengths[i] for i in groups[-1]) + lengths[index] <= max_tokens",
+        lambda m, f: test_batching.test_microbatches_hold_similar_lengths_within_the_limit(),
+    ),
+    "every epoch in the same order": (
+        batching.batch_at,
+        "seed=seed, epoch=epoch",
+        "seed=seed, epoch=0",
+        lambda m, f: test_batching.test_an_epoch_visits_each_example_once_and_the_next_in_another_order(10, 4),
+    ),
+    "each piece is a mean of its own": (
+        sft._pieces,
+        "count=count",
+        "count=None",
+        lambda m, f: test_sft.test_a_long_response_weighs_by_its_tokens_however_the_batch_is_cut(m / "base"),
+    ),
+    "the mean is over the prompt's tokens too": (
+        sft._pieces,
+        "sum(row.response_length",
+        "sum(len(row.ids)",
+        lambda m, f: test_sft.test_only_response_tokens_and_the_end_token_are_counted(m / "base"),
+    ),
+    "held-out prompts are learnt": (
+        sft._encode,
+        "if prompt not in held]",
+        "]",
+        lambda m, f: test_sft.test_held_out_prompts_are_whole_and_the_same_for_every_seed(m / "base"),
+    ),
+    "scores of A and B swapped": (
+        preference_model._scored,
+        "scores[: len(group)], scores[len(group) :]",
+        "scores[len(group) :], scores[: len(group)]",
+        pairs_summary,
+    ),
+    "B is a second copy of A": (preference_model._encode, "pair.response_b)", "pair.response_a)", pairs_summary),
+    "pairs are averaged per piece": (
+        preference_model._accumulate,
+        "count=len(batch)",
+        "count=None",
+        lambda m, f: test_cutting.test_preference_gradient(m),
+    ),
+    "held-out prompts may be learnt from": (
+        preference_model._check_apart,
+        "if pair.prompt.id in learnt",
+        "if False",
+        lambda m, f: test_preference_model.test_a_held_out_prompt_that_is_learnt_from_is_refused(m / "base", f),
+    ),
+    "an end left away may pay": (
+        rollout.compute_targets,
+        "scores.clamp(max=missing_end_penalty)",
+        "scores",
+        lambda m, f: test_ppo.test_leaving_the_end_away_never_pays(),
+    ),
+    "an end left away lifts a bad text": (
+        rollout.compute_targets,
+        "scores.clamp(max=missing_end_penalty)",
+        "torch.full_like(scores, missing_end_penalty)",
+        lambda m, f: test_ppo.test_leaving_the_end_away_never_pays(),
+    ),
+    "values are not standardised": (
+        rollout.compute_targets,
+        "scale.apply(rollout.values)",
+        "rollout.values",
+        lambda m, f: test_ppo.test_scores_and_values_are_standardised_and_kl_is_charged_per_token(),
+    ),
+    "returns are advantages": (rollout.compute_targets, "advantages + old_values", "advantages + 0.0", short_law),
+    "returns of standardised advantages": (
+        rollout.compute_targets,
+        "    returns = advantages + old_values\n    if standardize_advantages:\n"
+        "        advantages = standardize(advantages, rollout.mask)\n",
+        "    if standardize_advantages:\n        advantages = standardize(advantages, rollout.mask)\n"
+        "    returns = advantages + old_values\n",
+        lambda m, f: test_ppo.test_standardised_advantages_leave_returns_as_they_are(),
+    ),
+    "policy and reference swapped": (
+        rollout.compute_targets,
+        "rollout.logprobs, rollout.ref_logprobs",
+        "rollout.ref_logprobs, rollout.logprobs",
+        short_law,
+    ),
+    "a cut response is scored where it was cut": (
+        rollout.read_rollout,
+        "TokenRow((*row.ids, end), row.prompt_length)",
+        "row",
+        lambda m, f: test_ppo.test_a_rollout_holds_what_each_network_says_of_each_response_alone(m, True),
+    ),
+    "features one token late": (
+        rollout._features_and_scores,
+        "hidden[:, :-1][batch.counted[:, 1:]]",
+        "hidden[:, 1:][batch.counted[:, 1:]]",
+        lambda m, f: test_ppo.test_a_rollout_holds_what_each_network_says_of_each_response_alone(m, False),
+    ),
+    "learning away from what was better": (
+        ppo._accumulate,
+        "part(targets.advantages)",
+        "-part(targets.advantages)",
+        short_law,
+    ),
+    "the value model learns rewards": (ppo._accumulate, "part(targets.returns)", "part(targets.rewards)", short_law),
+    "values are compared unscaled": (
+        ppo._accumulate,
+        "scale.apply(learner.value.read(batch, features))",
+        "learner.value.read(batch, features)",
+        lambda m, f: test_ppo.test_the_first_step_has_values_where_they_were(m, f),
+    ),
+    "the same prompts every iteration": (
+        ppo._pick,
+        "range(iteration * count, (iteration + 1) * count)",
+        "range(count)",
+        lambda m, f: test_ppo.test_every_prompt_has_its_turn_before_any_has_two(),
+    ),
+    "decay of vectors": (
+        optimize.build_adamw,
+        '"weight_decay": 0.0',
+        '"weight_decay": weight_decay',
+        lambda m, f: test_keeping.test_a_step_clips_over_all_weights_and_decays_matrices_only(),
+    ),
+    "warm-up starts at zero": (
+        optimize.learning_rate_at,
+        "(step + 1) / warmup_steps",
+        "step / warmup_steps",
+        lambda m, f: test_keeping.test_learning_rates_over_time(),
+    ),
+    "moments are not restored": (
+        checkpoint._optimizer_state,
+        "if key.startswith(prefix)",
+        "if key.startswith(prefix) and not key.endswith('exp_avg_sq')",
+        lambda m, f: test_keeping.test_a_checkpoint_continues_bitwise(f),
+    ),
+}
+
+METHODS: dict[str, tuple[type, Case]] = {
+    "what is said of a token lands on the one before": (
+        batching.TokenBatch,
+        (
+            batching.TokenBatch.to_responses,
+            "self.counted[:, 1:]",
+            "self.counted[:, :-1]",
+            lambda m, f: test_batching.test_what_is_known_of_each_next_token_lands_on_the_response_token_it_is_about(),
+        ),
+    ),
+    "responses without their end": (
+        batching.RowEncoder,
+        (
+            batching.RowEncoder.row,
+            ", self.end)",
+            ",)",
+            lambda m, f: test_batching.test_a_row_is_what_the_sampler_reads_and_then_the_response_with_its_end(f),
+        ),
+    ),
+    "random state is not restored": (
+        checkpoint.Checkpoint,
+        (
+            checkpoint.Checkpoint.restore,
+            'torch.set_rng_state(tensors[f"{_RANDOM}/cpu"].clone())',
+            "pass",
+            lambda m, f: test_keeping.test_a_checkpoint_continues_bitwise(f),
+        ),
+    ),
+    "any checkpoint will do": (
+        checkpoint.Checkpoint,
+        (
+            checkpoint.Checkpoint.restore,
+            'or header.get("identity") != self.identity',
+            "",
+            lambda m, f: test_keeping.test_a_checkpoint_of_something_else_is_refused_and_kept(f),
+        ),
+    ),
+    "metrics of the checkpoint's step are cut too": (
+        metrics.StepLog,
+        (
+            metrics.StepLog.__init__,
+            "_step(line) <= after",
+            "_step(line) < after",
+            lambda m, f: test_keeping.test_metrics_after_the_checkpoint_are_cut_off(f),
+        ),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    base = build_tiny_policy(folder / "base")
+    build_tiny_policy(folder / "sl-cai")
+    save_scorer(init_scorer_from_policy(base, seed=1), load_tokenizer(base), folder / "pm")
+    return folder
+
+
+def in_folders(test: Callable[[Path, Path], Any], models: Path, tmp_path: Path) -> Callable[[], Any]:
+    runs = iter(range(100))
+    return lambda: test(models, tmp_path / str(next(runs)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(FUNCTIONS))
+def test_mutant_function_is_killed(name: str, models: Path, tmp_path: Path) -> None:
+    function, old, new, test = FUNCTIONS[name]
+    assert_killed(function, old, new, in_folders(test, models, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(METHODS))
+def test_mutant_method_is_killed(name: str, models: Path, tmp_path: Path) -> None:
+    owner, (function, old, new, test) = METHODS[name]
+    assert_killed(function, old, new, in_folders(test, models, tmp_path), owner)

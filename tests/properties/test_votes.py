@@ -1,0 +1,69 @@
+"""Proves of the arithmetic of labels: p_a + p_b = 1, swapping twice is the identity, a leaning towards a slot cancels
+exactly, and more evidence for A never lowers its label.
+"""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from solon.errors import ShapeError
+from solon.feedback import combine_votes
+from solon.feedback.votes import clamp_probability, find_vote_fault
+from solon.records import Vote
+from tests.tolerances import FLOAT64_EXACT
+
+LOGPROBS = st.floats(-700.0, 0.0)
+VOTES = st.lists(
+    st.builds(
+        Vote, principle_id=st.just("p"), order=st.sampled_from(["ab", "ba"]), logprob_a=LOGPROBS, logprob_b=LOGPROBS
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(VOTES)
+def test_probabilities_of_both_sides_add_up_to_one(votes: list[Vote]) -> None:
+    p_a, p_b = combine_votes(votes), combine_votes([vote.swap() for vote in votes])
+    assert 0.0 <= p_a <= 1.0
+    assert p_a + p_b == pytest.approx(1.0, abs=FLOAT64_EXACT)
+    assert combine_votes([vote.swap().swap() for vote in votes]) == p_a
+
+
+@given(VOTES)
+def test_a_slots_leaning_cancels_exactly(votes: list[Vote]) -> None:
+    assert combine_votes([*votes, *(vote.swap() for vote in votes)]) == 0.5
+
+
+@given(VOTES, st.floats(0.0, 5.0))
+def test_more_evidence_for_a_never_lowers_its_label(votes: list[Vote], less: float) -> None:
+    first = votes[0].model_copy(update={"logprob_b": votes[0].logprob_b - less})
+    assert combine_votes([first, *votes[1:]]) >= combine_votes(votes)
+
+
+@given(VOTES)
+def test_order_of_votes_does_not_matter(votes: list[Vote]) -> None:
+    assert combine_votes(votes[::-1]) == combine_votes(votes)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.001, 1.0))
+def test_one_vote_is_its_own_softmax(p: float, mass: float) -> None:
+    vote = Vote(principle_id="p", order="ab", logprob_a=math.log(p * mass), logprob_b=math.log((1 - p) * mass))
+    assert combine_votes([vote]) == pytest.approx(p, abs=FLOAT64_EXACT)
+    assert find_vote_fault(vote, mass_floor=mass * 0.999) is None
+    assert find_vote_fault(vote, mass_floor=mass * 1.001) == "below_mass_floor"
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 0.5))
+def test_clamping_treats_both_sides_alike(p: float, low: float) -> None:
+    bounds = (low, 1.0 - low)
+    assert low <= clamp_probability(p, bounds) <= 1.0 - low
+    assert clamp_probability(1.0 - p, bounds) == pytest.approx(1.0 - clamp_probability(p, bounds), abs=FLOAT64_EXACT)
+    assert clamp_probability(p, None) == p
+
+
+def test_no_votes_are_no_label() -> None:
+    with pytest.raises(ShapeError):
+        combine_votes([])

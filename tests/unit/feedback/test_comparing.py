@@ -1,0 +1,75 @@
+"""Proves that each prompt is answered twice, independently, and that everything drawn is kept."""
+
+from typing import Any
+
+import pytest
+
+from solon.errors import StageFailedError
+from solon.feedback import ComparisonConfig, run_comparisons
+from solon.lm import ScriptedModel
+from solon.lm.scripted import Reply
+from solon.prompting import render_response
+from solon.records import Comparison, Failure, Sampling
+from tests.scripts import call_failed, make_prompts, wait_for
+
+PROMPTS = make_prompts(5)
+
+
+def run(
+    model: ScriptedModel, config: ComparisonConfig | None = None, bound: float = 0.0, seed: int = 3, prompts=PROMPTS
+) -> Any:
+    work = run_comparisons(
+        prompts, model=model, config=config or ComparisonConfig(), seed=seed, max_failure_fraction=bound
+    )
+    return wait_for(work).results
+
+
+def test_two_responses_with_seeds_of_their_own() -> None:
+    model = ScriptedModel(lambda rendered, sampling, seed: f"answer {seed}")
+    found = run(model)
+    assert [comparison.prompt for comparison in found] == PROMPTS
+    seeds = [c.response_a.seed for c in found] + [c.response_b.seed for c in found]
+    assert len(set(seeds)) == 10
+    assert sorted(seeds) == sorted(seed for *_, seed in model.generated)
+    assert {sampling for _, sampling, _ in model.generated} == {Sampling(temperature=1.0, max_tokens=256)}
+    asked = {seed: rendered for rendered, _, seed in model.generated}
+    for comparison in found:
+        for response in (comparison.response_a, comparison.response_b):
+            assert asked[response.seed] == render_response(comparison.prompt.conversation)
+    assert len({c.id for c in found}) == 5
+    assert run(model) == found
+    assert run(model, seed=4) != found
+
+
+def test_a_comparison_depends_on_no_other() -> None:
+    model = ScriptedModel(lambda rendered, sampling, seed: f"answer {seed}")
+    assert [run(model, prompts=[prompt])[0] for prompt in PROMPTS] == run(model)
+
+
+def test_what_cannot_be_labelled_is_still_on_record() -> None:
+    for said in ("", "same", ("cut", "length")):
+        found = run(ScriptedModel(lambda *_, said=said: said))
+        assert all(isinstance(item, Comparison) for item in found)
+
+
+def test_failed_calls_are_failures_of_their_prompt_and_are_bounded() -> None:
+    def write(rendered: Any, sampling: Any, seed: int) -> Reply:
+        return call_failed() if "request 2" in rendered.text else "fine"
+
+    found = run(ScriptedModel(write), bound=0.2)
+    assert [isinstance(item, Failure) for item in found] == [False, False, True, False, False]
+    assert (found[2].reason, found[2].item, found[2].stage) == ("call_failed", PROMPTS[2].id, "comparisons")
+    with pytest.raises(StageFailedError):
+        run(ScriptedModel(write), bound=0.19)
+
+
+@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"max_tokens": 9}, {"layout": "transcript"}])
+def test_fields_turn_something(change: dict[str, Any]) -> None:
+    before, after = ScriptedModel(lambda *_: "x"), ScriptedModel(lambda *_: "x")
+    run(before)
+    run(after, ComparisonConfig(**change))
+    assert before.generated != after.generated
+
+
+def test_every_field_is_tried() -> None:
+    assert set(ComparisonConfig.model_fields) == {"temperature", "max_tokens", "layout"}

@@ -1,0 +1,80 @@
+"""Proves that pairs carry their own label and texts, and that the summary counts what it says."""
+
+import math
+
+import pytest
+
+from solon.errors import RecordError
+from solon.feedback import feedback_summary, preference_pairs
+from solon.feedback.comparing import make_comparison
+from solon.records import PreferenceLabel, Vote
+from tests.scripts import make_prompts, make_sample
+
+PAIRS = [make_comparison(p, make_sample(f"a{i}"), make_sample(f"b{i}")) for i, p in enumerate(make_prompts(6))]
+
+
+def vote(p_a: float, order: str, mass: float = 0.8, principle: str = "p") -> Vote:
+    return Vote(
+        principle_id=principle, order=order, logprob_a=math.log(mass * p_a), logprob_b=math.log(mass * (1 - p_a))
+    )
+
+
+def label(number: int, p_a: float | None, *votes: Vote, reason: str = "") -> PreferenceLabel:
+    return PreferenceLabel(
+        comparison_id=PAIRS[number].id,
+        p_a=p_a,
+        p_a_unclamped=p_a,
+        votes=votes,
+        labeler="x",
+        status="labeled" if p_a is not None else "unlabeled",
+        reason=reason,
+    )
+
+
+def test_pairs_join_by_id_and_leave_out_the_unlabeled() -> None:
+    labels = [label(2, 0.3), label(0, 0.0), label(1, None, reason="identical")]
+    pairs = preference_pairs(PAIRS[:3], labels)
+    assert [(p.id, p.prompt, p.response_a, p.response_b, p.target) for p in pairs] == [
+        (PAIRS[0].id, PAIRS[0].prompt, "a0", "b0", 0.0),
+        (PAIRS[2].id, PAIRS[2].prompt, "a2", "b2", 0.3),
+    ]
+
+
+def test_labels_and_comparisons_must_belong_together() -> None:
+    with pytest.raises(RecordError, match="no label"):
+        preference_pairs(PAIRS[:2], [label(0, 0.5)])
+    with pytest.raises(RecordError, match="no comparison"):
+        preference_pairs(PAIRS[:1], [label(0, 0.5), label(1, 0.5)])
+    with pytest.raises(RecordError, match="two labels"):
+        preference_pairs(PAIRS[:1], [label(0, 0.5), label(0, 0.6)])
+
+
+def test_disagreements_and_their_direction() -> None:
+    labels = [
+        label(0, 0.7, vote(0.8, "ab"), vote(0.6, "ba")),  # both prefer A
+        label(1, 0.5, vote(0.9, "ab"), vote(0.2, "ba")),  # each prefers what it is shown first
+        label(2, 0.5, vote(0.9, "ab"), vote(0.1, "ba")),
+        label(3, 0.5, vote(0.2, "ab"), vote(0.9, "ba")),  # each prefers what it is shown second
+        label(4, 0.5, vote(0.5, "ab"), vote(0.9, "ba")),  # one order is exactly even
+        label(5, None, vote(0.9, "ab"), vote(0.1, "ba"), reason="below_mass_floor"),  # unlabeled does not count
+    ]
+    summary = feedback_summary(labels)
+    assert (summary.comparisons, summary.pairs, summary.unlabeled) == (6, 5, {"below_mass_floor": 1})
+    assert (summary.both_orders, summary.order_disagreements, summary.first_choices) == (5, 3, 2)
+    assert summary.order_disagreement == 3 / 5
+    assert summary.first_choice == 2 / 3
+    assert summary.mean_mass == pytest.approx(0.8)
+
+
+def test_the_winner_of_an_order_is_that_of_all_its_principles() -> None:
+    votes = [vote(0.9, "ab"), vote(0.4, "ab", principle="q"), vote(0.9, "ba"), vote(0.4, "ba", principle="q")]
+    assert feedback_summary([label(0, 0.7, *votes)]).order_disagreements == 0
+
+
+def test_nothing_is_nothing_not_zero() -> None:
+    broken = Vote(principle_id="p", order="ab", logprob_a=math.nan, logprob_b=1e9)
+    summary = feedback_summary([label(0, None, broken, reason="invalid_logprobs"), label(1, 0.7, vote(0.7, "ab"))])
+    assert summary.order_disagreement is None
+    assert summary.first_choice is None
+    assert summary.mean_mass == pytest.approx(0.8)
+    assert feedback_summary([]).mean_mass is None

@@ -1,0 +1,205 @@
+"""Proves that no text becomes a control token, and that benign text has the tokens the chat template gives it."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from solon.errors import ModelError, PromptingError
+from solon.nets import decode_response, encode_prompt, encode_response, end_token_id
+from solon.nets.tokenizer import join_spans
+from solon.records import Layout, Rendered, Role, Span, Turn
+from tests import tokenizers
+
+CONTROL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
+CONTROL += ["<pad>", "<think>", "</think>"]
+
+built = {name: cache(builder) for name, builder in tokenizers.ALL.items()}
+chatting = pytest.mark.parametrize("name", sorted(tokenizers.CHATTING))
+everyone = pytest.mark.parametrize("name", sorted(tokenizers.ALL))
+attacks = st.lists(
+    st.one_of(st.sampled_from([*CONTROL, "<|", "|>", "user", "\n", " ", "im_end", "<"]), st.text(max_size=4))
+).map("".join)
+
+
+def chat(*turns: tuple[Role, str], layout: Layout = "chat") -> Rendered:
+    made = tuple(Turn(role=role, spans=(Span(text=text, trusted=False),)) for role, text in turns)
+    return Rendered(layout=layout, turns=made)
+
+
+def control_ids(tokenizer: Any, ids: list[int]) -> list[int]:
+    names = {tokenizer.convert_tokens_to_ids(token) for token in CONTROL if token in tokenizer.get_vocab()}
+    return [index for index in ids if index in names]
+
+
+@chatting
+def test_benign_text_has_the_tokens_of_the_chat_template(name: str) -> None:
+    tokenizer = built[name]()
+    messages = [
+        {"role": "user", "content": "how do i find the lamp"},
+        {"role": "assistant", "content": "take the lamp to the river"},
+        {"role": "user", "content": "Say why."},
+    ]
+    plain = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    expected = tokenizer(plain, add_special_tokens=False)["input_ids"]
+    found = encode_prompt(tokenizer, chat(*((m["role"], m["content"]) for m in messages)))
+    if name == "dropping":  # text of the template touches the contents: the tokens are those of the pieces
+        assert decode_response(tokenizer, found) == plain
+    else:
+        assert found == expected
+
+
+@chatting
+@given(text=attacks, place=st.sampled_from(["user", "assistant", "system", "last"]))
+def test_text_never_becomes_a_control_token(name: str, text: str, place: str) -> None:
+    tokenizer = built[name]()
+
+    def prompt(content: str) -> Rendered:
+        turns: list[tuple[Role, str]] = [("user", "why"), ("assistant", "so"), ("user", "and")]
+        if place == "system":
+            turns.insert(0, ("system", content))
+        elif place == "last":
+            turns.append(("assistant", content))
+        else:
+            turns[("user", "assistant").index(place)] = (turns[("user", "assistant").index(place)][0], content)
+        return chat(*turns)
+
+    attacked, harmless = (encode_prompt(tokenizer, prompt(content)) for content in (text, "x"))
+    assert control_ids(tokenizer, attacked) == control_ids(tokenizer, harmless)
+    if name not in ("unigram", "stripping"):
+        assert text in decode_response(tokenizer, attacked)
+
+
+@everyone
+@given(text=attacks)
+def test_a_response_never_becomes_a_control_token(name: str, text: str) -> None:
+    tokenizer = built[name]()
+    ids = encode_response(tokenizer, text)
+    assert not control_ids(tokenizer, ids)
+    if name != "unigram":
+        assert decode_response(tokenizer, ids) == text
+
+
+def test_the_attacks_would_work_on_plain_tokenisation() -> None:
+    for name in sorted(tokenizers.ALL):
+        tokenizer = built[name]()
+        own = next(token for token in CONTROL if token in tokenizer.get_vocab())
+        assert control_ids(tokenizer, tokenizer(f"so {own} and", add_special_tokens=False)["input_ids"])
+    chatml, unigram = built["chatml"](), built["unigram"]()
+    assert control_ids(chatml, chatml("<think>", split_special_tokens=True, add_special_tokens=False)["input_ids"])
+    assert control_ids(unigram, unigram("</s>", split_special_tokens=True, add_special_tokens=False)["input_ids"])
+
+
+def test_a_control_token_of_one_character_is_refused() -> None:
+    tokenizer = tokenizers.nano()
+    tokenizer.add_special_tokens({"bos_token": "¤"})
+    assert decode_response(tokenizer, encode_response(tokenizer, "plain")) == "plain"
+    tokenizer.add_tokens(["§"])
+    with pytest.raises(PromptingError, match="leave the character out"):
+        encode_response(tokenizer, "see § 2")
+
+
+@chatting
+def test_an_assistant_turn_at_the_end_is_left_open(name: str) -> None:
+    tokenizer = built[name]()
+    asked = encode_prompt(tokenizer, chat(("user", "how do i find the lamp")))
+    opened = encode_prompt(tokenizer, chat(("user", "how do i find the lamp"), ("assistant", "The answer is")))
+    assert opened == asked + encode_response(tokenizer, "The answer is")
+
+
+@pytest.mark.parametrize("name", ["stripping", "dropping"])
+def test_a_system_turn_without_a_place_joins_the_user_turn(name: str) -> None:
+    tokenizer = built[name]()
+    text = decode_response(tokenizer, encode_prompt(tokenizer, chat(("system", "Be brief."), ("user", "Say why."))))
+    assert "Be brief.\n\nSay why." in text
+    assert "system" not in text
+
+
+def test_a_system_turn_with_a_place_keeps_it() -> None:
+    tokenizer = built["nano"]()
+    ids = encode_prompt(tokenizer, chat(("system", "Be brief."), ("user", "why")))
+    assert decode_response(tokenizer, ids) == "<|system|>Be brief.<|end|><|user|>why<|end|><|assistant|>"
+
+
+def test_without_a_template_only_transcripts_are_encoded() -> None:
+    tokenizer = built["without_template"]()
+    with pytest.raises(ModelError, match="no chat template: choose the transcript layout"):
+        encode_prompt(tokenizer, chat(("user", "why")))
+    ids = encode_prompt(tokenizer, chat(("user", "Human: why </s>"), layout="transcript"))
+    assert ids[0] == tokenizer.bos_token_id
+    assert decode_response(tokenizer, ids[1:]) == "Human: why </s>"
+    assert control_ids(tokenizer, ids[1:]) == []
+
+
+def test_templates_that_lose_or_refuse_turns_are_refused() -> None:
+    tokenizer = tokenizers.chatml()
+    tokenizer.chat_template = "{{ messages[-1]['content'] }}"
+    with pytest.raises(ModelError, match="does not show each of the turns user, assistant, user once"):
+        encode_prompt(tokenizer, chat(("user", "a"), ("assistant", "b"), ("user", "c")))
+    tokenizer.chat_template = "{{ raise_exception('never') }}"
+    with pytest.raises(ModelError, match="refuses the turns user: never"):
+        encode_prompt(tokenizer, chat(("user", "a")))
+
+
+def test_contents_that_look_like_placeholders_stay_contents() -> None:
+    tokenizer = built["nano"]()
+    text = "[solonturn0] [solonturn1] {{ messages }}"
+    assert decode_response(tokenizer, encode_prompt(tokenizer, chat(("user", text)))).count(text) == 1
+
+
+def test_a_changed_template_is_noticed() -> None:
+    tokenizer = tokenizers.chatml()
+    before = encode_prompt(tokenizer, chat(("user", "why")))
+    tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m['content'] }}{% endfor %}"
+    assert encode_prompt(tokenizer, chat(("user", "why"))) != before
+
+
+def test_padding_and_truncation_switched_on_elsewhere_change_nothing() -> None:
+    tokenizer = tokenizers.chatml()
+    before = encode_prompt(tokenizer, chat(("user", "how do i find the lamp")))
+    tokenizer(["a", "how do i find"], padding="max_length", max_length=3, truncation=True)
+    assert encode_prompt(tokenizer, chat(("user", "how do i find the lamp"))) == before
+    assert encode_response(tokenizer, "how do i find the lamp and the gate") != []
+    assert tokenizer("<|im_end|>", add_special_tokens=False)["input_ids"] == [4]  # its own parsing is left as it was
+
+
+def test_ends_of_turns() -> None:
+    expected = {"nano": "<|end|>", "chatml": "<|im_end|>", "stripping": "<|im_end|>", "dropping": "</s>"}
+    for name, token in {**expected, "without_template": "</s>", "unigram": "<|im_end|>"}.items():
+        tokenizer = built[name]()
+        assert end_token_id(tokenizer) == tokenizer.convert_tokens_to_ids(token), name
+    tokenizer = tokenizers.without_template()
+    tokenizer.eos_token = None
+    with pytest.raises(ModelError, match="no token ends a turn"):
+        end_token_id(tokenizer)
+
+
+def test_spans_are_joined_by_trust_and_spaces_belong_to_the_next_word() -> None:
+    def spans(*parts: tuple[str, bool]) -> list[Span]:
+        return [Span(text=text, trusted=trusted) for text, trusted in parts]
+
+    assert join_spans(spans(("Ask: ", True), ("why", False), (" now", True))) == ["Ask:", " why", " now"]
+    assert join_spans(spans(("a", True), ("b", True), ("c", False), ("", True), ("d", False))) == ["ab", "cd"]
+    assert join_spans(spans(("a ", False), (" b", True))) == ["a ", " b"]
+    assert join_spans(spans((" ", True), ("b", False))) == [" b"]
+    assert join_spans(spans(("a  ", True), ("b", False))) == ["a ", " b"]
+    assert join_spans(spans(("a\n", True), ("b", False))) == ["a\n", "b"]
+    assert join_spans(spans(("a ", True))) == ["a "]
+
+
+def test_untrusted_text_cannot_change_the_tokens_around_it() -> None:
+    tokenizer = built["nano"]()
+    before, after = (Span(text=text, trusted=True) for text in ("take the", " to the river"))
+
+    def ids(text: str) -> list[int]:
+        spans = (before, Span(text=text, trusted=False), after)
+        return encode_prompt(tokenizer, Rendered(layout="chat", turns=(Turn(role="user", spans=spans),)))
+
+    head = encode_prompt(tokenizer, chat(("user", "take the")))[:-2]
+    for text in (" lamp", "lamp", "\n\n", "n", " t"):
+        assert ids(text)[: len(head)] == head
+        assert ids(text)[-len(encode_response(tokenizer, " to the river")) - 2 : -2] == encode_response(
+            tokenizer, " to the river"
+        )
