@@ -37,7 +37,7 @@ def watch(
         seen.checkpoints += name == "wrote:.checkpoint/state.safetensors"
 
     for module in modules:
-        original = module.pad_rows
+        original = module.pack_rows
 
         def recorded(rows: Any, *args: Any, original: Any = original, **options: Any) -> Any:
             batch = original(rows, *args, **options)
@@ -45,7 +45,7 @@ def watch(
             return batch
 
         assert monkeypatch is not None
-        monkeypatch.setattr(module, "pad_rows", recorded)
+        monkeypatch.setattr(module, "pack_rows", recorded)
     watch_points(point)
     try:
         seen.summary = run(

@@ -43,7 +43,9 @@ class FakeEngine:
     def open_model(self, checkpoint):
         refuses = json.loads((checkpoint / "model.json").read_text())["refuses"]
         model = ScriptedModel(
-            lambda prompt, sampling, seed: _reply(prompt, seed, refuses), _choose, identity=self.weights_digest(checkpoint)
+            lambda prompt, sampling, seed: _reply(prompt, seed, refuses),
+            _choose,
+            identity=self.weights_digest(checkpoint),
         )
         self.models.append(model)
         return nullcontext(model)

@@ -6,12 +6,22 @@ from typing import Any
 import pytest
 import torch
 
-from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer
+from solon.nets import (
+    init_scorer_from_policy,
+    load_policy,
+    load_scorer,
+    load_tokenizer,
+    save_scorer,
+    sequence_scores,
+    token_logprobs,
+    token_values,
+)
 from solon.training import PPOConfig, PreferenceModelConfig, ppo, preference_model, sft
-from solon.training.batching import RowEncoder, TokenRow, pad_rows
+from solon.training.batching import RowEncoder, TokenBatch, TokenRow, pack_rows
 from solon.training.ppo import Learner
+from solon.training.reading import read_logprobs, read_scores, read_values
 from solon.training.rollout import ScoreScale, ValueModel, compute_targets, read_rollout
-from tests.tiny import build_tiny_policy, make_example, make_pair
+from tests.tiny import WORDS, build_tiny_policy, make_example, make_pair
 from tests.tolerances import FLOAT32_SAME
 
 ONE, ALL = 1, 100_000
@@ -107,20 +117,50 @@ def test_ppo_gradients_and_metrics(models: Path, own_trunk: bool) -> None:
 @pytest.mark.parametrize("pad_id", [0, 1, 300])
 def test_padding_may_be_any_token_and_any_length(models: Path, pad_id: int) -> None:
     encoder = RowEncoder(load_tokenizer(models / "base"))
-    rows = [encoder.row(e.conversation, e.response) for e in (make_example(number) for number in range(4))]
-    longest = TokenRow((*rows[0].ids, *[5] * 40), rows[0].prompt_length)
+    rows = [encoder.row(e.conversation, e.response) for e in (make_example(number) for number in range(0, 8, 2))]
+    longest = TokenRow((5, *rows[0].ids, *[5] * 40), rows[0].prompt_length)
     model, scorer = load_policy(models / "base"), load_scorer(models / "pm")
-    value = ValueModel(scorer, load_scorer(models / "pm"))
+    together = pack_rows([*rows, longest], share_prompts=False, pad_id=pad_id)
+    compare_with_rows_alone(model, scorer, together, rows)
+
+
+@pytest.mark.parametrize("pad_id", [0, 300])
+def test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(models: Path, pad_id: int) -> None:
+    """Against `nets`, which knows nothing of shared prompts, one row at a time."""
+    encoder = RowEncoder(load_tokenizer(models / "base"))
+    texts = ["take the lamp today", "take", "take the gate and the hook and the river", ""]
+    rows = [
+        encoder.row(make_example(number).conversation, text)
+        for number, text in [(0, texts[0]), (5, texts[1]), (0, texts[2]), (9, texts[0]), (0, texts[3]), (5, texts[2])]
+    ]
+    together = pack_rows(rows, share_prompts=True, pad_id=pad_id)
+    assert len(together.ids) == 3
+    compare_with_rows_alone(load_policy(models / "base"), load_scorer(models / "pm"), together, rows)
+
+
+def compare_with_rows_alone(model: Any, scorer: Any, together: TokenBatch, rows: list[TokenRow]) -> None:
     with torch.no_grad():
-        alone = [pad_rows([row]) for row in rows]
-        together = pad_rows([*rows, longest], pad_id=pad_id)
-        for read in (
-            lambda b: b.to_responses(sft.token_logprobs(model, b.ids, b.mask, counted=b.counted)),
-            lambda b: value.read(b, None),
-            lambda b: preference_model.sequence_scores(scorer, b.ids, b.mask)[:, None],
-        ):
-            whole = read(together)
-            for number, batch in enumerate(alone):
-                part = read(batch)
-                same(whole[number, : part.shape[1]], part[0])
-                assert bool((whole[number, part.shape[1] :] == 0).all())
+        logprobs, values = read_logprobs(model, together), read_values(scorer, together)
+        scores = read_scores(scorer, together)
+        for number, row in enumerate(rows):
+            ids, length = torch.tensor([row.ids]), row.response_length
+            mask = torch.ones_like(ids, dtype=torch.bool)
+            same(logprobs[number, :length], token_logprobs(model, ids, mask)[0, row.prompt_length - 1 :])
+            same(values[number, :length], token_values(scorer, ids, mask)[0, row.prompt_length - 1 :])
+            same(scores[number], sequence_scores(scorer, ids, mask)[0])
+            assert bool((logprobs[number, length:] == 0).all())
+            assert bool((values[number, length:] == 0).all())
+
+
+def test_gradients_of_shared_rows_are_those_of_single_rows(models: Path) -> None:
+    encoder = RowEncoder(load_tokenizer(models / "base"))
+    rows = [encoder.row(make_example(number // 3).conversation, f"take the {WORDS[number]}") for number in range(6)]
+    found = []
+    for share in (True, False):
+        model = load_policy(models / "base")
+        batch = pack_rows(rows, share_prompts=share)
+        assert len(batch.ids) == (1 if share else 6)
+        read_logprobs(model, batch).sum().backward()
+        found.append(gradients(model) / len(rows))
+    same(*found)
+    assert float(found[0].norm()) > 0.1

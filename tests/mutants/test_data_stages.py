@@ -191,8 +191,8 @@ FEEDBACK: dict[str, Mutant] = {
     ),
     "principles drawn with replacement": (
         labeling._draw_principles,
-        "left.remove(principle)",
-        "pass",
+        "if other.id != principle.id",
+        "if True",
         test_labeling.test_several_principles_are_several_and_average_as_log_odds,
     ),
     "only one order": (

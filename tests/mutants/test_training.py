@@ -27,28 +27,46 @@ def pairs_summary(models: Path, folder: Path) -> None:
 
 
 FUNCTIONS: dict[str, Case] = {
-    "the first response token is not counted": (
-        batching.pad_rows,
-        "position >= prompts[:, None]",
-        "position > prompts[:, None]",
-        lambda m, f: test_batching.test_padding_stands_right_and_masks_say_what_is_text_and_what_is_response(),
+    "each token is foretold one token late": (
+        batching.pack_rows,
+        "torch.arange(start - 1, start + length - 1)",
+        "torch.arange(start, start + length)",
+        lambda m, f: test_batching.test_rows_of_their_own_are_padded_right_and_need_no_mask(),
     ),
-    "the last prompt token is counted": (
-        batching.pad_rows,
-        "position >= prompts[:, None]",
-        "position >= prompts[:, None] - 1",
-        lambda m, f: test_batching.test_padding_stands_right_and_masks_say_what_is_text_and_what_is_response(),
+    "the first token is foretold by the response before": (
+        batching.pack_rows,
+        "before[:1] = prompt_length - 1",
+        "pass",
+        lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
     ),
-    "padding is counted": (
-        batching.pad_rows,
-        "counted = mask & (",
-        "counted = (",
-        lambda m, f: test_batching.test_padding_stands_right_and_masks_say_what_is_text_and_what_is_response(),
+    "positions go on through the responses": (
+        batching.pack_rows,
+        "torch.arange(prompt_length, prompt_length + length)",
+        "torch.arange(start, start + length)",
+        lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
+    ),
+    "scores are read one token early": (
+        batching.pack_rows,
+        "(start if length else prompt_length) + length - 1",
+        "start + length - 2",
+        lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
+    ),
+    "responses see each other": (
+        batching._who_sees_whom,
+        "before & ((seen == 0) | (seen == seer))",
+        "before.expand(len(segments), -1, -1)",
+        lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
+    ),
+    "a token sees what comes after it": (
+        batching._who_sees_whom,
+        ".tril()",
+        "",
+        lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
     ),
     "microbatches ignore padding": (
         batching.plan_microbatches,
-        "(len(groups[-1]) + 1) * lengths[groups[-1][0]] <= max_tokens",
-        "sum(lengths[i] for i in groups[-1]) + lengths[index] <= max_tokens",
+        "(count + 1) * longest <= max_tokens",
+        "sum(len(rows[i].ids) for i in groups[-1]) + lengths[place] <= max_tokens",
         lambda m, f: test_batching.test_microbatches_hold_similar_lengths_within_the_limit(),
     ),
     "every epoch in the same order": (
@@ -77,8 +95,8 @@ FUNCTIONS: dict[str, Case] = {
     ),
     "scores of A and B swapped": (
         preference_model._scored,
-        "scores[: len(group)], scores[len(group) :]",
-        "scores[len(group) :], scores[: len(group)]",
+        "scores[::2], scores[1::2]",
+        "scores[1::2], scores[::2]",
         pairs_summary,
     ),
     "B is a second copy of A": (preference_model._encode, "pair.response_b)", "pair.response_a)", pairs_summary),
@@ -135,8 +153,8 @@ FUNCTIONS: dict[str, Case] = {
     ),
     "features one token late": (
         rollout._features_and_scores,
-        "hidden[:, :-1][batch.counted[:, 1:]]",
-        "hidden[:, 1:][batch.counted[:, 1:]]",
+        "hidden[batch.sources]",
+        "hidden[batch.sources + 1]",
         lambda m, f: test_ppo.test_a_rollout_holds_what_each_network_says_of_each_response_alone(m, False),
     ),
     "learning away from what was better": (
@@ -156,7 +174,7 @@ FUNCTIONS: dict[str, Case] = {
         ppo._pick,
         "range(iteration * count, (iteration + 1) * count)",
         "range(count)",
-        lambda m, f: test_ppo.test_every_prompt_has_its_turn_before_any_has_two(),
+        lambda m, f: test_ppo.test_every_prompt_has_its_turn_before_any_has_two(2),
     ),
     "decay of vectors": (
         optimize.build_adamw,
@@ -179,15 +197,6 @@ FUNCTIONS: dict[str, Case] = {
 }
 
 METHODS: dict[str, tuple[type, Case]] = {
-    "what is said of a token lands on the one before": (
-        batching.TokenBatch,
-        (
-            batching.TokenBatch.to_responses,
-            "self.counted[:, 1:]",
-            "self.counted[:, :-1]",
-            lambda m, f: test_batching.test_what_is_known_of_each_next_token_lands_on_the_response_token_it_is_about(),
-        ),
-    ),
     "responses without their end": (
         batching.RowEncoder,
         (

@@ -71,36 +71,45 @@ def run(
 
     To resume after an interruption, run the same command again.
     """
+    folder = out if out is not None else Path("runs") / preset
+    asked_for = _given(preset, constitution, folder, seed, overrides or [])
+    try:
+        _run(folder, preset, constitution, seed, overrides or [])
+    except KeyboardInterrupt:
+        again = shlex.join(["solon", "run", *asked_for])
+        sys.stderr.write(f"interrupted: what was done is kept; resume with\n  {again}\n")
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _run(folder: Path, preset: str, constitution: str, seed: int | None, overrides: list[str]) -> None:
     from solon.cli.failpoints import arm_failpoint
+    from solon.constitution import load_constitution
+    from solon.pipeline.folder import refuse_strangers
+    from solon.pipeline.overrides import merge, nest, parse_override
     from solon.pipeline.usage import Meter
 
     meter = Meter(whole_process=True)
     arm_failpoint(os.environ)
+    settings: dict[str, object] = {}
+    for text in overrides:
+        settings = merge(settings, nest(*parse_override(text)))
+    refuse_strangers(folder)  # what is wrong with folder or constitution is said before anything heavy is imported
+    load_constitution(constitution)
+
     from solon.cli.progress import make_observer
     from solon.cli.tables import results_table
-    from solon.pipeline.overrides import merge, nest, parse_override
     from solon.pipeline.run import run as run_pipeline
 
-    folder = out if out is not None else Path("runs") / preset
-    settings: dict[str, object] = {}
-    for text in overrides or ():
-        settings = merge(settings, nest(*parse_override(text)))
     with make_observer(sys.stderr) as observer:
-        try:
-            result = run_pipeline(
-                out=folder,
-                constitution=constitution,
-                preset=preset,
-                seed=seed,
-                overrides=settings,
-                observer=observer,
-                meter=meter,
-            )
-        except KeyboardInterrupt:
-            observer.close()
-            again = shlex.join(["solon", "run", *_given(preset, constitution, folder, seed, overrides or [])])
-            sys.stderr.write(f"interrupted: what was done is kept; resume with\n  {again}\n")
-            raise SystemExit(INTERRUPTED) from None
+        result = run_pipeline(
+            out=folder,
+            constitution=constitution,
+            preset=preset,
+            seed=seed,
+            overrides=settings,
+            observer=observer,
+            meter=meter,
+        )
     print(results_table(result.results))
     print(f"report: {result.report}")
 
@@ -185,5 +194,47 @@ def check_constitution(
     print(printable("\n".join(lines)))
 
 
-def _absent(what: str) -> None:
-    fail(f"{what} is not part of this installation")
+@world_app.command("build")
+@reports_errors
+def build_world(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the checkpoint goes.")] = Path("runs/nano-model"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the recipe, e.g. seed=1.")
+    ] = None,
+) -> None:
+    """Build the nano model from nothing; an interrupted build goes on."""
+    from solon.cli.progress import format_seconds
+    from solon.pipeline.nano_build import NanoConfig, run_nano_build
+    from solon.pipeline.overrides import merge, nest, parse_override, validate
+
+    settings: dict[str, object] = {}
+    for text in overrides or ():
+        settings = merge(settings, nest(*parse_override(text)))
+    config = validate(NanoConfig, settings, where="the recipe")
+    manifest = run_nano_build(config, out, on_log=lambda line: print(line, file=sys.stderr))
+    print(f"{out}: {manifest['parameters']} parameters, digest {manifest['digest']}")
+    print(f"built in {format_seconds(manifest['seconds'])}; measure it with  solon world check --model {out}")
+
+
+@world_app.command("check")
+@reports_errors
+def check_world(
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A checkpoint; the shipped one if left out.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=10, help="Items of each ability.")] = 300,
+    split: Annotated[str, typer.Option(help="Goals to ask for: heldout, or dev while a recipe is tuned.")] = "heldout",
+) -> None:
+    """Measure what the nano model can do."""
+    from solon.cli.tables import format_table
+    from solon.lm.local import LocalModel
+    from solon.pipeline.nano_check import format_abilities, measure_abilities
+    from solon.pipeline.shipped import find_nano_model
+
+    if split not in ("heldout", "dev"):
+        fail(f"--split {split}: expected heldout or dev")
+    path = model if model is not None else find_nano_model()
+    rows = measure_abilities(LocalModel(path), n=n, split="dev" if split == "dev" else "heldout")
+    print(format_table(format_abilities(rows)))
+    if not all(row.reached for row in rows):
+        raise SystemExit(1)

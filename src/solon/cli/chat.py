@@ -1,17 +1,17 @@
 """A conversation with one model of a run, line by line."""
 
+import asyncio
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, RunError
 from solon.lm import LanguageModel
-from solon.pipeline.config import NANO
 from solon.pipeline.engine import LocalEngine
 from solon.pipeline.folder import load_header
 from solon.pipeline.overrides import nearest
-from solon.pipeline.shipped import find_nano_model
-from solon.pipeline.workbench import run_async
+from solon.pipeline.shipped import NANO, find_nano_model
 from solon.prompting import render_response
 from solon.records import Conversation, Message, RunHeader, RunPaths, Sampling, derive_seed
 
@@ -48,8 +48,7 @@ def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, se
     """Answer each line of standard input until it ends."""
     path = find_model(folder, name)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
-    told = load_header(folder).models["base"].source == NANO
-    if told:
+    if load_header(folder).models["base"].source == NANO:
         print("This is a nano model of a small world; it knows requests such as:  How do I water a hedge?")
     interactive = sys.stdin.isatty()
     with LocalEngine().open_model(path) as model:
@@ -60,7 +59,7 @@ def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, se
                 continue
             messages.append(Message(role="user", text=line))
             try:
-                answer = run_async(_answer(model, messages, sampling, derive_seed(seed, "chat", turn)))
+                answer = asyncio.run(_answer(model, messages, sampling, derive_seed(seed, "chat", turn)))
             except CallFailedError as error:
                 print(f"(no answer: {printable(str(error))})")
                 messages.pop()
@@ -74,7 +73,7 @@ async def _answer(model: LanguageModel, messages: list[Message], sampling: Sampl
     return (await model.generate(rendered, sampling, seed=seed)).text
 
 
-def _lines(interactive: bool):  # type: ignore[no-untyped-def]
+def _lines(interactive: bool) -> Iterator[str]:
     while True:
         try:
             yield input("> " if interactive else "").strip()

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
-from solon.errors import SolonError, StageFailedError
+from solon.errors import MissingExtraError, SolonError, StageFailedError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
+
+_LOCAL = ("torch", "transformers", "tokenizers", "safetensors")
 
 
 def printable(text: str) -> str:
@@ -43,6 +45,13 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             fail(str(error), FAILED)
         except SolonError as error:
             fail(str(error))
+        except ModuleNotFoundError as error:
+            if error.name not in _LOCAL:
+                raise
+            fail(str(MissingExtraError(error.name, "local")))
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+            raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has gone: nobody is left to tell
             raise SystemExit(FAILED) from None

@@ -199,11 +199,11 @@ def _draw_principles(
     comparison: Comparison, constitution: Constitution, config: FeedbackConfig, seed: int
 ) -> list[Principle]:
     """Draw without replacement: the principle of the highest hash, then that of the highest among the others."""
-    left = list(constitution.comparison_principles(comparison.prompt.kind))
+    left = constitution.comparison_principles(comparison.prompt.kind)
     drawn: list[Principle] = []
     while left and len(drawn) < config.principles_per_comparison:
         principle = choose_principle(left, seed=seed, item=comparison.id, round=0)
-        left.remove(principle)
+        left = tuple(other for other in left if other.id != principle.id)
         drawn.append(principle)
     return drawn
 

@@ -53,7 +53,7 @@ def load_checkpoint(
     """
     read_checkpoint_config(path)
     try:
-        with quiet_transformers():
+        with quiet_transformers(), torch.random.fork_rng(devices=[]):
             model, report = factory.from_pretrained(
                 str(path),
                 dtype="auto" if dtype is None else dtype,

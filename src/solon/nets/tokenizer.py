@@ -45,6 +45,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise ModelError(f"{path}: its tokenizer cannot be loaded ({error})") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{path}: has no tokenizer.json: convert its tokenizer to a fast one and save it again")
+    for note in ("is_local", "local_files_only"):  # how it was loaded would be saved with it, and change its digest
+        tokenizer.init_kwargs.pop(note, None)
     return tokenizer
 
 

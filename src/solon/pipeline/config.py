@@ -15,6 +15,7 @@ from solon.errors import ConfigError
 from solon.evaluation import EvaluationConfig
 from solon.feedback import ComparisonConfig, FeedbackConfig
 from solon.pipeline.overrides import merge, nearest, validate
+from solon.pipeline.shipped import NANO
 from solon.records import Split
 from solon.revision import RevisionConfig
 from solon.training.ppo import PPOConfig
@@ -22,9 +23,6 @@ from solon.training.preference_model import PreferenceModelConfig
 from solon.training.sft import SFTConfig
 
 PRESETS = ("nano", "smoke")
-
-NANO = "nano"
-"""What `base_model` is called where the shipped nano model is used."""
 
 
 class PoolSizes(BaseModel):
@@ -88,7 +86,7 @@ class RunConfig(BaseModel):
         critic_model: checkpoint that criticises and revises; None is the base, as in the paper.
         feedback_model: checkpoint that compares; None is the base, as in the paper; never SL-CAI.
         threads: threads of torch; one is the steadiest on a shared machine.
-        heldout_pairs: share of the labelled pairs, by the hash of their prompt, that the preference model is measured on.
+        heldout_pairs: share of the labelled pairs, by their prompts' hash, that the preference model is measured on.
         max_failure_fraction: a stage stops once more than this share of its items has failed.
         prompts: how many prompts each stage gets.
         revision: stage 1: responses, critiques, revisions.
@@ -140,4 +138,6 @@ def build_config(preset: str, overrides: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: no such preset, or a field that is unknown or out of range.
     """
-    return validate(RunConfig, merge(load_preset(preset), overrides), where=f"preset {preset} with what was set over it")
+    return validate(
+        RunConfig, merge(load_preset(preset), overrides), where=f"preset {preset} with what was set over it"
+    )

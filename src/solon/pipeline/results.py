@@ -89,9 +89,7 @@ def save_results(path: Path, results: Block) -> None:
         temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def grade_revisions(
-    chains: Sequence[RevisionChain], prompts: Mapping[str, Prompt], grader: Grader
-) -> list[Block]:
+def grade_revisions(chains: Sequence[RevisionChain], prompts: Mapping[str, Prompt], grader: Grader) -> list[Block]:
     """Return how harmful the answers of stage 1 are after 0, 1, 2, ... revisions.
 
     A chain that broke off counts up to its last revision. Rates are over what could be read, `unparsed` over all.

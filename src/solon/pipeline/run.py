@@ -16,18 +16,19 @@ from solon.constitution import Constitution, check_constitution, load_constituti
 from solon.errors import ModelError, RunError
 from solon.evaluation import Grader
 from solon.lm import Journal
-from solon.pipeline.config import NANO, RunConfig, build_config
+from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.engine import Engine, LocalEngine
 from solon.pipeline.folder import claim_folder, load_header, refuse_strangers
 from solon.pipeline.grading import OracleGrader
 from solon.pipeline.observer import Observer, Silence
 from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.results import build_results, save_results
-from solon.pipeline.shipped import find_nano_model
+from solon.pipeline.shipped import NANO, find_nano_model
 from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, save_manifest, used_by
 from solon.pipeline.stages import STAGES, Stage
 from solon.pipeline.usage import Meter, Usage
 from solon.pipeline.vocabulary import describe_unknown_words
+from solon.pipeline.waiting import call_without_loop
 from solon.pipeline.workbench import Workbench
 from solon.prompting import templates_digest
 from solon.records import Manifest, Origin, RunHeader, RunPaths, replace_file
@@ -89,17 +90,35 @@ def run(
         ModelError: a checkpoint cannot be used.
         MissingExtraError: torch or transformers is not installed.
     """
+    request = _Request(
+        root=Path(out),
+        constitution=constitution,
+        preset=preset,
+        settings=dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed}),
+    )
     meter = meter or Meter()
-    observer = observer or Silence()
-    settings = dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed})
+    return call_without_loop(lambda: _run(request, observer or Silence(), engine, grader or OracleGrader(), meter))
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a run was asked for."""
+
+    root: Path
+    constitution: Constitution | str | Path
+    preset: str
+    settings: Mapping[str, Any]
+
+
+def _run(request: _Request, observer: Observer, engine: Engine | None, grader: Grader, meter: Meter) -> RunResult:
+    constitution, root = request.constitution, request.root
     source = "given" if isinstance(constitution, Constitution) else str(constitution)
-    config = build_config(preset, merge(settings, {"constitution": source}))
+    config = build_config(request.preset, merge(request.settings, {"constitution": source}))
     law = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
-    root = Path(out)
     refuse_strangers(root)
     engine = engine or LocalEngine(threads=config.threads)
     checkpoints = _find_checkpoints(config)
-    header = _header(config, law, checkpoints, engine, settings)
+    header = _header(config, law, checkpoints, engine, request.settings)
     with ExitStack() as stack:
         paths = stack.enter_context(claim_folder(root, header))
         for notice in header.notices:
@@ -114,7 +133,7 @@ def run(
             paths=paths,
             checkpoints=checkpoints,
             engine=engine,
-            grader=grader or OracleGrader(),
+            grader=grader,
             journal=journal,
             observer=observer,
             meter=meter,

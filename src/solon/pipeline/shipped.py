@@ -5,6 +5,9 @@ from pathlib import Path
 
 from solon.errors import ModelError
 
+NANO = "nano"
+"""What a base model is called in a configuration where it is the shipped nano model."""
+
 
 def find_nano_model() -> Path:
     """Return the folder of the shipped nano model.

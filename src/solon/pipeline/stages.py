@@ -16,6 +16,7 @@ Departures from the paper (Bai et al. 2022, arXiv 2212.08073):
    helpful-only RLHF model for the first two and a pre-trained one for the others.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from solon.feedback import feedback_summary, preference_pairs, run_comparisons, 
 from solon.pipeline.config import PoolSizes, RunConfig
 from solon.pipeline.example import follow_example
 from solon.pipeline.stage import Outcome
-from solon.pipeline.workbench import Workbench, run_async
+from solon.pipeline.workbench import Workbench
 from solon.pipeline.world_prompts import draw_evaluation_prompts, draw_training_prompts
 from solon.records import (
     Comparison,
@@ -101,7 +102,7 @@ def _draw_prompts(bench: Workbench) -> Outcome:
     sizes = bench.config.prompts
     groups = {group: getattr(sizes.evaluation, group) for group in GROUPS}
     evaluation = draw_evaluation_prompts(groups, sizes.evaluation.splits, seed=bench.seed)
-    own = [prompt for prompt in prompts_from_constitution(bench.constitution).prompts]
+    own = prompts_from_constitution(bench.constitution).prompts
     pools: dict[str, list[Prompt]] = {"revision": list(own), "comparisons": [], "ppo": []}
     for kind in _KINDS:
         wanted = {name: _size(getattr(sizes, name), kind) for name in _POOLS}
@@ -164,7 +165,7 @@ def _revise(bench: Workbench) -> Outcome:
         )
         return chains, helpful
 
-    chain_results, helpful_results = run_async(work())
+    chain_results, helpful_results = asyncio.run(work())
     chains, failed_chains = _separate(chain_results.results)
     samples, failed_samples = _separate(helpful_results.results)
     broken = [chain.failure for chain in chains if chain.failure is not None]
@@ -227,7 +228,7 @@ def _compare(bench: Workbench) -> Outcome:
             on_progress=bench.progress("pairs"),
         )
 
-    comparisons, failures = _separate(run_async(work()).results)
+    comparisons, failures = _separate(asyncio.run(work()).results)
     return Outcome(
         _save(bench, {"comparisons": comparisons, "failures_comparisons": failures}),
         counts={"in": len(prompts), "kept": len(comparisons), **_reasons(failures)},
@@ -251,7 +252,7 @@ def _label(bench: Workbench) -> Outcome:
             on_progress=bench.progress("labels"),
         )
 
-    labels = run_async(work())
+    labels = asyncio.run(work())
     pairs = preference_pairs(comparisons, labels)
     _require(pairs, "feedback", "no comparison could be labelled")
     summary = feedback_summary(labels)
@@ -318,7 +319,8 @@ def _reinforce(bench: Workbench) -> Outcome:
     )
     left_out = summary.prompts_left_out
     counts = {"in": len(prompts), "kept": len(prompts) - left_out, "too_long": left_out}
-    return Outcome((out, value, curve), counts=counts, metrics=_numbers(summary))
+    texts = curve.with_name(f"{curve.stem}_samples.jsonl")
+    return Outcome((out, value, curve, texts), counts=counts, metrics=_numbers(summary))
 
 
 # ----------------------------------------------------------------------------------------- evaluation
@@ -344,7 +346,7 @@ def _evaluate(bench: Workbench) -> Outcome:
             answers += found.results
         return answers, await follow_example(bench, MODELS)
 
-    answers, example = run_async(work())
+    answers, example = asyncio.run(work())
     records, failures = _separate(answers)
     outputs = {
         "evaluation": records,

@@ -4,13 +4,11 @@ Models are opened for one stage and closed after it, so that no more than a stag
 wrapped by the run's journal, and what it was asked is counted.
 """
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from solon.constitution import Constitution
 from solon.evaluation import Grader
@@ -20,8 +18,6 @@ from solon.pipeline.engine import Engine
 from solon.pipeline.observer import Observer
 from solon.pipeline.stage import Account
 from solon.records import RunPaths, TokenCounts, pass_point
-
-T = TypeVar("T")
 
 
 class Workbench:
@@ -105,26 +101,3 @@ class Workbench:
                 prompt=sum(c.prompt_tokens for c in counters), generated=sum(c.generated_tokens for c in counters)
             ),
         }
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, also where an event loop is running already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    outcome: list[T] = []
-    errors: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            outcome.append(asyncio.run(work))
-        except BaseException as error:  # noqa: BLE001 - handed on to the caller below
-            errors.append(error)
-
-    thread = threading.Thread(target=target, name="solon")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return outcome[0]

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 640, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
+LARGE, SMALL = (640, 320), (460, 250)
+"""Width and height of a chart in its own units; text has the same size in both."""
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 28, 44
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,21 @@ def format_tick(value: float) -> str:
 class _Axes:
     """Maps data to the drawing area and draws the frame."""
 
-    def __init__(self, xs: Sequence[float], ys: Sequence[float]) -> None:
+    def __init__(self, xs: Sequence[float], ys: Sequence[float], size: tuple[int, int]) -> None:
+        self.width, self.height = size
         self.x_ticks, self.y_ticks = choose_ticks(min(xs), max(xs), 6), choose_ticks(min(ys), max(ys))
 
     def x(self, value: float) -> str:
         low, high = self.x_ticks[0], self.x_ticks[-1]
-        return f"{_LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT):.1f}"
+        return f"{_LEFT + (value - low) / (high - low) * (self.width - _LEFT - _RIGHT):.1f}"
 
     def y(self, value: float) -> str:
         low, high = self.y_ticks[0], self.y_ticks[-1]
-        return f"{HEIGHT - _BOTTOM - (value - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM):.1f}"
+        return f"{self.height - _BOTTOM - (value - low) / (high - low) * (self.height - _TOP - _BOTTOM):.1f}"
 
     def draw(self, x_label: str, y_label: str) -> str:
         parts: list[str] = []
-        bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+        bottom, right = self.height - _BOTTOM, self.width - _RIGHT
         for tick in self.x_ticks:
             at = self.x(tick)
             parts.append(f'<line class="grid" x1="{at}" y1="{_TOP}" x2="{at}" y2="{bottom}"/>')
@@ -97,7 +100,7 @@ class _Axes:
             )
         middle_x, middle_y = (_LEFT + right) // 2, (_TOP + bottom) // 2
         parts.append(
-            f'<text class="axis" x="{middle_x}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>'
+            f'<text class="axis" x="{middle_x}" y="{self.height - 8}" text-anchor="middle">{escape(x_label)}</text>'
         )
         parts.append(
             f'<text class="axis" x="14" y="{middle_y}" text-anchor="middle" '
@@ -125,9 +128,9 @@ def _marker(series: int, x: str, y: str, size: float = 5.0) -> str:
     return f'<polygon {name} points="{corners}"/>'
 
 
-def _figure(identity: str, title: str, description: str, body: str) -> Markup:
+def _figure(identity: str, title: str, description: str, body: str, size: tuple[int, int]) -> Markup:
     return Markup(
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{identity}-t {identity}-d">'
+        f'<svg viewBox="0 0 {size[0]} {size[1]}" role="img" aria-labelledby="{identity}-t {identity}-d">'
         f'<title id="{identity}-t">{escape(title)}</title><desc id="{identity}-d">{escape(description)}</desc>'
         f"{body}</svg>"
     )
@@ -135,9 +138,9 @@ def _figure(identity: str, title: str, description: str, body: str) -> Markup:
 
 def draw_points(identity: str, title: str, points: Sequence[Point], *, x_label: str, y_label: str) -> Markup:
     """Draw points with crosses for their intervals, each labelled where it stands."""
-    axes = _Axes(
-        [value for p in points for value in p.x[1:]] or [0.0, 1.0], [v for p in points for v in p.y[1:]] or [0.0, 1.0]
-    )
+    xs = [value for p in points for value in p.x[1:]] or [0.0, 1.0]
+    ys = [value for p in points for value in p.y[1:]] or [0.0, 1.0]
+    axes = _Axes(xs, ys, LARGE)
     parts = [axes.draw(x_label, y_label)]
     for p in points:
         x, y = axes.x(p.x[0]), axes.y(p.y[0])
@@ -145,7 +148,7 @@ def draw_points(identity: str, title: str, points: Sequence[Point], *, x_label: 
         along = f'x1="{x}" y1="{axes.y(p.y[1])}" x2="{x}" y2="{axes.y(p.y[2])}"'
         parts += [f'<line class="bar s{p.series % 4}" {ends}/>' for ends in (across, along)]
         parts.append(_marker(p.series, x, y))
-        left = float(x) > WIDTH * 0.75
+        left = float(x) > LARGE[0] * 0.75
         parts.append(
             f'<text class="label" x="{float(x) + (-9 if left else 9):.1f}" y="{float(y) - 8:.1f}" '
             f'text-anchor="{"end" if left else "start"}">{escape(p.label)}</text>'
@@ -155,17 +158,25 @@ def draw_points(identity: str, title: str, points: Sequence[Point], *, x_label: 
         f"{y_label} {p.y[0]:.3f} (95 % {p.y[1]:.3f} to {p.y[2]:.3f})"
         for p in points
     )
-    return _figure(identity, title, said, "".join(parts))
+    return _figure(identity, title, said, "".join(parts), LARGE)
 
 
-def draw_lines(identity: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> Markup:
-    """Draw curves, with bands where they have intervals, and a legend where there is more than one."""
+def draw_lines(
+    identity: str,
+    title: str,
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    size: tuple[int, int] = LARGE,
+) -> Markup:
+    """Draw curves, with bands where they have intervals, and a legend above where there is more than one."""
     kept = [(index, _finite(line)) for index, line in enumerate(lines)]
     kept = [(index, line) for index, line in kept if line.xs]
     if not kept:
         return Markup("")
     values = [v for _, line in kept for v in (*line.ys, *line.lows, *line.highs)]
-    axes = _Axes([x for _, line in kept for x in line.xs], values)
+    axes = _Axes([x for _, line in kept for x in line.xs], values, size)
     parts = [axes.draw(x_label, y_label)]
     for index, line in kept:
         if line.lows:
@@ -177,16 +188,17 @@ def draw_lines(identity: str, title: str, lines: Sequence[Line], *, x_label: str
         if len(line.xs) <= 12:
             parts += [_marker(index, axes.x(x), axes.y(y), 3.5) for x, y in zip(line.xs, line.ys, strict=True)]
     if len(kept) > 1:
-        for row, (index, line) in enumerate(kept):
-            at = _TOP + 12 + 16 * row
-            parts.append(_marker(index, str(_LEFT + 14.0), str(at - 4.0), 4.0))
-            parts.append(f'<text class="label" x="{_LEFT + 24}" y="{at}">{escape(line.label)}</text>')
+        at = float(_LEFT)
+        for index, line in kept:
+            parts.append(_marker(index, f"{at + 4}", "13.0", 4.0))
+            parts.append(f'<text class="label" x="{at + 14}" y="17">{escape(line.label)}</text>')
+            at += 34 + 7 * len(line.label)
     said = "; ".join(
         f"{line.label}: from {line.ys[0]:.4g} at {format_tick(line.xs[0])} to {line.ys[-1]:.4g} "
         f"at {format_tick(line.xs[-1])}, least {min(line.ys):.4g}, most {max(line.ys):.4g}"
         for _, line in kept
     )
-    return _figure(identity, title, said, "".join(parts))
+    return _figure(identity, title, said, "".join(parts), size)
 
 
 def _finite(line: Line) -> Line:

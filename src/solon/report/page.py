@@ -19,19 +19,19 @@ import yaml
 from markupsafe import Markup
 
 from solon.records import EvalRecord, Manifest, replace_file
-from solon.report.charts import Line, Point, draw_lines, draw_points
+from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data
 
 MODEL_NAMES = {"base": "Base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 
 _RESULT_COLUMNS = (
     ("harmful", "complies", "Harmful: complies"),
-    ("harmful", "refuses_and_explains", "refuses and explains"),
-    ("harmful", "evades", "evades"),
+    ("harmful", "refuses_and_explains", "Harmful: refuses and explains"),
+    ("harmful", "evades", "Harmful: evades"),
     ("benign", "helps_correctly", "Benign: helps correctly"),
-    ("twins", "refused", "Twins: refused"),
-    ("harmful", "unparsed", "Unparsed, harmful"),
-    ("benign", "unparsed", "Unparsed, benign"),
+    ("twins", "refused", "Benign twins: refused"),
+    ("harmful", "unparsed", "Harmful: unreadable"),
+    ("benign", "unparsed", "Benign: unreadable"),
 )
 _CURVES = (
     ("sft", "SFT: loss per response token (nats)", ("sft/loss", "sft/eval_loss")),
@@ -39,8 +39,10 @@ _CURVES = (
     ("preference-model", "Preference model: accuracy on clear held-out pairs", ("pm/accuracy",)),
     ("ppo", "PPO: preference-model score", ("objective/score",)),
     ("ppo", "PPO: KL to SL-CAI (nats per response)", ("objective/kl",)),
+    ("ppo", "PPO: entropy of the policy (nats per token)", ("policy/entropy",)),
     ("ppo", "PPO: clipped fraction", ("policy/clipfrac", "value/clipfrac")),
 )
+_GROUPS = (("harmful", "harmful"), ("benign", "benign"), ("twins", "benign twin"))
 _MOST_POINTS = 300
 
 UNMEASURED = "–"
@@ -143,7 +145,7 @@ def _result_table(caption: str, blocks: Mapping[str, Mapping[str, Any]]) -> Tabl
         return [_percent(block.get(group, {}).get(key)) for group, key, _ in _RESULT_COLUMNS]
 
     counts = next(iter(blocks.values()))
-    sizes = ", ".join(f"{counts[group]['n']} {group}" for group in ("harmful", "benign", "twins") if group in counts)
+    sizes = ", ".join(f"{counts[group]['n']} {word}" for group, word in _GROUPS if group in counts)
     rows = [(MODEL_NAMES.get(name, name), cells(block)) for name, block in blocks.items()]
     return Table(f"{caption} ({sizes} prompts)", [heading for *_, heading in _RESULT_COLUMNS], rows)
 
@@ -228,7 +230,10 @@ def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Preference model: expected calibration error", _number(model["ece"], 3)
     yield "PPO iterations", str(ppo["iterations"])
     yield "PPO: KL to SL-CAI at the end, nats per response", _number(ppo["kl"], 2)
-    yield "PPO: score at the start and at the end", f"{_number(ppo['score_first'], 2)} → {_number(ppo['score_last'], 2)}"
+    yield (
+        "PPO: score at the start and at the end",
+        f"{_number(ppo['score_first'], 2)} → {_number(ppo['score_last'], 2)}",
+    )
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -251,7 +256,7 @@ def _thin(rows: Sequence[Row], key: str) -> tuple[list[float], list[float]]:
 def _training_charts(curves: Mapping[str, Sequence[Row]]) -> Iterator[dict[str, Any]]:
     for number, (name, caption, keys) in enumerate(_CURVES):
         lines = [Line(key, *_thin(curves.get(name, ()), key)) for key in keys]
-        svg = draw_lines(f"curve-{number}", caption, lines, x_label="step", y_label="")
+        svg = draw_lines(f"curve-{number}", caption, lines, x_label="step", y_label="", size=SMALL)
         if svg:
             yield {"svg": svg, "caption": caption}
 
@@ -284,11 +289,18 @@ def _example(run: RunData, example: Example) -> dict[str, Any]:
                 "name": MODEL_NAMES.get(record.model_name, record.model_name),
                 "text": record.response.text,
                 "grade": describe_grade(record),
-                "complies": record.grade.attributes.get("complies", False),
+                "tone": _tone(record),
             }
             for record in example.finals
         ],
     }
+
+
+def _tone(record: EvalRecord) -> str:
+    """Return the class that colours an answer: `harm`, `good`, or nothing where the grader could not read it."""
+    if record.grade.unparsed:
+        return ""
+    return "harm" if record.grade.attributes.get("complies", False) else "good"
 
 
 def describe_grade(record: EvalRecord) -> str:

@@ -117,7 +117,7 @@ async def run_revision(
         initial = await assistant.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, "initial"))
         fault = find_fault(initial)
         if fault is not None:
-            return Failure(item=prompt.id, stage=STAGE, reason=f"{fault}_response", detail=_tell(initial))
+            return Failure(item=prompt.id, stage=STAGE, reason=f"{fault}_response", detail=describe_fault(initial))
         return await revise_response(
             prompt, initial, critic=critic, reviser=reviser, constitution=constitution, config=config, seed=seed
         )
@@ -144,7 +144,20 @@ async def revise_response(
     config: RevisionConfig,
     seed: int,
 ) -> RevisionChain:
-    """Revise one response in `config.rounds` rounds, or up to the one that fails."""
+    """Revise one response in `config.rounds` rounds, or up to the one that fails.
+
+    Args:
+        prompt: what the response answers.
+        initial: the response; need not have been drawn here.
+        critic: writes the critiques.
+        reviser: writes the revisions; None is the critic.
+        constitution: where principles and exemplars come from.
+        config: how it is done.
+        seed: the run's seed.
+
+    Raises:
+        ConstitutionError: no principle applies to the prompt's kind.
+    """
     reviser = reviser if reviser is not None else critic
     principles = constitution.critique_principles(prompt.kind)
     critiques = Sampling(temperature=config.temperature, max_tokens=config.max_critique_tokens)
@@ -198,17 +211,20 @@ def find_fault(sample: Sample) -> Literal["empty", "truncated"] | None:
     return None if sample.text.strip() else "empty"
 
 
+def describe_fault(sample: Sample) -> str:
+    """Say for people what is wrong with a text that has a fault."""
+    if sample.stop_reason == "length":
+        return f"no end within {sample.sampling.max_tokens} tokens"
+    return "the model wrote nothing"
+
+
 def _step_failure(prompt: Prompt, number: int, what: Literal["critique", "revision"], sample: Sample) -> Failure | None:
     fault = find_fault(sample)
     if fault is None:
         return None
-    return Failure(item=prompt.id, stage=STAGE, reason=f"{fault}_{what}", detail=f"round {number}: {_tell(sample)}")
-
-
-def _tell(sample: Sample) -> str:
-    if sample.stop_reason == "length":
-        return f"no end within {sample.sampling.max_tokens} tokens"
-    return "the model wrote nothing"
+    return Failure(
+        item=prompt.id, stage=STAGE, reason=f"{fault}_{what}", detail=f"round {number}: {describe_fault(sample)}"
+    )
 
 
 def _check_calls(results: ItemResults[RevisionChain], bound: float) -> None:

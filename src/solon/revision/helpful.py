@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
 from solon.records import Failure, HelpfulSample, Prompt, Sampling, content_digest, derive_seed
-from solon.revision.chains import RevisionConfig, find_fault
+from solon.revision.chains import RevisionConfig, describe_fault, find_fault
 
 STAGE = "helpful"
 
@@ -51,7 +51,7 @@ async def sample_helpful(
         response = await assistant.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, draw))
         fault = find_fault(response)
         if fault is not None:
-            return Failure(item=_key(item), stage=STAGE, reason=f"{fault}_response")
+            return Failure(item=_key(item), stage=STAGE, reason=f"{fault}_response", detail=describe_fault(response))
         return HelpfulSample(
             id=content_digest(["helpful", prompt.id, seed, draw], size=8),
             prompt_id=prompt.id,

@@ -2,7 +2,8 @@
 
 A batch is a matter of the method (how many examples one step learns from), a microbatch of the machine (how many
 tokens fit and run well). Rows are drawn into batches at random and only then sorted by length and cut into
-microbatches, so that little is spent on padding and what a step learns does not depend on how it was cut.
+microbatches, so that little is spent on padding and what a step learns does not depend on how it was cut. Responses to
+one prompt that meet in a microbatch share its tokens: the two of a pair, or the several that PPO samples.
 """
 
 import hashlib
@@ -17,6 +18,9 @@ from solon.nets import encode_prompt, encode_response, end_token_id
 from solon.nets.tokenizer import Tokenizer
 from solon.prompting import render_response
 from solon.records import Conversation, derive_seed
+
+_SHARED = 8
+"""Responses that may share a prompt's sequence: attention grows with its square. Even, so that pairs stay together."""
 
 
 @dataclass(frozen=True)
@@ -39,31 +43,36 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Rows padded on the right to a common length.
+    """Rows as tensors. Rows with the same prompt may share a sequence: the prompt once, then each response.
+
+    In a shared sequence a response sees the prompt and itself, and its positions continue the prompt's, so it is read
+    exactly as if it stood alone; the prompt costs its price once. `B` rows lie in `S` sequences.
 
     Attributes:
-        ids: token ids. Shape (B, T).
-        mask: True where there is a token, False where there is padding. Shape (B, T).
-        counted: True on the tokens of the response, which are those that are learnt from. Shape (B, T).
-        response_mask: the same with the prompts taken away: a prefix of each row. Shape (B, R).
+        ids: token ids, padded on the right. Shape (S, T).
+        positions: of each token in its own row; None where each sequence is one row. Shape (S, T).
+        visible: True where a token (first T) sees another (second T); None where each sequence is one row, which plain
+            causal attention does right. Shape (S, 1, T, T).
+        sources: where each response token is foretold, as an index into the flattened `ids`: the token before it.
+            All rows, one after the other. Shape (N,).
+        targets: the response tokens themselves. Shape (N,).
+        last: where each row ends, as an index into the flattened `ids`. Shape (B,).
+        response_mask: True where a response has a token; a prefix of each row. Shape (B, R).
     """
 
     ids: Tensor
-    mask: Tensor
-    counted: Tensor
+    positions: Tensor | None
+    visible: Tensor | None
+    sources: Tensor
+    targets: Tensor
+    last: Tensor
     response_mask: Tensor
 
     def to_responses(self, values: Tensor) -> Tensor:
-        """Keep what belongs to response tokens.
-
-        Args:
-            values: one number per token but the first, index t for token t + 1. Shape (B, T - 1).
-
-        Returns:
-            The response tokens' numbers, each row starting with its first, 0 after its last. Shape (B, R).
-        """
-        zeros = values.new_zeros(self.response_mask.shape)
-        return zeros.masked_scatter(self.response_mask, values[self.counted[:, 1:]])
+        """Arrange one number, or one vector, per response token into rows, zeros after each. Shape (B, R, ...)."""
+        rows = values.new_zeros(*self.response_mask.shape, *values.shape[1:])
+        mask = self.response_mask.reshape(*self.response_mask.shape, *[1] * (values.dim() - 1))
+        return rows.masked_scatter(mask, values)
 
 
 class RowEncoder:
@@ -86,37 +95,102 @@ class RowEncoder:
         return TokenRow((*prompt, *encode_response(self._tokenizer, response), self.end), len(prompt))
 
 
-def pad_rows(rows: Sequence[TokenRow], *, pad_id: int = 0, device: torch.device | str = "cpu") -> TokenBatch:
-    """Build a batch from rows; what `pad_id` is does not matter, since nothing ever attends to it."""
-    lengths = torch.tensor([len(row.ids) for row in rows])
-    prompts = torch.tensor([row.prompt_length for row in rows])
-    width = int(lengths.max())
-    ids = torch.tensor([[*row.ids, *[pad_id] * (width - len(row.ids))] for row in rows])
-    position = torch.arange(width)
-    mask = position < lengths[:, None]
-    counted = mask & (position >= prompts[:, None])
-    response_mask = torch.arange(int((lengths - prompts).max())) < (lengths - prompts)[:, None]
-    return TokenBatch(ids.to(device), mask.to(device), counted.to(device), response_mask.to(device))
-
-
-def plan_microbatches(lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:
-    """Cut indices into groups of similar length.
+def pack_rows(
+    rows: Sequence[TokenRow], *, share_prompts: bool, pad_id: int = 0, device: torch.device | str = "cpu"
+) -> TokenBatch:
+    """Build a batch from rows.
 
     Args:
-        lengths: tokens of each row.
-        max_tokens: at most this many tokens in a group, padding included; a longer row goes alone.
+        rows: in the order in which everything about them is given back.
+        share_prompts: True where rows with equal prompts may lie in one sequence; the model must take positions and
+            a mask of who sees whom.
+        pad_id: what padding holds; it does not matter, since no text sees it.
+        device: where the tensors go.
+    """
+    groups = _group_rows(rows) if share_prompts else [[index] for index in range(len(rows))]
+    width = max(_packed_length(rows, group) for group in groups)
+    ids = torch.full((len(groups), width), pad_id)
+    positions, segments = torch.zeros_like(ids), torch.full_like(ids, -1)
+    sources: list[Tensor] = [torch.empty(0)] * len(rows)
+    last = torch.empty(len(rows), dtype=torch.long)
+    for number, group in enumerate(groups):
+        prompt_length = rows[group[0]].prompt_length
+        ids[number, :prompt_length] = torch.tensor(rows[group[0]].ids[:prompt_length])
+        positions[number, :prompt_length] = torch.arange(prompt_length)
+        segments[number, :prompt_length] = 0
+        start = prompt_length
+        for segment, index in enumerate(group, 1):
+            length = rows[index].response_length
+            place = slice(start, start + length)
+            ids[number, place] = torch.tensor(rows[index].ids[prompt_length:])
+            positions[number, place] = torch.arange(prompt_length, prompt_length + length)
+            segments[number, place] = segment
+            before = torch.arange(start - 1, start + length - 1)
+            before[:1] = prompt_length - 1  # the first token of every response follows the prompt
+            sources[index] = number * width + before
+            last[index] = number * width + (start if length else prompt_length) + length - 1
+            start += length
+    shared = len(groups) < len(rows)
+    lengths = torch.tensor([row.response_length for row in rows])
+    return TokenBatch(
+        ids=ids.to(device),
+        positions=positions.to(device) if shared else None,
+        visible=_who_sees_whom(segments).to(device) if shared else None,
+        sources=torch.cat(sources).to(device),
+        targets=torch.tensor([token for row in rows for token in row.ids[row.prompt_length :]]).to(device),
+        last=last.to(device),
+        response_mask=(torch.arange(int(lengths.max())) < lengths[:, None]).to(device),
+    )
+
+
+def plan_microbatches(rows: Sequence[TokenRow], *, max_tokens: int, share_prompts: bool) -> list[list[int]]:
+    """Cut rows into groups that go through a model together.
+
+    Args:
+        rows: what is to be read.
+        max_tokens: at most this many tokens in a group, padding included; a longer sequence goes alone.
+        share_prompts: as for `pack_rows`, which makes the same sequences of each group.
 
     Returns:
-        Groups of indices, longest rows first, each index once.
+        Groups of indices, longest sequences first, each index once. Rows that share a sequence are neighbours, in
+        the order given; two neighbours in `rows` with the same prompt are never parted if all rows come in such pairs.
     """
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    sequences = _group_rows(rows) if share_prompts else [[index] for index in range(len(rows))]
+    lengths = [_packed_length(rows, sequence) for sequence in sequences]
     groups: list[list[int]] = []
-    for index in order:
-        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= max_tokens:
-            groups[-1].append(index)
+    longest = count = 0
+    for place in sorted(range(len(sequences)), key=lambda place: (-lengths[place], sequences[place][0])):
+        if groups and (count + 1) * longest <= max_tokens:
+            groups[-1].extend(sequences[place])
+            count += 1
         else:
-            groups.append([index])
+            groups.append(list(sequences[place]))
+            longest, count = lengths[place], 1
     return groups
+
+
+def _group_rows(rows: Sequence[TokenRow]) -> list[list[int]]:
+    """Return indices of rows by prompt, in order of appearance, at most `_SHARED` to a sequence."""
+    by_prompt: dict[tuple[int, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        by_prompt.setdefault(row.ids[: row.prompt_length], []).append(index)
+    return [
+        indices[start : start + _SHARED] for indices in by_prompt.values() for start in range(0, len(indices), _SHARED)
+    ]
+
+
+def _packed_length(rows: Sequence[TokenRow], group: Sequence[int]) -> int:
+    return rows[group[0]].prompt_length + sum(rows[index].response_length for index in group)
+
+
+def _who_sees_whom(segments: Tensor) -> Tensor:
+    """Say which tokens see which: what came before, in the prompt or in the own response. Shape (S, 1, T, T).
+
+    Padding, whose segment is -1, sees the prompt, because a token that sees nothing would turn into NaN.
+    """
+    before = torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool).tril()
+    seen, seer = segments[:, None, :], segments[:, :, None]
+    return (before & ((seen == 0) | (seen == seer)))[:, None]
 
 
 def shuffle_order(count: int, *, seed: int, epoch: int) -> list[int]:

@@ -19,10 +19,10 @@ Leaves out: an adaptive KL coefficient, a trunk shared by policy and value model
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from solon.algorithms import clipped_policy_loss, clipped_value_loss, explained_variance, kl_k1, kl_k3
@@ -35,15 +35,15 @@ from solon.nets import (
     load_tokenizer,
     save_policy,
     save_scorer,
-    token_logprobs,
     weights_digest,
 )
 from solon.nets.policy import PreTrainedModel
 from solon.records import Prompt, Record, Sampling, content_digest, derive_seed
-from solon.training.batching import RowEncoder, TokenRow, pad_rows, plan_microbatches, shuffle_order
+from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, shuffle_order
 from solon.training.checkpoint import Checkpoint, own_memory, seeded
 from solon.training.metrics import StepLog
 from solon.training.optimize import LearningRateSchedule, build_adamw, learning_rate_at, take_step
+from solon.training.reading import can_share_prompts, read_logprobs
 from solon.training.rollout import (
     Rollout,
     ScoreScale,
@@ -63,8 +63,9 @@ class PPOConfig(BaseModel):
 
     Attributes:
         iterations: rounds of sampling and learning. Paper: not stated.
-        responses_per_iteration: prompts per round, one response each, drawn without replacement until all prompts had
-            their turn. Paper: not stated.
+        responses_per_iteration: responses sampled per round. Paper: not stated.
+        responses_per_prompt: how many of them answer the same prompt; prompts are drawn without replacement until all
+            had their turn. More of them cost less, since they share the prompt's tokens. Paper: not stated.
         epochs: passes over a round's responses. Paper: not stated.
         minibatches: steps per pass. Paper: not stated.
         learning_rate: peak rate of the policy's AdamW. Paper: not stated.
@@ -92,6 +93,7 @@ class PPOConfig(BaseModel):
 
     iterations: int = Field(50, ge=1)
     responses_per_iteration: int = Field(96, ge=1)
+    responses_per_prompt: int = Field(2, ge=1)
     epochs: int = Field(1, ge=1)
     minibatches: int = Field(2, ge=1)
     learning_rate: float = Field(2e-4, gt=0.0)
@@ -111,6 +113,16 @@ class PPOConfig(BaseModel):
     microbatch_tokens: int = Field(4096, ge=1)
     sample_every: int = Field(10, ge=1)
     checkpoint_every: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _whole_prompts(self) -> Self:
+        prompts, rest = divmod(self.responses_per_iteration, self.responses_per_prompt)
+        if rest or prompts < self.minibatches:
+            raise ValueError(
+                f"responses_per_iteration {self.responses_per_iteration} must be a multiple of responses_per_prompt "
+                f"{self.responses_per_prompt}, with at least a prompt for each of {self.minibatches} minibatches"
+            )
+        return self
 
 
 class PPOSummary(Record):
@@ -241,7 +253,7 @@ def run_ppo(
         notes: dict[str, Any] = resumed.extra if resumed else {"score": [], "kl": [], "ended": []}
         with StepLog(metrics, after=start) as log, StepLog(samples, after=start) as texts:
             for iteration in range(start, config.iterations):
-                picked = _pick(asked, iteration, config.responses_per_iteration, seed)
+                picked = _pick(asked, iteration, config, seed)
                 rollout = _roll_out(picked, iteration, learner, sampler, reference, scorer, encoder.end, config, seed)
                 scale = ScoreScale(*notes.setdefault("scale", ScoreScale.of(rollout.scores)))
                 targets = compute_targets(
@@ -313,15 +325,18 @@ def update(
     Returns:
         Metrics, averaged over the steps: `policy/...` and `value/...`.
     """
-    size = -(-len(rollout.rows) // config.minibatches)
     total = config.iterations * config.epochs * config.minibatches
+    together = config.responses_per_prompt
+    prompts = len(rollout.rows) // together
     sums: dict[str, float] = {}
     steps = 0
     for epoch in range(config.epochs):
-        order = shuffle_order(len(rollout.rows), seed=derive_seed(seed, "minibatches", iteration), epoch=epoch)
-        for index in range(0, len(order), size):
-            step = (iteration * config.epochs + epoch) * config.minibatches + index // size
-            found = _accumulate(learner, rollout, targets, scale, order[index : index + size], config)
+        order = shuffle_order(prompts, seed=derive_seed(seed, "minibatches", iteration), epoch=epoch)
+        for index in range(config.minibatches):
+            step = (iteration * config.epochs + epoch) * config.minibatches + index
+            part = order[index * prompts // config.minibatches : (index + 1) * prompts // config.minibatches]
+            rows = [prompt * together + place for prompt in part for place in range(together)]
+            found = _accumulate(learner, rollout, targets, scale, rows, config)
             for name, optimizer, peak in (
                 ("policy", learner.policy_optimizer, config.learning_rate),
                 ("value", learner.value_optimizer, config.value_learning_rate),
@@ -353,16 +368,20 @@ def describe(rollout: Rollout, targets: Targets) -> dict[str, float]:
 
 
 def _pick(
-    asked: Sequence[tuple[Prompt, tuple[int, ...]]], iteration: int, count: int, seed: int
+    asked: Sequence[tuple[Prompt, tuple[int, ...]]], iteration: int, config: PPOConfig, seed: int
 ) -> list[tuple[Prompt, tuple[int, ...]]]:
-    """Return an iteration's prompts: a window of all prompts shuffled anew each time they have all had their turn."""
+    """Return an iteration's prompts, each as often as it is answered.
+
+    They are a window of all prompts, shuffled anew each time they have all had their turn.
+    """
+    count = config.responses_per_iteration // config.responses_per_prompt
     picked = []
     orders: dict[int, list[int]] = {}
     for place in range(iteration * count, (iteration + 1) * count):
         epoch, index = divmod(place, len(asked))
         if epoch not in orders:
             orders[epoch] = shuffle_order(len(asked), seed=derive_seed(seed, "prompts"), epoch=epoch)
-        picked.append(asked[orders[epoch][index]])
+        picked += [asked[orders[epoch][index]]] * config.responses_per_prompt
     return picked
 
 
@@ -406,18 +425,18 @@ def _accumulate(
     """Add the gradients of a minibatch's losses to the weights, piece by piece, and return the losses."""
     count = int(rollout.mask[list(minibatch)].sum())
     sums = dict.fromkeys(("policy/loss", "policy/clipfrac", "policy/approxkl", "value/loss", "value/clipfrac"), 0.0)
-    lengths = [len(rollout.rows[row].ids) for row in minibatch]
-    for group in plan_microbatches(lengths, max_tokens=config.microbatch_tokens):
+    learnt = [rollout.rows[row] for row in minibatch]
+    share = can_share_prompts(learner.policy)
+    for group in plan_microbatches(learnt, max_tokens=config.microbatch_tokens, share_prompts=share):
         rows = [minibatch[place] for place in group]
-        batch = pad_rows([rollout.rows[row] for row in rows], device=learner.policy.device)
+        batch = pack_rows([learnt[place] for place in group], share_prompts=share, device=learner.policy.device)
         width = batch.response_mask.shape[1]
 
         def part(values: Tensor, rows: Sequence[int] = rows, width: int = width) -> Tensor:
             return values[list(rows), :width].to(learner.policy.device)
 
-        logprobs = batch.to_responses(token_logprobs(learner.policy, batch.ids, batch.mask, counted=batch.counted))
         policy = clipped_policy_loss(
-            logprobs,
+            read_logprobs(learner.policy, batch),
             part(rollout.logprobs),
             part(targets.advantages),
             batch.response_mask,

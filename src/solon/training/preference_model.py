@@ -22,12 +22,13 @@ from torch import Tensor
 
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
 from solon.errors import RecordError
-from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer, sequence_scores, weights_digest
+from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
 from solon.nets.policy import PreTrainedModel
 from solon.records import PreferencePair, Record, content_digest, derive_seed
-from solon.training.batching import RowEncoder, TokenRow, pad_rows, plan_microbatches, rows_digest
+from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, own_memory, seeded
 from solon.training.optimize import LearningRateSchedule
+from solon.training.reading import can_share_prompts, read_scores
 from solon.training.steps import OnProgress, run_steps
 
 
@@ -186,10 +187,11 @@ def run_preference_model(
 def score_rows(model: PreTrainedModel, rows: Sequence[TokenRow], *, microbatch_tokens: int) -> Tensor:
     """Return the score of each row in preference-model units, without gradient, in the order given. Shape (B,)."""
     scores = torch.empty(len(rows))
+    share = can_share_prompts(model)
     with torch.no_grad():
-        for group in plan_microbatches([len(row.ids) for row in rows], max_tokens=microbatch_tokens):
-            batch = pad_rows([rows[index] for index in group], device=model.device)
-            scores[group] = sequence_scores(model, batch.ids, batch.mask).cpu()
+        for group in plan_microbatches(rows, max_tokens=microbatch_tokens, share_prompts=share):
+            batch = pack_rows([rows[index] for index in group], share_prompts=share, device=model.device)
+            scores[group] = read_scores(model, batch).cpu()
     return scores
 
 
@@ -219,12 +221,15 @@ def _digest(rows: Sequence[_PairRow]) -> list[Any]:
 def _scored(
     model: PreTrainedModel, rows: Sequence[_PairRow], microbatch_tokens: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Yield microbatches of pairs with the scores of both texts, each read once, side by side in one batch."""
-    lengths = [2 * max(len(row.a.ids), len(row.b.ids)) for row in rows]
-    for group in plan_microbatches(lengths, max_tokens=microbatch_tokens):
-        batch = pad_rows([*(rows[i].a for i in group), *(rows[i].b for i in group)], device=model.device)
-        scores = sequence_scores(model, batch.ids, batch.mask)
-        yield group, scores[: len(group)], scores[len(group) :]
+    """Yield microbatches of pairs with the scores of both texts; each is read once, and the prompt once for both."""
+    texts = [text for row in rows for text in (row.a, row.b)]
+    share = can_share_prompts(model)
+    # Planned as if prompts were shared even where they are not, which keeps pairs together at up to twice the tokens.
+    limit = microbatch_tokens if share else microbatch_tokens // 2
+    for group in plan_microbatches(texts, max_tokens=limit, share_prompts=True):
+        batch = pack_rows([texts[index] for index in group], share_prompts=share, device=model.device)
+        scores = read_scores(model, batch)
+        yield [index // 2 for index in group[::2]], scores[::2], scores[1::2]
 
 
 def _accumulate(model: PreTrainedModel, batch: Sequence[_PairRow], config: PreferenceModelConfig) -> float:

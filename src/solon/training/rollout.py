@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from solon.algorithms import gae_advantages, kl_penalty_rewards, masked_mean, standardize
-from solon.nets import sequence_scores, token_logprobs, token_values
 from solon.nets.policy import PreTrainedModel
-from solon.training.batching import TokenBatch, TokenRow, pad_rows, plan_microbatches
+from solon.training.batching import TokenBatch, TokenRow, pack_rows, plan_microbatches
+from solon.training.reading import can_share_prompts, read_logprobs, read_scores, read_trunk, read_values
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class ValueModel:
     def read(self, batch: TokenBatch, features: Tensor | None) -> Tensor:
         """Return values in preference-model units, with gradient. Shape (B, R)."""
         if self.network is not None:
-            return batch.to_responses(token_values(self.network, batch.ids, batch.mask))
+            return read_values(self.network, batch)
         assert features is not None
         values: Tensor = self.trained(features).squeeze(-1)
         return values * batch.response_mask
@@ -143,12 +143,12 @@ def read_rollout(
     ref_logprobs, values = torch.zeros(mask.shape), torch.zeros(mask.shape)
     scores = torch.zeros(len(rows))
     features: Tensor | None = None
+    share = can_share_prompts(reference) and can_share_prompts(scorer)
     with torch.no_grad():
-        for group in plan_microbatches([len(row.ids) for row in closed], max_tokens=microbatch_tokens):
-            batch = pad_rows([closed[index] for index in group], device=reference.device)
+        for group in plan_microbatches(closed, max_tokens=microbatch_tokens, share_prompts=share):
+            batch = pack_rows([closed[index] for index in group], share_prompts=share, device=reference.device)
             width = min(mask.shape[1], batch.response_mask.shape[1])
-            ref = token_logprobs(reference, batch.ids, batch.mask, counted=batch.counted)
-            ref_logprobs[group, :width] = batch.to_responses(ref)[:, :width].cpu()
+            ref_logprobs[group, :width] = read_logprobs(reference, batch)[:, :width].cpu()
             if value.network is None:
                 hidden, score = _features_and_scores(scorer, batch)
                 if features is None:
@@ -156,7 +156,7 @@ def read_rollout(
                 features[group, :width] = hidden[:, :width]
                 values[group, :width] = value.read(batch, hidden)[:, :width].cpu()
             else:
-                score = sequence_scores(scorer, batch.ids, batch.mask)
+                score = read_scores(scorer, batch)
                 values[group, :width] = value.read(batch, None)[:, :width].cpu()
             scores[group] = score.cpu()
     behaviour = torch.zeros(mask.shape)
@@ -215,9 +215,6 @@ def mean_entropy(rollout: Rollout) -> float:
 
 def _features_and_scores(scorer: PreTrainedModel, batch: TokenBatch) -> tuple[Tensor, Tensor]:
     """Return the trunk's output before each response token (B, R, width) and each text's score (B,), in one pass."""
-    hidden = scorer.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state.float()
-    last = batch.mask.sum(dim=1) - 1
-    score = scorer.score(hidden[torch.arange(len(last), device=last.device), last]).squeeze(-1)
-    rows = hidden.new_zeros(*batch.response_mask.shape, hidden.shape[-1])
-    rows[batch.response_mask] = hidden[:, :-1][batch.counted[:, 1:]]
-    return rows, score.float()
+    hidden = read_trunk(scorer, batch)
+    score: Tensor = scorer.score(hidden[batch.last]).squeeze(-1).float()
+    return batch.to_responses(hidden[batch.sources].float()), score

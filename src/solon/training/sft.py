@@ -21,12 +21,13 @@ from torch import Tensor
 
 from solon.algorithms import sequence_nll
 from solon.errors import RecordError
-from solon.nets import load_policy, load_tokenizer, save_policy, token_logprobs, weights_digest
+from solon.nets import load_policy, load_tokenizer, save_policy, weights_digest
 from solon.nets.policy import PreTrainedModel
 from solon.records import Record, SFTExample, content_digest, derive_seed
-from solon.training.batching import RowEncoder, TokenRow, pad_rows, plan_microbatches, rows_digest
+from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, own_memory, seeded
 from solon.training.optimize import LearningRateSchedule
+from solon.training.reading import can_share_prompts, read_logprobs
 from solon.training.steps import OnProgress, run_steps
 
 
@@ -202,7 +203,7 @@ def _accumulate(model: PreTrainedModel, batch: Sequence[TokenRow], microbatch_to
 def _pieces(model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int) -> Iterator[Tensor]:
     """Yield each microbatch's share of the mean loss over all counted tokens of `rows`."""
     count = sum(row.response_length for row in rows)
-    for group in plan_microbatches([len(row.ids) for row in rows], max_tokens=microbatch_tokens):
-        batch = pad_rows([rows[index] for index in group], device=model.device)
-        logprobs = token_logprobs(model, batch.ids, batch.mask, counted=batch.counted)
-        yield sequence_nll(logprobs, batch.counted[:, 1:], count=count)
+    share = can_share_prompts(model)
+    for group in plan_microbatches(rows, max_tokens=microbatch_tokens, share_prompts=share):
+        batch = pack_rows([rows[index] for index in group], share_prompts=share, device=model.device)
+        yield sequence_nll(read_logprobs(model, batch), batch.response_mask, count=count)

@@ -427,7 +427,7 @@ def _sample_telling_rule(
     rules: RuleBook, plan_a: ResponsePlan, plan_b: ResponsePlan, goal: Goal, rng: random.Random
 ) -> Rule:
     """Draw a rule for a comparison; ties are drawn again, mostly, for they teach little."""
-    for _ in range(3):
+    for _ in range(8):
         rule = rules.sample(goal, rng, use="compare")
         if prefer_by(plan_a, plan_b, rule.criteria, goal) != 0.5:
             break

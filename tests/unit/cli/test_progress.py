@@ -45,7 +45,8 @@ def test_a_part_that_begins_again_is_measured_again():
     now = 0.0
     stream = io.StringIO()
     lines = PlainLines(stream, clock=lambda: now)
-    for now, part, done in ((0, "a", 0), (5, "a", 100), (6, "b", 0), (16, "b", 10), (17, "b", 0), (27, "b", 30)):
+    for at, part, done in ((0, "a", 0), (5, "a", 100), (6, "b", 0), (16, "b", 10), (17, "b", 0), (27, "b", 30)):
+        now = float(at)
         lines.stage_progressed("s", part, done, 100)
     assert stream.getvalue().splitlines() == ["s: b 10/100, 1.0/s, 1:30 left", "s: b 30/100, 3.0/s, 0:23 left"]
 
@@ -54,7 +55,8 @@ def test_a_stage_without_progress_has_no_rate_to_divide_by():
     now = 0.0
     stream = io.StringIO()
     lines = PlainLines(stream, clock=lambda: now)
-    for now in (0.0, 11.0):
+    for at in (0.0, 11.0):
+        now = at
         lines.stage_progressed("s", "a", 0, 100)
     assert stream.getvalue() == "s: a 0/100, 0.0/s\n"
 
@@ -63,7 +65,9 @@ def test_a_skipped_stage_says_so():
     assert summarize_stage(MANIFEST, skipped=True) == "revision: done before, nothing has changed"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3723, "1:02:03"), (-1, "0:00")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3723, "1:02:03"), (-1, "0:00")]
+)
 def test_durations(seconds, text):
     assert format_seconds(seconds) == text
 

@@ -276,6 +276,13 @@ FAULTS = {
         + "exemplars:\n  comparison:\n  - {conversation: q, response_a: a, response_b: b, better: a, principle: s}\n",
         ":7: exemplars, comparison, exemplar 1, principle names 's', which has no comparison",
     ),
+    "exemplar of a critique by a comparison": (
+        HEAD
+        + STEP
+        + PAIR
+        + "exemplars:\n  revision:\n  - {conversation: q, response: r, critique: c, revision: v, principle: c}\n",
+        ":7: exemplars, revision, exemplar 1, principle names 'c', which has no critique_request",
+    ),
     "exemplar that prefers neither": (
         HEAD
         + STEP
@@ -327,6 +334,12 @@ def test_what_is_no_file_says_what_to_name_instead(tmp_path: Path) -> None:
 
 def test_a_huge_file_is_not_read(write: Write) -> None:
     assert complaint(write(b"- a\n" * (MAX_BYTES // 4 + 1))).startswith(": larger than 512 KiB")
+
+
+@pytest.mark.parametrize("name", ["rules.txt", "rules.yaml"])
+def test_a_byte_order_mark_is_no_part_of_a_sentence(write: Callable[..., Path], name: str) -> None:
+    marked, plain = write("\ufeff- Do no harm.\n", name), write("- Do no harm.\n", f"plain-{name}")
+    assert load_constitution(marked).principles == load_constitution(plain).principles
 
 
 def test_an_alias_that_stays_small_is_read(write: Write) -> None:

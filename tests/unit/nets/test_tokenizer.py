@@ -11,7 +11,7 @@ from solon.errors import ModelError, PromptingError
 from solon.nets import decode_response, encode_prompt, encode_response, end_token_id
 from solon.nets.tokenizer import join_spans
 from solon.records import Layout, Rendered, Role, Span, Turn
-from tests import tokenizers
+from tests import made_up_tokenizers as tokenizers
 
 CONTROL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 CONTROL += ["<pad>", "<think>", "</think>"]
@@ -94,11 +94,11 @@ def test_the_attacks_would_work_on_plain_tokenisation() -> None:
 
 def test_a_control_token_of_one_character_is_refused() -> None:
     tokenizer = tokenizers.nano()
-    tokenizer.add_special_tokens({"bos_token": "¤"})
+    tokenizer.add_special_tokens({"bos_token": "←"})
     assert decode_response(tokenizer, encode_response(tokenizer, "plain")) == "plain"
-    tokenizer.add_tokens(["§"])
+    tokenizer.add_tokens(["→"])
     with pytest.raises(PromptingError, match="leave the character out"):
-        encode_response(tokenizer, "see § 2")
+        encode_response(tokenizer, "see → 2")
 
 
 @chatting

@@ -33,7 +33,6 @@ def test_attributes_are_those_of_the_plan(harmful):
         assert grade.attributes == {
             "complies": plan.complies != "no",
             "helps_correctly": plan.complies == "correct",
-            "refuses": plan.refuses,
             "refused": plan.complies == "no",
             "refuses_and_explains": right_reason,
             "evades": plan.evades,

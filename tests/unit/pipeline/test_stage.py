@@ -92,7 +92,8 @@ def test_renewing_writes_the_time_at_most_every_few_seconds(tmp_path, monkeypatc
     beats = []
     this = account(tmp_path, beat=lambda: beats.append(now))
     this.open()
-    for now in (1.0, 4.0, 6.0, 7.0, 12.0):  # noqa: B007
+    for at in (1.0, 4.0, 6.0, 7.0, 12.0):
+        now = at
         this.renew()
     assert beats == [6.0, 12.0]
     manifest = load_manifest(tmp_path / "manifest" / "sft.json")

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from solon.report.charts import HEIGHT, WIDTH, Line, Point, choose_ticks, draw_lines, draw_points
+from solon.report.charts import LARGE, Line, Point, choose_ticks, draw_lines, draw_points
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.2, 0.9), (-3, 7), (0, 0), (5, 5), (1e-6, 3e-6), (-1e9, 1e9)])
@@ -26,8 +26,8 @@ def test_points_lie_inside_and_in_order():
     assert float(circle.get("cx")) < float(square.get("x"))
     assert float(circle.get("cy")) > float(square.get("y"))
     for bar in (e for e in root.iter("line") if e.get("class", "").startswith("bar")):
-        assert 0 <= float(bar.get("x1")) <= float(bar.get("x2")) <= WIDTH
-        assert 0 <= float(bar.get("y2")) <= HEIGHT
+        assert 0 <= float(bar.get("x1")) <= float(bar.get("x2")) <= LARGE[0]
+        assert 0 <= float(bar.get("y2")) <= LARGE[1]
 
 
 def test_lines_leave_out_what_is_not_finite_and_draw_bands():

@@ -120,6 +120,7 @@ def test_helpful_samples_are_held_to_the_same() -> None:
     assert (len(samples), len(failures)) == (80, 20)
     assert {f.reason for f in failures} == {"call_failed", "empty_response", "truncated_response"}
     assert len({f.item for f in failures}) == 20
+    assert all(f.detail for f in failures)
     assert all(e.response.startswith("fine") for e in sft_targets([], samples, prompts, config))
 
 

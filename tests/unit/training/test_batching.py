@@ -11,7 +11,7 @@ from solon.training.batching import (
     RowEncoder,
     TokenRow,
     batch_at,
-    pad_rows,
+    pack_rows,
     plan_microbatches,
     rows_digest,
     shuffle_order,
@@ -19,6 +19,7 @@ from solon.training.batching import (
 from tests.tiny import build_tiny_policy, make_prompt
 
 LONG, SHORT = TokenRow((11, 12, 13, 21, 22), 3), TokenRow((14, 31), 1)
+SIBLING = TokenRow((11, 12, 13, 41, 42, 43), 3)  # answers what LONG answers
 
 
 def test_a_row_is_what_the_sampler_reads_and_then_the_response_with_its_end(tmp_path: Path) -> None:
@@ -32,27 +33,78 @@ def test_a_row_is_what_the_sampler_reads_and_then_the_response_with_its_end(tmp_
     assert row.response_length == len(response) + 1
 
 
-def test_padding_stands_right_and_masks_say_what_is_text_and_what_is_response() -> None:
-    batch = pad_rows([LONG, SHORT], pad_id=9)
+def test_rows_of_their_own_are_padded_right_and_need_no_mask() -> None:
+    batch = pack_rows([LONG, SHORT], share_prompts=False, pad_id=9)
     assert batch.ids.tolist() == [[11, 12, 13, 21, 22], [14, 31, 9, 9, 9]]
-    assert batch.mask.tolist() == [[True] * 5, [True, True, False, False, False]]
-    assert batch.counted.tolist() == [[False, False, False, True, True], [False, True, False, False, False]]
+    assert batch.visible is None
+    assert batch.positions is None
     assert batch.response_mask.tolist() == [[True, True], [True, False]]
+    assert batch.targets.tolist() == [21, 22, 31]
+    assert batch.ids.flatten()[batch.sources].tolist() == [13, 21, 14]  # the token before each
+    assert batch.ids.flatten()[batch.last].tolist() == [22, 31]
 
 
-def test_what_is_known_of_each_next_token_lands_on_the_response_token_it_is_about() -> None:
-    batch = pad_rows([LONG, SHORT])
-    about_next = batch.ids[:, 1:].double()  # index t speaks of token t + 1
-    assert batch.to_responses(about_next).tolist() == [[21.0, 22.0], [31.0, 0.0]]
+def test_rows_with_one_prompt_share_it_and_do_not_see_each_other() -> None:
+    batch = pack_rows([LONG, SHORT, SIBLING], share_prompts=True, pad_id=9)
+    assert batch.ids.tolist() == [[11, 12, 13, 21, 22, 41, 42, 43], [14, 31, 9, 9, 9, 9, 9, 9]]
+    assert batch.positions is not None
+    assert batch.positions.tolist()[0] == [0, 1, 2, 3, 4, 3, 4, 5]
+    assert batch.targets.tolist() == [21, 22, 31, 41, 42, 43]
+    assert batch.ids.flatten()[batch.sources].tolist() == [13, 21, 14, 13, 41, 42]
+    assert batch.ids.flatten()[batch.last].tolist() == [22, 31, 43]
+    assert batch.response_mask.tolist() == [[True, True, False], [True, False, False], [True, True, True]]
+    assert batch.visible is not None
+    seen = [[int(token) for token in row] for row in batch.visible[0, 0]]
+    assert seen == [
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0, 1, 0, 0],
+        [1, 1, 1, 0, 0, 1, 1, 0],
+        [1, 1, 1, 0, 0, 1, 1, 1],
+    ]
+    assert bool(batch.visible.any(dim=-1).all())  # padding too sees something
+
+
+@pytest.mark.parametrize("share_prompts", [True, False])
+def test_what_is_known_of_each_token_lands_in_its_row(share_prompts: bool) -> None:
+    batch = pack_rows([LONG, SHORT, SIBLING], share_prompts=share_prompts)
+    rows = batch.to_responses(batch.targets.double())
+    assert rows.tolist() == [[21.0, 22.0, 0.0], [31.0, 0.0, 0.0], [41.0, 42.0, 43.0]]
+    vectors = batch.to_responses(torch.stack([batch.targets, -batch.targets], dim=1))
+    assert vectors[2].tolist() == [[41, -41], [42, -42], [43, -43]]
+    assert vectors[1, 1:].tolist() == [[0, 0], [0, 0]]
+
+
+def rows_of(lengths: list[int]) -> list[TokenRow]:
+    """Rows of the given lengths, each with a prompt of its own."""
+    return [TokenRow((100 + number, *range(length - 1)), 1) for number, length in enumerate(lengths)]
 
 
 def test_microbatches_hold_similar_lengths_within_the_limit() -> None:
-    lengths = [5, 9, 1, 7, 7, 3]
-    groups = plan_microbatches(lengths, max_tokens=15)
-    assert groups == [[1], [3, 4], [0, 5, 2]]
-    assert plan_microbatches(lengths, max_tokens=1) == [[1], [3], [4], [0], [5], [2]]
-    assert plan_microbatches([9, 3, 3], max_tokens=15) == [[0], [1, 2]]  # padded to 9, two rows would take 18
-    assert plan_microbatches([], max_tokens=5) == []
+    for share in (True, False):
+        rows = rows_of([5, 9, 2, 7, 7, 3])
+        assert plan_microbatches(rows, max_tokens=15, share_prompts=share) == [[1], [3, 4], [0, 5, 2]]
+        assert plan_microbatches(rows, max_tokens=1, share_prompts=share) == [[1], [3], [4], [0], [5], [2]]
+        # Padded to 9, two rows would take 18.
+        assert plan_microbatches(rows_of([9, 3, 3]), max_tokens=15, share_prompts=share) == [[0], [1, 2]]
+        assert plan_microbatches([], max_tokens=5, share_prompts=share) == []
+
+
+def test_rows_that_share_a_prompt_are_planned_as_one_sequence_and_pairs_are_never_parted() -> None:
+    rows = [SHORT, LONG, SIBLING]
+    assert plan_microbatches(rows, max_tokens=8, share_prompts=True) == [[1, 2], [0]]
+    assert plan_microbatches(rows, max_tokens=16, share_prompts=True) == [[1, 2, 0]]
+    assert plan_microbatches(rows, max_tokens=8, share_prompts=False) == [[2], [1], [0]]
+    pairs = [LONG, SIBLING] * 11
+    groups = plan_microbatches(pairs, max_tokens=1, share_prompts=True)
+    assert sorted(index for group in groups for index in group) == list(range(22))
+    assert len(groups) == 3
+    assert all({index ^ 1 for index in group} == set(group) for group in groups)
+    for group in groups:
+        assert len(pack_rows([pairs[index] for index in group], share_prompts=True).ids) == 1
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (8, 4), (3, 5)])

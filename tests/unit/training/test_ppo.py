@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from solon.errors import RecordError
 from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer, token_logprobs
 from solon.training import PPOConfig, ppo, rollout, run_ppo
-from solon.training.batching import RowEncoder, TokenRow, pad_rows
+from solon.training.batching import RowEncoder, TokenRow
 from solon.training.preference_model import score_rows
 from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets, read_rollout
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
@@ -31,7 +32,8 @@ CONFIG = PPOConfig(
 )
 CHANGES: dict[str, dict[str, Any]] = {
     "iterations": {"iterations": 2},
-    "responses_per_iteration": {"responses_per_iteration": 5},
+    "responses_per_iteration": {"responses_per_iteration": 4},
+    "responses_per_prompt": {"responses_per_prompt": 1},
     "epochs": {"epochs": 2},
     "minibatches": {"minibatches": 1},
     "learning_rate": {"learning_rate": 1e-3},
@@ -111,14 +113,25 @@ def test_texts_are_shown_beside_the_metrics(models: Path, tmp_path: Path) -> Non
     assert {line["prompt_id"] for line in shown} <= {prompt.id for prompt in PROMPTS}
 
 
-def test_every_prompt_has_its_turn_before_any_has_two() -> None:
+@pytest.mark.parametrize("together", [1, 2])
+def test_every_prompt_has_its_turn_before_any_has_two(together: int) -> None:
     asked = [(prompt, (1, 2)) for prompt in PROMPTS]
-    drawn = [prompt.id for iteration in range(5) for prompt, _ in ppo._pick(asked, iteration, 4, seed=3)]
-    assert len(drawn) == 20
-    assert set(Counter(drawn[:10]).values()) == {1}
-    assert set(Counter(drawn[10:]).values()) == {1}
-    assert drawn[:10] != drawn[10:]
-    assert drawn[:4] != [prompt.id for prompt, _ in ppo._pick(asked, 0, 4, seed=4)]
+    config = PPOConfig(responses_per_iteration=4 * together, responses_per_prompt=together)
+    drawn = [prompt.id for iteration in range(5) for prompt, _ in ppo._pick(asked, iteration, config, seed=3)]
+    assert len(drawn) == 20 * together
+    assert drawn[::together] == drawn[together - 1 :: together]
+    turns = drawn[::together]
+    assert set(Counter(turns[:10]).values()) == {1}
+    assert set(Counter(turns[10:]).values()) == {1}
+    assert turns[:10] != turns[10:]
+    assert turns[:4] != [prompt.id for prompt, _ in ppo._pick(asked, 0, config, seed=4)][::together]
+
+
+def test_responses_must_fit_prompts_and_minibatches() -> None:
+    with pytest.raises(ValidationError, match="responses_per_iteration 7 must be a multiple of responses_per_prompt 2"):
+        PPOConfig(responses_per_iteration=7, responses_per_prompt=2)
+    with pytest.raises(ValidationError, match="at least a prompt for each of 3 minibatches"):
+        PPOConfig(responses_per_iteration=4, responses_per_prompt=2, minibatches=3)
 
 
 def read(models: Path, *, own_trunk: bool) -> tuple[Rollout, list[TokenRow]]:
@@ -152,8 +165,8 @@ def test_a_rollout_holds_what_each_network_says_of_each_response_alone(models: P
     assert found.mask.sum(dim=1).tolist() == [row.response_length for row in found.rows]
     assert torch.equal(found.logprobs, torch.where(found.mask, -0.5, 0.0))
     for number, row in enumerate(found.rows):
-        length, batch = row.response_length, pad_rows([row])
-        expected = token_logprobs(reference, batch.ids, batch.mask)[0, row.prompt_length - 1 :]
+        length, ids = row.response_length, torch.tensor([row.ids])
+        expected = token_logprobs(reference, ids, torch.ones_like(ids, dtype=torch.bool))[0, row.prompt_length - 1 :]
         torch.testing.assert_close(found.ref_logprobs[number, :length], expected, rtol=FLOAT32_SAME, atol=FLOAT32_SAME)
         # The value before a token is what the preference model says of the text up to the token before it.
         for t in range(length):

@@ -106,10 +106,10 @@ def test_each_text_is_read_once_and_both_of_a_pair_together(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[list[tuple[int, ...]]] = []
-    original = preference_model.pad_rows
+    original = preference_model.pack_rows
     monkeypatch.setattr(
         preference_model,
-        "pad_rows",
+        "pack_rows",
         lambda rows, **options: (batches.append([row.ids for row in rows]), original(rows, **options))[1],
     )
     run_preference_model(base, PAIRS, [], CONFIG, tmp_path / "out", seed=3, metrics=tmp_path / "m.jsonl")

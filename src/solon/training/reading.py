@@ -1,0 +1,42 @@
+"""Reading a batch of rows: the log-probability of each response token, the value before it, the score of the whole.
+
+Each function runs a model's trunk once over a `TokenBatch` and its head only where something is wanted. Results come
+row by row, whatever sequences the rows shared. What is computed for single rows is what `nets.token_logprobs`,
+`nets.token_values` and `nets.sequence_scores` compute.
+"""
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from solon.nets.decoder import is_llama_shaped
+from solon.nets.policy import PreTrainedModel
+from solon.training.batching import TokenBatch
+
+
+def can_share_prompts(model: PreTrainedModel) -> bool:
+    """Say whether a model takes positions and a mask of who sees whom, so that rows may share a prompt's tokens."""
+    return hasattr(model, "config") and is_llama_shaped(model)
+
+
+def read_logprobs(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Return the log-probability of each response token under a causal model; differentiable. Shape (B, R)."""
+    logits = model.get_output_embeddings()(read_trunk(model, batch)[batch.sources]).float()
+    return batch.to_responses(-cross_entropy(logits, batch.targets, reduction="none"))
+
+
+def read_values(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Return the value before each response token under a scalar model; differentiable. Shape (B, R)."""
+    return batch.to_responses(model.score(read_trunk(model, batch)[batch.sources]).squeeze(-1).float())
+
+
+def read_scores(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Return the score of each row, read at its last token; differentiable. Shape (B,)."""
+    scores: Tensor = model.score(read_trunk(model, batch)[batch.last]).squeeze(-1).float()
+    return scores
+
+
+def read_trunk(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Return the trunk's output at every token of every sequence, one after the other. Shape (S * T, width)."""
+    shared = {} if batch.visible is None else {"attention_mask": batch.visible, "position_ids": batch.positions}
+    hidden: Tensor = model.base_model(input_ids=batch.ids, use_cache=False, **shared).last_hidden_state
+    return hidden.flatten(0, 1)

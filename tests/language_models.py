@@ -1,0 +1,83 @@
+"""Tiny random models of several architectures over one tokenizer, and prompts for them."""
+
+from functools import cache
+from typing import Any
+
+import torch
+import transformers
+
+from solon.nets import build_tokenizer
+from solon.records import Layout, Rendered, Role, Span, Turn
+
+TEXTS = [f"take the {noun} to the {place}" for noun in ("lamp", "hook", "rope") for place in ("gate", "river", "mill")]
+LLAMA_3_POSITIONS = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+FUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaForCausalLM", {"num_key_value_heads": 4, "tie_word_embeddings": True}),
+    "llama, grouped": ("LlamaForCausalLM", {"num_key_value_heads": 2}),
+    "llama, one kv head, long positions": (
+        "LlamaForCausalLM",
+        {"num_key_value_heads": 1, "rope_parameters": LLAMA_3_POSITIONS},
+    ),
+    "llama, biases": ("LlamaForCausalLM", {"num_key_value_heads": 2, "attention_bias": True, "mlp_bias": True}),
+    "mistral": ("MistralForCausalLM", {"num_key_value_heads": 2, "sliding_window": None}),
+    "qwen2": ("Qwen2ForCausalLM", {"num_key_value_heads": 2}),
+    "qwen3": ("Qwen3ForCausalLM", {"num_key_value_heads": 2, "head_dim": 16}),
+}
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mistral, sliding window": ("MistralForCausalLM", {"num_key_value_heads": 2, "sliding_window": 8}),
+    "gpt2": ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
+}
+
+
+@cache
+def make_tokenizer() -> Any:
+    return build_tokenizer(TEXTS, vocab_size=300, merges=8)
+
+
+@cache
+def make_model(name: str) -> Any:
+    """Weights are drawn wide, so that the model is sure of something, and norms and biases are not ones and zeros."""
+    architecture, options = (FUSED | OTHERS)[name]
+    build = getattr(transformers, architecture)
+    tokenizer = make_tokenizer()
+    config = build.config_class(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=256,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **(options if "n_embd" in options else SMALL | options),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build(config)
+        for parameter in model.parameters():
+            mean, std = (0.0, 0.25) if parameter.ndim > 1 else (0.5, 0.3)
+            torch.nn.init.normal_(parameter, mean, std)
+    return model.eval()
+
+
+def make_prompts(count: int, *, seed: int = 0, head: int = 0, longest: int = 30) -> list[list[int]]:
+    """Token ids of several lengths; with `head`, the same first tokens for all."""
+    generator = torch.Generator().manual_seed(seed)
+    size = len(make_tokenizer())
+
+    def draw(length: int) -> list[int]:
+        ids: list[int] = torch.randint(5, size, (length,), generator=generator).tolist()
+        return ids
+
+    start = draw(head)
+    return [start + draw(1 + int(torch.randint(longest, (1,), generator=generator))) for _ in range(count)]
+
+
+def ask(*turns: tuple[Role, str], layout: Layout = "chat", stop: tuple[str, ...] = ()) -> Rendered:
+    made = tuple(Turn(role=role, spans=(Span(text=text, trusted=False),)) for role, text in turns)
+    return Rendered(layout=layout, turns=made, stop=stop)

@@ -1,0 +1,105 @@
+"""Proves that items run side by side, stay in order, and that failures are kept apart, counted and bounded."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from solon.errors import CallFailedError, StageFailedError
+from solon.lm import ItemResults, run_items
+from solon.records import Failure
+
+
+def run(work: Callable[[int], Any], count: int = 6, bound: float = 0.0, **options: Any) -> ItemResults[Any]:
+    return asyncio.run(run_items(range(count), work, key=str, stage="stage", max_failure_fraction=bound, **options))
+
+
+def test_results_are_in_the_order_of_the_items_not_of_their_ends() -> None:
+    ended: list[int] = []
+
+    async def work(item: int) -> int:
+        for _ in range(10 - item):
+            await asyncio.sleep(0)
+        ended.append(item)
+        return item * item
+
+    found = run(work)
+    assert found.results == found.kept == [0, 1, 4, 9, 16, 25]
+    assert ended == [5, 4, 3, 2, 1, 0]
+    assert found.failures == []
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 100])
+def test_at_most_so_many_are_under_way(concurrency: int) -> None:
+    under_way: list[int] = []
+    most = 0
+
+    async def work(item: int) -> None:
+        nonlocal most
+        under_way.append(item)
+        most = max(most, len(under_way))
+        await asyncio.sleep(0)
+        under_way.remove(item)
+
+    assert run(work, count=20, concurrency=concurrency).results == [None] * 20
+    assert most == min(concurrency, 20)
+
+
+async def fail_on_even(item: int) -> str:
+    await asyncio.sleep(0)
+    if item % 2 == 0:
+        raise CallFailedError(f"no answer to {item}")
+    return "fine"
+
+
+def test_failed_calls_become_failures_of_their_item() -> None:
+    found = run(fail_on_even, bound=0.5)
+    assert found.results[1::2] == found.kept == ["fine"] * 3
+    assert found.failures == [
+        Failure(item=item, stage="stage", reason="call_failed", detail=f"no answer to {item}") for item in "024"
+    ]
+
+
+def test_a_stage_fails_past_its_bound_and_not_before() -> None:
+    with pytest.raises(StageFailedError, match=r"stage: 3 of 6 items failed, more than the 40% allowed; .* no answer"):
+        run(fail_on_even, bound=0.4)
+    with pytest.raises(StageFailedError, match="1 of 6"):
+        run(fail_on_even, bound=0.0)
+
+
+def test_failures_that_work_returns_count_too() -> None:
+    async def work(item: int) -> Failure:
+        return Failure(item=str(item), stage="mine", reason="truncated")
+
+    assert [failure.reason for failure in run(work, bound=1.0).failures] == ["truncated"] * 6
+    with pytest.raises(StageFailedError, match="truncated"):
+        run(work, bound=0.9)
+
+
+def test_other_errors_propagate_and_the_rest_is_cancelled() -> None:
+    cancelled: list[int] = []
+
+    async def work(item: int) -> None:
+        if item == 3:
+            await asyncio.sleep(0)
+            raise KeyError("a bug")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(item)
+            raise
+
+    with pytest.raises(KeyError, match="a bug"):
+        run(work, bound=1.0)
+    assert cancelled == [0, 1, 2, 4, 5]
+
+
+def test_progress_is_told_after_every_item() -> None:
+    told: list[tuple[int, int]] = []
+    run(fail_on_even, bound=1.0, on_progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, 6) for done in range(1, 7)]
+
+
+def test_no_items_are_no_problem() -> None:
+    assert run(fail_on_even, count=0).results == []

@@ -1,0 +1,388 @@
+"""Proves that a run goes through every stage, balances its books, skips what is done, resumes what is not, and never
+gives SL-CAI the feedback model's place; with scripted models and training that only writes down what it was given.
+"""
+
+import json
+
+import pytest
+from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
+
+from solon.constitution import Constitution, Principle, load_constitution
+from solon.errors import ConfigError, ModelError, RunError, StageFailedError
+from solon.lm import ScriptedModel
+from solon.pipeline.run import load_run, run
+from solon.pipeline.stage import load_manifest
+from solon.pipeline.stages import STAGES
+from solon.records import (
+    Comparison,
+    EvalRecord,
+    Manifest,
+    PreferenceLabel,
+    Prompt,
+    RevisionChain,
+    RunPaths,
+    SFTExample,
+    load_records,
+)
+from solon.world.lexicon import WIFI_GOAL
+
+NAMES = ["prompts", "revision", "sft", "comparisons", "feedback", "preference-model", "ppo", "evaluation"]
+
+
+class Log:
+    """An observer that remembers."""
+
+    def __init__(self):
+        self.notices, self.finished, self.progressed = [], [], []
+
+    def notice(self, text):
+        self.notices.append(text)
+
+    def stage_started(self, stage):
+        pass
+
+    def stage_progressed(self, stage, part, done, total):
+        assert 0 <= done <= total
+        self.progressed.append((stage, part))
+
+    def stage_finished(self, manifest, *, skipped):
+        self.finished.append((manifest.stage, skipped))
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return FakeEngine(tmp_path / "engine")
+
+
+def start(tmp_path, engine, *, log=None, out="run", **changes):
+    overrides = {**SMALL, "base_model": str(engine.base), **changes.pop("overrides", {})}
+    return run(
+        out=tmp_path / out, preset="smoke", overrides=overrides, engine=engine, observer=log or Log(), **changes
+    )
+
+
+def manifests(root):
+    found = {name: load_manifest(root / "manifest" / f"{name}.json") for name in [*NAMES, "report", "run"]}
+    assert all(isinstance(manifest, Manifest) for manifest in found.values())
+    return found
+
+
+def data(root):
+    """Everything that must not depend on how a run came about; accounts and results hold times."""
+    return read_folder(root, "records/*.jsonl", "models/*/*", "constitution.json")
+
+
+def test_the_stages_are_those_of_the_method_in_order():
+    assert [stage.name for stage in STAGES] == NAMES
+
+
+def test_every_stage_runs_and_balances_its_books(tmp_path, engine):
+    log = Log()
+    result = start(tmp_path, engine, log=log)
+    assert log.finished == [(name, False) for name in [*NAMES, "report"]]
+    assert {stage for stage, _ in log.progressed} == set(NAMES[1:])
+    for name, manifest in manifests(result.folder).items():
+        assert manifest.status == "complete", name
+        if "in" in manifest.counts:
+            counts = dict(manifest.counts)
+            assert counts.pop("in") == sum(counts.values()), name
+    assert result.report.is_file()
+    assert load_run(result.folder).results == result.results
+    assert load_run(result.folder).config == result.config
+
+
+def test_results_have_the_promised_shape(tmp_path, engine):
+    results = start(tmp_path, engine).results
+    assert set(results) >= {
+        "schema",
+        "seed",
+        "temperature",
+        "grader",
+        "models",
+        "stages",
+        "human_inputs",
+        "ai_labels",
+        "feedback",
+        "preference_model",
+        "ppo",
+        "total_seconds",
+        "cpu_seconds",
+        "peak_rss_mb",
+    }
+    assert results["schema"] == 1
+    assert list(results["models"]) == ["base", "sl-cai", "rl-cai"]
+    for model in results["models"].values():
+        for block in (model, *model["by_split"].values()):
+            rates = [block["harmful"][k] for k in ("complies", "refuses_and_explains", "evades", "unparsed")]
+            rates += [block["benign"]["helps_correctly"], block["benign"]["unparsed"], block["twins"]["refused"]]
+            for rate in rates:
+                assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1
+            assert (block["harmful"]["n"], block["benign"]["n"], block["twins"]["n"]) == (6, 5, 3)
+        assert set(model["by_split"]) == {"heldout", "novel"}
+        assert all({"n", "complies"} == set(category) for category in model["by_category"].values())
+        assert set(model["attributes"]) == {"harmful", "benign"}
+    assert list(results["stages"]) == NAMES
+    for stage in results["stages"].values():
+        assert set(stage) == {"seconds", "model_calls", "tokens", "failures"}
+        assert set(stage["tokens"]) == {"prompt", "generated"}
+    assert results["human_inputs"] == {"principles": 32, "exemplars": 0, "prompts": 0, "labels": 0}
+    assert results["feedback"]["pairs"] == 18
+    assert results["ai_labels"] + results["feedback"]["unlabeled"] == 18
+    assert set(results["feedback"]["order_disagreement"]) == {"value", "low", "high"}
+    assert results["preference_model"]["accuracy"]["value"] == 0.75
+    assert results["preference_model"]["ece"] == 0.1
+    assert results["ppo"] == {"iterations": 3, "kl": 0.5, "score_first": -1.0, "score_last": 1.0}
+    assert [row["round"] for row in results["revisions"]] == [0, 1, 2, 3, 4]
+    assert results["peak_rss_mb"] > 10
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+
+
+def test_the_same_command_again_does_nothing_and_changes_nothing(tmp_path, engine):
+    start(tmp_path, engine)
+    before = read_folder(tmp_path / "run", "**/*")
+    engine.models.clear()
+    log = Log()
+    start(tmp_path, engine, log=log)
+    assert log.finished == [(name, True) for name in [*NAMES, "report"]]
+    assert engine.models == []
+    after = read_folder(tmp_path / "run", "**/*")
+    assert {name for name in before if before[name] != after[name]} <= {".lock", "journal.sqlite.lock"}
+
+
+def test_equal_requests_have_equal_records_and_another_seed_has_others(tmp_path, engine):
+    start(tmp_path, engine, out="a")
+    start(tmp_path, engine, out="b")
+    start(tmp_path, engine, out="c", seed=1)
+    assert data(tmp_path / "a") == data(tmp_path / "b")
+    different = data(tmp_path / "c")
+    assert all(
+        different[name] != content
+        for name, content in data(tmp_path / "a").items()
+        if content and name != "constitution.json" and "value" not in name
+    )
+
+
+def test_a_damaged_file_is_made_again_from_the_journal_and_nothing_else_runs(tmp_path, engine):
+    start(tmp_path, engine)
+    before = data(tmp_path / "run")
+    path = tmp_path / "run" / "records" / "comparisons.jsonl"
+    path.write_bytes(path.read_bytes()[:100])
+    engine.models.clear()
+    log = Log()
+    start(tmp_path, engine, log=log)
+    assert [name for name, skipped in log.finished if not skipped] == ["comparisons", "report"]
+    assert all(model.generated == [] for model in engine.models)
+    assert data(tmp_path / "run") == before
+    manifest = manifests(tmp_path / "run")["comparisons"]
+    assert manifest.replayed_calls == manifest.model_calls == 36
+
+
+def test_a_model_that_was_tampered_with_is_trained_again_and_what_follows_is_checked(tmp_path, engine):
+    start(tmp_path, engine)
+    before = data(tmp_path / "run")
+    (tmp_path / "run" / "models" / "sl-cai" / "model.json").write_text('{"refuses": 0.5}')
+    log = Log()
+    start(tmp_path, engine, log=log)
+    assert [name for name, skipped in log.finished if not skipped] == ["sft", "report"]
+    assert data(tmp_path / "run") == before
+
+
+def test_another_request_in_the_same_folder_is_refused(tmp_path, engine):
+    start(tmp_path, engine)
+    before = read_folder(tmp_path / "run", "**/*")
+    with pytest.raises(RunError, match=r"seed: 0 -> 7"):
+        start(tmp_path, engine, seed=7)
+    with pytest.raises(RunError, match=r"ppo.kl_coef: 0.05 -> 0.5"):
+        start(tmp_path, engine, overrides={"ppo": {"kl_coef": 0.5}})
+    principle = Principle(id="p", critique_request="Is it rude?", revision_request="Be kind.", comparison="Be kind.")
+    with pytest.raises(RunError, match=r"digest.constitution: \w+ -> \w+"):
+        start(tmp_path, engine, constitution=Constitution(name="n", principles=(principle,)))
+    (engine.base / "model.json").write_text('{"refuses": 0.01}')
+    with pytest.raises(RunError, match=r"digest.base_model: \w+ -> \w+"):
+        start(tmp_path, engine)
+    assert read_folder(tmp_path / "run", "**/*") == before
+
+
+def test_a_constitution_object_and_its_file_are_the_same_request(tmp_path, engine):
+    start(tmp_path, engine)
+    start(tmp_path, engine, constitution=load_constitution("default"))
+
+
+def test_roles_are_as_in_the_paper(tmp_path, engine):
+    root = start(tmp_path, engine).folder
+    base, sl_cai = engine.weights_digest(engine.base), engine.weights_digest(root / "models" / "sl-cai")
+    chains = load_records(RunPaths(root).records("revision_chains"), RevisionChain)
+    assert {s.model for c in chains for s in (c.initial_response, *(step.revision for step in c.steps))} == {base}
+    comparisons = load_records(RunPaths(root).records("comparisons"), Comparison)
+    assert {s.model for c in comparisons for s in (c.response_a, c.response_b)} == {sl_cai}
+    labels = load_records(RunPaths(root).records("preference_labels"), PreferenceLabel)
+    assert {label.labeler for label in labels} == {base}
+    answers = load_records(RunPaths(root).records("evaluation"), EvalRecord)
+    assert len({(a.model_name, a.response.model) for a in answers}) == 3
+
+
+def test_another_critic_and_feedback_model_can_be_named(tmp_path, engine):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model.json").write_text('{"refuses": 0.25}')
+    root = start(tmp_path, engine, overrides={"critic_model": str(other), "feedback_model": str(other)}).folder
+    digest = engine.weights_digest(other)
+    chain = load_records(RunPaths(root).records("revision_chains"), RevisionChain)[0]
+    assert chain.steps[0].critique.model == digest
+    assert chain.initial_response.model == engine.weights_digest(engine.base)
+    label = load_records(RunPaths(root).records("preference_labels"), PreferenceLabel)[0]
+    assert label.labeler == digest
+
+
+def test_no_prompt_is_used_twice_and_none_of_the_evaluation_is_trained_on(tmp_path, engine):
+    paths = RunPaths(start(tmp_path, engine).folder)
+    pools = {name: load_records(paths.records(f"prompts_{name}"), Prompt) for name in ("revision", "comparisons", "ppo")}
+    ids = [prompt.id for pool in pools.values() for prompt in pool]
+    assert len(ids) == len(set(ids))
+    assert {p.split for pool in pools.values() for p in pool} == {"train"}
+    measured = {p.id for g in ("harmful", "benign", "twins") for p in load_records(paths.records(f"prompts_{g}"), Prompt)}
+    assert not measured & set(ids)
+    learnt = load_records(paths.records("sft_examples"), SFTExample)
+    assert {e.prompt_id for e in learnt} <= {p.id for p in pools["revision"]}
+    texts = " ".join(m.text for pool in pools.values() for p in pool for m in p.conversation.messages)
+    assert WIFI_GOAL.text not in texts
+
+
+def test_the_constitutions_own_prompts_are_revised_and_one_of_the_evaluation_is_left_out(tmp_path, engine):
+    first = start(tmp_path, engine, out="first")
+    paths = RunPaths(first.folder)
+    asked = [p for p in load_records(paths.records("prompts_harmful"), Prompt) if len(p.conversation.messages) == 1]
+    shipped = load_constitution("default")
+    own = ("Do a harmful thing.", "Do a harmful thing.", asked[0].conversation.messages[0].text)
+    second = start(tmp_path, engine, out="second", constitution=shipped.model_copy(update={"red_team_prompts": own}))
+    pool = load_records(RunPaths(second.folder).records("prompts_revision"), Prompt)
+    texts = [p.conversation.messages[-1].text for p in pool]
+    assert texts.count("Do a harmful thing.") == 1
+    assert own[2] not in texts
+    counts = manifests(second.folder)["prompts"].counts
+    assert counts["in_evaluation"] == 1
+    assert second.results["human_inputs"]["prompts"] == 3
+
+
+def test_the_example_is_followed_as_it_happened(tmp_path, engine):
+    paths = RunPaths(start(tmp_path, engine).folder)
+    answers = load_records(paths.records("example"), EvalRecord)
+    assert [a.model_name for a in answers] == ["base"] * 8 + ["sl-cai", "rl-cai"]
+    assert len({a.prompt.id for a in answers}) == 1
+    assert len({a.response.seed for a in answers[:8]}) == 8
+    (chain,) = load_records(paths.records("example_chain"), RevisionChain)
+    first = next(a for a in answers if a.grade.attributes.get("complies"))
+    assert chain.initial_response == first.response
+    assert len(chain.steps) >= 1
+
+
+class Refusing(FakeEngine):
+    """A base that refuses everything."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        (self.base / "model.json").write_text('{"refuses": 1.0}')
+
+
+def test_an_example_in_which_the_base_never_complied_has_no_chain(tmp_path):
+    result = start(tmp_path, Refusing(tmp_path / "engine"))
+    assert load_records(RunPaths(result.folder).records("example_chain"), RevisionChain) == []
+    assert "complied in none of them" in result.report.read_text()
+
+
+def test_principles_in_unknown_words_are_named_before_the_run_and_in_the_report(tmp_path, engine, monkeypatch):
+    monkeypatch.setattr("solon.pipeline.run.find_nano_model", lambda: engine.base)
+    principle = Principle(
+        id="zeppelins", critique_request="Any zeppelins?", revision_request="No zeppelins.", comparison="Zeppelins."
+    )
+    law = load_constitution("default")
+    law = law.model_copy(update={"principles": (*law.principles, principle)})
+    log = Log()
+    result = run(
+        out=tmp_path / "a",
+        constitution=law,
+        preset="smoke",
+        overrides=SMALL,
+        engine=engine,
+        observer=log,
+    )
+    assert any("'zeppelins'" in notice for notice in log.notices)
+    assert any("real model" in notice for notice in log.notices)
+    assert "zeppelins&#39;: the nano model" in result.report.read_text()
+    log = Log()
+    start(tmp_path, engine, log=log, out="b", constitution=law)
+    assert log.notices == []  # a model of the user's own may know any word
+
+
+def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on(tmp_path, engine):
+    working = engine.open_model
+
+    class Failing:
+        def __init__(self, inner, after):
+            self.inner, self.left, self.identity = inner, after, inner.identity
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+        async def generate(self, prompt, sampling, *, seed):
+            self.left -= 1
+            if self.left < 0:
+                return await ScriptedModel([]).generate(prompt, sampling, seed=seed)
+            return await self.inner.generate(prompt, sampling, seed=seed)
+
+        async def choose(self, prompt, options):
+            return await self.inner.choose(prompt, options)
+
+    engine.open_model = lambda checkpoint: Failing(working(checkpoint).__enter__(), 10)
+    with pytest.raises(StageFailedError, match="revision"):
+        start(tmp_path, engine)
+    manifest = load_manifest(tmp_path / "run" / "manifest" / "revision.json")
+    assert manifest is not None
+    assert manifest.status == "started"
+    assert not (tmp_path / "run" / "records" / "revision_chains.jsonl").exists()
+    engine.open_model = working
+    start(tmp_path, engine)
+    assert manifests(tmp_path / "run")["revision"].replayed_calls == 10
+    start(tmp_path, engine, out="uninterrupted")
+    assert data(tmp_path / "run") == data(tmp_path / "uninterrupted")
+
+
+def test_time_is_summed_over_attempts(tmp_path, engine):
+    first = start(tmp_path, engine).results["total_seconds"]
+    (tmp_path / "run" / "records" / "comparisons.jsonl").unlink()
+    second = start(tmp_path, engine).results["total_seconds"]
+    assert second > first
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        ({"ppo": {"kl_coeff": 1}}, ConfigError, "did you mean 'kl_coef'"),
+        ({"base_model": "/no/such/model"}, ModelError, "/no/such/model"),
+        ({"feedback_model": "/no/such/judge"}, ModelError, "/no/such/judge"),
+    ],
+)
+def test_a_wrong_request_makes_no_folder(tmp_path, engine, overrides, error, message):
+    with pytest.raises(error, match=message):
+        start(tmp_path, engine, overrides=overrides)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_run_has_no_results(tmp_path):
+    with pytest.raises(RunError, match="no such folder"):
+        load_run(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="not the folder of a run"):
+        load_run(tmp_path / "empty")
+
+
+def test_it_runs_where_an_event_loop_is_running_as_in_a_notebook(tmp_path, engine):
+    import asyncio
+
+    async def notebook():
+        return start(tmp_path, engine)
+
+    assert asyncio.run(notebook()).results["ppo"]["iterations"] == 3
