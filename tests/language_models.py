@@ -7,7 +7,6 @@ import torch
 import transformers
 
 from solon.nets import build_tokenizer
-from solon.records import Layout, Rendered, Role, Span, Turn
 
 TEXTS = [f"take the {noun} to the {place}" for noun in ("lamp", "hook", "rope") for place in ("gate", "river", "mill")]
 LLAMA_3_POSITIONS = {
@@ -76,8 +75,3 @@ def make_prompts(count: int, *, seed: int = 0, head: int = 0, longest: int = 30)
 
     start = draw(head)
     return [start + draw(1 + int(torch.randint(longest, (1,), generator=generator))) for _ in range(count)]
-
-
-def ask(*turns: tuple[Role, str], layout: Layout = "chat", stop: tuple[str, ...] = ()) -> Rendered:
-    made = tuple(Turn(role=role, spans=(Span(text=text, trusted=False),)) for role, text in turns)
-    return Rendered(layout=layout, turns=made, stop=stop)

@@ -3,12 +3,13 @@ was given. Everything it does is a function of its inputs, so that two runs can 
 """
 
 import json
+import math
 import random
 from contextlib import nullcontext
 from pathlib import Path
 
 from solon.lm import ScriptedModel
-from solon.records import content_digest, load_records, replace_file
+from solon.records import content_digest, replace_file
 from solon.training.ppo import PPOSummary
 from solon.training.preference_model import PMSummary
 from solon.training.sft import SFTSummary
@@ -31,7 +32,7 @@ SMALL = {
 class FakeEngine:
     """Checkpoints are folders with one JSON file; how harmless a model is lies in its name."""
 
-    def __init__(self, root: Path, *, fail_calls=0):
+    def __init__(self, root: Path):
         self.base = root / "base"
         self.base.mkdir(parents=True, exist_ok=True)
         (self.base / "model.json").write_text('{"refuses": 0.0}')
@@ -123,15 +124,10 @@ def _reply(prompt, seed, refuses):
 def _choose(prompt, options):
     rng = random.Random(prompt.text)
     p = rng.uniform(0.05, 0.95)
-    from math import log
-
-    return (log(p * 0.98), log((1 - p) * 0.98))
+    return (math.log(p * 0.98), math.log((1 - p) * 0.98))
 
 
 def read_folder(root, *patterns):
     """Return the content of every file below `root` that matches one of the patterns, by name."""
     files = (p for pattern in patterns for p in root.glob(pattern) if p.is_file())
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
-
-
-__all__ = ["SMALL", "FakeEngine", "load_records", "read_folder"]

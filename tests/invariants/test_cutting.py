@@ -16,9 +16,10 @@ from solon.nets import (
     token_logprobs,
     token_values,
 )
-from solon.training import PPOConfig, PreferenceModelConfig, ppo, preference_model, sft
+from solon.training import PPOConfig, PreferenceModelConfig, preference_model, sft
+from solon.training import learner as learner_module
 from solon.training.batching import RowEncoder, TokenBatch, TokenRow, pack_rows
-from solon.training.ppo import Learner
+from solon.training.learner import Learner
 from solon.training.reading import read_logprobs, read_scores, read_values
 from solon.training.rollout import ScoreScale, ValueModel, compute_targets, read_rollout
 from tests.tiny import WORDS, build_tiny_policy, make_example, make_pair
@@ -98,7 +99,7 @@ def test_ppo_gradients_and_metrics(models: Path, own_trunk: bool) -> None:
             gae_lambda=0.9,
             standardize_advantages=True,
         )
-        metrics = ppo._accumulate(learner, rollout, targets, ScoreScale(0.1, 0.5), list(range(8)), config)
+        metrics = learner_module._accumulate(learner, rollout, targets, ScoreScale(0.1, 0.5), list(range(8)), config)
         found.append(
             (
                 rollout.ref_logprobs,

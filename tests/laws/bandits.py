@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from solon.algorithms import kl_k1
 from solon.training.batching import TokenRow
-from solon.training.ppo import Learner, PPOConfig, update
+from solon.training.learner import Learner, update
+from solon.training.ppo import PPOConfig
 from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets
 
 AS_IT_IS = ScoreScale(0.0, 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer
-from solon.training import batching, checkpoint, metrics, optimize, ppo, preference_model, rollout, sft
+from solon.training import batching, checkpoint, learner, metrics, optimize, ppo, preference_model, rollout, sft
 from tests.invariants import test_cutting
 from tests.laws import test_ppo as laws
 from tests.mutating import assert_killed
@@ -158,14 +158,19 @@ FUNCTIONS: dict[str, Case] = {
         lambda m, f: test_ppo.test_a_rollout_holds_what_each_network_says_of_each_response_alone(m, False),
     ),
     "learning away from what was better": (
-        ppo._accumulate,
+        learner._accumulate,
         "part(targets.advantages)",
         "-part(targets.advantages)",
         short_law,
     ),
-    "the value model learns rewards": (ppo._accumulate, "part(targets.returns)", "part(targets.rewards)", short_law),
+    "the value model learns rewards": (
+        learner._accumulate,
+        "part(targets.returns)",
+        "part(targets.rewards)",
+        short_law,
+    ),
     "values are compared unscaled": (
-        ppo._accumulate,
+        learner._accumulate,
         "scale.apply(learner.value.read(batch, features))",
         "learner.value.read(batch, features)",
         lambda m, f: test_ppo.test_the_first_step_has_values_where_they_were(m, f),

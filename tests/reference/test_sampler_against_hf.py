@@ -1,4 +1,4 @@
-"""Proves against transformers: greedy text is that of `generate`, log-probabilities are those of a full forward pass."""
+"""Proves against transformers: greedy text is that of `generate`, log-probabilities those of a full forward pass."""
 
 from typing import Any
 

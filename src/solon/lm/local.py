@@ -153,6 +153,7 @@ class LocalModel:
         if self._worker is None or self._worker.done() or self._worker.get_loop() is not loop:
             self._queue.clear()
             self._worker = loop.create_task(self._work())
+            self._worker.add_done_callback(_retrieve)
         call = _Call(ids, payload, loop.create_future())
         self._queue[group].append(call)
         self._arrived += 1
@@ -160,19 +161,16 @@ class LocalModel:
 
     async def _work(self) -> None:
         """Run what is queued, wave after wave, until nothing is."""
-        try:
-            while True:
-                await self._until_idle()
-                if not self._queue:
-                    return
-                group = max(self._queue, key=lambda name: len(self._queue[name]))
-                calls = [call for call in self._queue.pop(group) if not call.answer.done()]
-                calls.sort(key=lambda call: (len(call.ids), call.ids))
-                for start in range(0, len(calls), self._batch_size):
-                    self._answer(group, calls[start : start + self._batch_size])
-                    await _turn_loop(SETTLE_TURNS)
-        finally:
-            self._worker = None
+        while True:
+            await self._until_idle()
+            if not self._queue:
+                return
+            group = max(self._queue, key=lambda name: len(self._queue[name]))
+            calls = [call for call in self._queue.pop(group) if not call.answer.done()]
+            calls.sort(key=lambda call: (len(call.ids), call.ids))
+            for start in range(0, len(calls), self._batch_size):
+                self._answer(group, calls[start : start + self._batch_size])
+                await _turn_loop(SETTLE_TURNS)
 
     async def _until_idle(self) -> None:
         """Let the event loop turn until no call has arrived for a while."""
@@ -202,6 +200,12 @@ class LocalModel:
         for call, answer in zip(calls, answers, strict=True):
             if not call.answer.done():
                 call.answer.set_result(answer)
+
+
+def _retrieve(worker: asyncio.Task[None]) -> None:
+    """Look at how a worker ended, lest asyncio complain; an interruption has reached the event loop by itself."""
+    if not worker.cancelled():
+        worker.exception()
 
 
 async def _turn_loop(turns: int) -> None:

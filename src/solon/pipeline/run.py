@@ -13,7 +13,7 @@ from typing import Any
 
 from solon import __version__
 from solon.constitution import Constitution, check_constitution, load_constitution
-from solon.errors import ModelError, RunError
+from solon.errors import ConfigError, ModelError, RunError
 from solon.evaluation import Grader
 from solon.lm import Journal
 from solon.pipeline.config import RunConfig, build_config
@@ -112,6 +112,9 @@ class _Request:
 
 def _run(request: _Request, observer: Observer, engine: Engine | None, grader: Grader, meter: Meter) -> RunResult:
     constitution, root = request.constitution, request.root
+    for name, instead in (("constitution", "--constitution"), ("preset", "--preset")):
+        if name in request.settings:
+            raise ConfigError(f"{name} cannot be set over a preset: give it with {instead}")
     source = "given" if isinstance(constitution, Constitution) else str(constitution)
     config = build_config(request.preset, merge(request.settings, {"constitution": source}))
     law = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
@@ -127,7 +130,7 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
             with replace_file(paths.constitution) as temporary:
                 temporary.write_text(law.to_json() + "\n", encoding="utf-8")
         journal = stack.enter_context(Journal(paths.journal))
-        chain = _Chain(
+        pipeline = _Pipeline(
             config=config,
             constitution=law,
             paths=paths,
@@ -138,8 +141,8 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
             observer=observer,
             meter=meter,
         )
-        manifests = {stage.name: chain.run_stage(stage) for stage in STAGES}
-        results = chain.report(manifests)
+        manifests = {stage.name: pipeline.run_stage(stage) for stage in STAGES}
+        results = pipeline.report(manifests)
     return RunResult(folder=root, results=results, config=config)
 
 
@@ -194,7 +197,7 @@ def _header(
     )
 
 
-class _Chain:
+class _Pipeline:
     """Runs the stages of one run, one after the other."""
 
     def __init__(

@@ -3,9 +3,10 @@ gives SL-CAI the feedback model's place; with scripted models and training that 
 """
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
-from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
 
 from solon.constitution import Constitution, Principle, load_constitution
 from solon.errors import ConfigError, ModelError, RunError, StageFailedError
@@ -25,6 +26,7 @@ from solon.records import (
     load_records,
 )
 from solon.world.lexicon import WIFI_GOAL
+from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
 
 NAMES = ["prompts", "revision", "sft", "comparisons", "feedback", "preference-model", "ppo", "evaluation"]
 
@@ -49,16 +51,29 @@ class Log:
         self.finished.append((manifest.stage, skipped))
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One finished run, to be read only: its folder, its engine, its result and what was observed."""
+    root, log = tmp_path_factory.mktemp("shared"), Log()
+    engine = FakeEngine(root / "engine")
+    return SimpleNamespace(root=root, engine=engine, result=start(root, engine, log=log), log=log)
+
+
 @pytest.fixture
 def engine(tmp_path):
     return FakeEngine(tmp_path / "engine")
 
 
+@pytest.fixture
+def finished(tmp_path, shared, engine):
+    """A copy of the finished run, in the folder that `start` uses."""
+    shutil.copytree(shared.result.folder, tmp_path / "run")
+    return tmp_path / "run"
+
+
 def start(tmp_path, engine, *, log=None, out="run", **changes):
     overrides = {**SMALL, "base_model": str(engine.base), **changes.pop("overrides", {})}
-    return run(
-        out=tmp_path / out, preset="smoke", overrides=overrides, engine=engine, observer=log or Log(), **changes
-    )
+    return run(out=tmp_path / out, preset="smoke", overrides=overrides, engine=engine, observer=log or Log(), **changes)
 
 
 def manifests(root):
@@ -76,11 +91,10 @@ def test_the_stages_are_those_of_the_method_in_order():
     assert [stage.name for stage in STAGES] == NAMES
 
 
-def test_every_stage_runs_and_balances_its_books(tmp_path, engine):
-    log = Log()
-    result = start(tmp_path, engine, log=log)
-    assert log.finished == [(name, False) for name in [*NAMES, "report"]]
-    assert {stage for stage, _ in log.progressed} == set(NAMES[1:])
+def test_every_stage_runs_and_balances_its_books(shared):
+    result = shared.result
+    assert shared.log.finished == [(name, False) for name in [*NAMES, "report"]]
+    assert {stage for stage, _ in shared.log.progressed} == set(NAMES[1:])
     for name, manifest in manifests(result.folder).items():
         assert manifest.status == "complete", name
         if "in" in manifest.counts:
@@ -91,8 +105,8 @@ def test_every_stage_runs_and_balances_its_books(tmp_path, engine):
     assert load_run(result.folder).config == result.config
 
 
-def test_results_have_the_promised_shape(tmp_path, engine):
-    results = start(tmp_path, engine).results
+def test_results_have_the_promised_shape(shared):
+    results = shared.result.results
     assert set(results) >= {
         "schema",
         "seed",
@@ -134,13 +148,11 @@ def test_results_have_the_promised_shape(tmp_path, engine):
     assert results["ppo"] == {"iterations": 3, "kl": 0.5, "score_first": -1.0, "score_last": 1.0}
     assert [row["round"] for row in results["revisions"]] == [0, 1, 2, 3, 4]
     assert results["peak_rss_mb"] > 10
-    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    assert json.loads((shared.result.folder / "results.json").read_text()) == results
 
 
-def test_the_same_command_again_does_nothing_and_changes_nothing(tmp_path, engine):
-    start(tmp_path, engine)
-    before = read_folder(tmp_path / "run", "**/*")
-    engine.models.clear()
+def test_the_same_command_again_does_nothing_and_changes_nothing(tmp_path, engine, finished):
+    before = read_folder(finished, "**/*")
     log = Log()
     start(tmp_path, engine, log=log)
     assert log.finished == [(name, True) for name in [*NAMES, "report"]]
@@ -149,25 +161,22 @@ def test_the_same_command_again_does_nothing_and_changes_nothing(tmp_path, engin
     assert {name for name in before if before[name] != after[name]} <= {".lock", "journal.sqlite.lock"}
 
 
-def test_equal_requests_have_equal_records_and_another_seed_has_others(tmp_path, engine):
-    start(tmp_path, engine, out="a")
+def test_equal_requests_have_equal_records_and_another_seed_has_others(tmp_path, engine, shared):
     start(tmp_path, engine, out="b")
     start(tmp_path, engine, out="c", seed=1)
-    assert data(tmp_path / "a") == data(tmp_path / "b")
+    assert data(shared.result.folder) == data(tmp_path / "b")
     different = data(tmp_path / "c")
     assert all(
         different[name] != content
-        for name, content in data(tmp_path / "a").items()
+        for name, content in data(shared.result.folder).items()
         if content and name != "constitution.json" and "value" not in name
     )
 
 
-def test_a_damaged_file_is_made_again_from_the_journal_and_nothing_else_runs(tmp_path, engine):
-    start(tmp_path, engine)
-    before = data(tmp_path / "run")
+def test_a_damaged_file_is_made_again_from_the_journal_and_nothing_else_runs(tmp_path, engine, finished):
+    before = data(finished)
     path = tmp_path / "run" / "records" / "comparisons.jsonl"
     path.write_bytes(path.read_bytes()[:100])
-    engine.models.clear()
     log = Log()
     start(tmp_path, engine, log=log)
     assert [name for name, skipped in log.finished if not skipped] == ["comparisons", "report"]
@@ -177,9 +186,8 @@ def test_a_damaged_file_is_made_again_from_the_journal_and_nothing_else_runs(tmp
     assert manifest.replayed_calls == manifest.model_calls == 36
 
 
-def test_a_model_that_was_tampered_with_is_trained_again_and_what_follows_is_checked(tmp_path, engine):
-    start(tmp_path, engine)
-    before = data(tmp_path / "run")
+def test_a_model_that_was_tampered_with_is_trained_again_and_what_follows_is_checked(tmp_path, engine, finished):
+    before = data(finished)
     (tmp_path / "run" / "models" / "sl-cai" / "model.json").write_text('{"refuses": 0.5}')
     log = Log()
     start(tmp_path, engine, log=log)
@@ -187,9 +195,8 @@ def test_a_model_that_was_tampered_with_is_trained_again_and_what_follows_is_che
     assert data(tmp_path / "run") == before
 
 
-def test_another_request_in_the_same_folder_is_refused(tmp_path, engine):
-    start(tmp_path, engine)
-    before = read_folder(tmp_path / "run", "**/*")
+def test_another_request_in_the_same_folder_is_refused(tmp_path, engine, finished):
+    before = read_folder(finished, "**/*")
     with pytest.raises(RunError, match=r"seed: 0 -> 7"):
         start(tmp_path, engine, seed=7)
     with pytest.raises(RunError, match=r"ppo.kl_coef: 0.05 -> 0.5"):
@@ -203,13 +210,13 @@ def test_another_request_in_the_same_folder_is_refused(tmp_path, engine):
     assert read_folder(tmp_path / "run", "**/*") == before
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_constitution_object_and_its_file_are_the_same_request(tmp_path, engine):
-    start(tmp_path, engine)
     start(tmp_path, engine, constitution=load_constitution("default"))
 
 
-def test_roles_are_as_in_the_paper(tmp_path, engine):
-    root = start(tmp_path, engine).folder
+def test_roles_are_as_in_the_paper(shared):
+    root, engine = shared.result.folder, shared.engine
     base, sl_cai = engine.weights_digest(engine.base), engine.weights_digest(root / "models" / "sl-cai")
     chains = load_records(RunPaths(root).records("revision_chains"), RevisionChain)
     assert {s.model for c in chains for s in (c.initial_response, *(step.revision for step in c.steps))} == {base}
@@ -234,13 +241,17 @@ def test_another_critic_and_feedback_model_can_be_named(tmp_path, engine):
     assert label.labeler == digest
 
 
-def test_no_prompt_is_used_twice_and_none_of_the_evaluation_is_trained_on(tmp_path, engine):
-    paths = RunPaths(start(tmp_path, engine).folder)
-    pools = {name: load_records(paths.records(f"prompts_{name}"), Prompt) for name in ("revision", "comparisons", "ppo")}
+def test_no_prompt_is_used_twice_and_none_of_the_evaluation_is_trained_on(shared):
+    paths = RunPaths(shared.result.folder)
+    pools = {
+        name: load_records(paths.records(f"prompts_{name}"), Prompt) for name in ("revision", "comparisons", "ppo")
+    }
     ids = [prompt.id for pool in pools.values() for prompt in pool]
     assert len(ids) == len(set(ids))
     assert {p.split for pool in pools.values() for p in pool} == {"train"}
-    measured = {p.id for g in ("harmful", "benign", "twins") for p in load_records(paths.records(f"prompts_{g}"), Prompt)}
+    measured = {
+        p.id for g in ("harmful", "benign", "twins") for p in load_records(paths.records(f"prompts_{g}"), Prompt)
+    }
     assert not measured & set(ids)
     learnt = load_records(paths.records("sft_examples"), SFTExample)
     assert {e.prompt_id for e in learnt} <= {p.id for p in pools["revision"]}
@@ -248,9 +259,8 @@ def test_no_prompt_is_used_twice_and_none_of_the_evaluation_is_trained_on(tmp_pa
     assert WIFI_GOAL.text not in texts
 
 
-def test_the_constitutions_own_prompts_are_revised_and_one_of_the_evaluation_is_left_out(tmp_path, engine):
-    first = start(tmp_path, engine, out="first")
-    paths = RunPaths(first.folder)
+def test_the_constitutions_own_prompts_are_revised_and_one_of_the_evaluation_is_left_out(tmp_path, engine, shared):
+    paths = RunPaths(shared.result.folder)
     asked = [p for p in load_records(paths.records("prompts_harmful"), Prompt) if len(p.conversation.messages) == 1]
     shipped = load_constitution("default")
     own = ("Do a harmful thing.", "Do a harmful thing.", asked[0].conversation.messages[0].text)
@@ -264,8 +274,8 @@ def test_the_constitutions_own_prompts_are_revised_and_one_of_the_evaluation_is_
     assert second.results["human_inputs"]["prompts"] == 3
 
 
-def test_the_example_is_followed_as_it_happened(tmp_path, engine):
-    paths = RunPaths(start(tmp_path, engine).folder)
+def test_the_example_is_followed_as_it_happened(shared):
+    paths = RunPaths(shared.result.folder)
     answers = load_records(paths.records("example"), EvalRecord)
     assert [a.model_name for a in answers] == ["base"] * 8 + ["sl-cai", "rl-cai"]
     assert len({a.prompt.id for a in answers}) == 1
@@ -314,7 +324,7 @@ def test_principles_in_unknown_words_are_named_before_the_run_and_in_the_report(
     assert log.notices == []  # a model of the user's own may know any word
 
 
-def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on(tmp_path, engine):
+def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on(tmp_path, engine, shared):
     working = engine.open_model
 
     class Failing:
@@ -346,13 +356,12 @@ def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on
     engine.open_model = working
     start(tmp_path, engine)
     assert manifests(tmp_path / "run")["revision"].replayed_calls == 10
-    start(tmp_path, engine, out="uninterrupted")
-    assert data(tmp_path / "run") == data(tmp_path / "uninterrupted")
+    assert data(tmp_path / "run") == data(shared.result.folder)
 
 
-def test_time_is_summed_over_attempts(tmp_path, engine):
-    first = start(tmp_path, engine).results["total_seconds"]
-    (tmp_path / "run" / "records" / "comparisons.jsonl").unlink()
+def test_time_is_summed_over_attempts(tmp_path, engine, shared, finished):
+    first = shared.result.results["total_seconds"]
+    (finished / "records" / "comparisons.jsonl").unlink()
     second = start(tmp_path, engine).results["total_seconds"]
     assert second > first
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from solon.errors import RecordError
 from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer, token_logprobs
-from solon.training import PPOConfig, ppo, rollout, run_ppo
+from solon.training import PPOConfig, learner, ppo, rollout, run_ppo
 from solon.training.batching import RowEncoder, TokenRow
 from solon.training.preference_model import score_rows
 from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets, read_rollout
@@ -71,7 +71,7 @@ def train(models: Path, folder: Path, config: PPOConfig = CONFIG, **options: Any
 
 @cache
 def default_run(models: Path, folder: Path) -> Seen:
-    return train(models, folder, monkeypatch=pytest.MonkeyPatch(), modules=[ppo, rollout])
+    return train(models, folder, monkeypatch=pytest.MonkeyPatch(), modules=[learner, rollout])
 
 
 def lines(seen: Seen, name: str = "loop") -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def test_field_turns_something(
 ) -> None:
     before = default_run(models, tmp_path_factory.getbasetemp() / "ppo-default")
     config = PPOConfig(**{**CONFIG.model_dump(), **CHANGES[name]})
-    after = train(models, tmp_path, config, monkeypatch=monkeypatch, modules=[ppo, rollout])
+    after = train(models, tmp_path, config, monkeypatch=monkeypatch, modules=[learner, rollout])
     assert_field_turns_something(name, before, after)
 
 

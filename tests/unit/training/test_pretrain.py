@@ -336,6 +336,7 @@ def test_processes_that_cannot_share_the_work_are_refused() -> None:
         config(log_every=3, checkpoint_every=10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_copying_is_learned(tmp_path: Path, optimizer: str) -> None:
     torch.manual_seed(0)

@@ -1,0 +1,149 @@
+"""The step of PPO: what the policy and the value model learn from one rollout.
+
+Each of the two has its own weights, optimizer and gradient clip, so neither loss needs a weight against the other.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from solon.algorithms import clipped_policy_loss, clipped_value_loss
+from solon.nets.policy import PreTrainedModel
+from solon.records import derive_seed
+from solon.training.batching import pack_rows, plan_microbatches, shuffle_order
+from solon.training.optimize import build_adamw, learning_rate_at, take_step
+from solon.training.reading import can_share_prompts, read_logprobs
+from solon.training.rollout import Rollout, ScoreScale, Targets, ValueModel
+
+if TYPE_CHECKING:
+    from solon.training.ppo import PPOConfig
+
+
+class Learner(NamedTuple):
+    """The two networks that learn, each with its own optimizer.
+
+    Attributes:
+        policy: the causal model that is trained.
+        value: the value model.
+        policy_optimizer: over the policy's weights.
+        value_optimizer: over the value model's trained weights.
+    """
+
+    policy: PreTrainedModel
+    value: ValueModel
+    policy_optimizer: torch.optim.Optimizer
+    value_optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def build(cls, policy: PreTrainedModel, value: ValueModel) -> "Learner":
+        """Give each network an optimizer of its own."""
+        return cls(policy, value, build_adamw(policy), build_adamw(value.trained))
+
+    @property
+    def models(self) -> dict[str, torch.nn.Module]:
+        """What a checkpoint keeps of the networks."""
+        return {"policy": self.policy, "value": self.value.trained}
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """What a checkpoint keeps of the optimizers."""
+        return {"policy": self.policy_optimizer, "value": self.value_optimizer}
+
+
+def update(
+    learner: Learner,
+    rollout: Rollout,
+    targets: Targets,
+    scale: ScoreScale,
+    config: "PPOConfig",
+    *,
+    iteration: int,
+    seed: int,
+) -> dict[str, float]:
+    """Learn from a rollout: `config.epochs` passes of `config.minibatches` steps each.
+
+    Args:
+        learner: trained in place.
+        rollout: what was sampled.
+        targets: made of it.
+        scale: what values are standardised by.
+        config: how.
+        iteration: from 0; decides the learning rate and, with the seed, the minibatches.
+        seed: of the run.
+
+    Returns:
+        Metrics, averaged over the steps: `policy/...` and `value/...`.
+    """
+    total = config.iterations * config.epochs * config.minibatches
+    together = config.responses_per_prompt
+    prompts = len(rollout.rows) // together
+    sums: dict[str, float] = {}
+    steps = 0
+    for epoch in range(config.epochs):
+        order = shuffle_order(prompts, seed=derive_seed(seed, "minibatches", iteration), epoch=epoch)
+        for index in range(config.minibatches):
+            step = (iteration * config.epochs + epoch) * config.minibatches + index
+            part = order[index * prompts // config.minibatches : (index + 1) * prompts // config.minibatches]
+            rows = [prompt * together + place for prompt in part for place in range(together)]
+            found = _accumulate(learner, rollout, targets, scale, rows, config)
+            for name, optimizer, peak in (
+                ("policy", learner.policy_optimizer, config.learning_rate),
+                ("value", learner.value_optimizer, config.value_learning_rate),
+            ):
+                rate = learning_rate_at(step, total=total, peak=peak, schedule=config.schedule)
+                found[f"{name}/learning_rate"] = rate
+                found[f"{name}/grad_norm"] = take_step(
+                    optimizer, learning_rate=rate, max_grad_norm=config.max_grad_norm
+                )
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + value
+            steps += 1
+    return {name: value / steps for name, value in sums.items()}
+
+
+def _accumulate(
+    learner: Learner,
+    rollout: Rollout,
+    targets: Targets,
+    scale: ScoreScale,
+    minibatch: Sequence[int],
+    config: "PPOConfig",
+) -> dict[str, float]:
+    """Add the gradients of a minibatch's losses to the weights, piece by piece, and return the losses."""
+    count = int(rollout.mask[list(minibatch)].sum())
+    sums = dict.fromkeys(("policy/loss", "policy/clipfrac", "policy/approxkl", "value/loss", "value/clipfrac"), 0.0)
+    learnt = [rollout.rows[row] for row in minibatch]
+    share = can_share_prompts(learner.policy)
+    for group in plan_microbatches(learnt, max_tokens=config.microbatch_tokens, share_prompts=share):
+        rows = [minibatch[place] for place in group]
+        batch = pack_rows([learnt[place] for place in group], share_prompts=share, device=learner.policy.device)
+        width = batch.response_mask.shape[1]
+
+        def part(values: Tensor, rows: Sequence[int] = rows, width: int = width) -> Tensor:
+            return values[list(rows), :width].to(learner.policy.device)
+
+        policy = clipped_policy_loss(
+            read_logprobs(learner.policy, batch),
+            part(rollout.logprobs),
+            part(targets.advantages),
+            batch.response_mask,
+            clip_range=config.clip_range,
+            count=count,
+        )
+        policy.loss.backward()  # type: ignore[no-untyped-call]
+        features = None if rollout.features is None else part(rollout.features)
+        value = clipped_value_loss(
+            scale.apply(learner.value.read(batch, features)),
+            part(targets.old_values),
+            part(targets.returns),
+            batch.response_mask,
+            clip_range=config.value_clip_range,
+            count=count,
+        )
+        value.loss.backward()  # type: ignore[no-untyped-call]
+        for name, result in (("policy", policy), ("value", value)):
+            for key, number in result._asdict().items():
+                sums[f"{name}/{key}"] += float(number.detach())
+    return sums

@@ -1,0 +1,208 @@
+"""Proves with real SIGKILLs: what was used is on disk, nothing on disk is asked again, the end is the same.
+
+Also that journalled results equal fresh ones, that calls are committed together, and that one process writes.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from solon.errors import CallFailedError, JournalError
+from solon.lm import CallCounter, Journal, JournaledModel, ScriptedModel, run_items
+from solon.records import Choice, Sample, Sampling
+from tests.asking import ask
+from tests.invariants import journal_to_kill
+
+ROOT = Path(__file__).parents[2]
+ITEMS = 120
+
+
+class Child:
+    """The run of `journal_to_kill` in a process of its own."""
+
+    def __init__(self, folder: Path, items: int = ITEMS) -> None:
+        paths = [str(folder / name) for name in ("journal.sqlite", "asked", "used")]
+        command = [sys.executable, "-m", "tests.invariants.journal_to_kill", *paths, str(items)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "open\n"
+
+    def end(self, sent: signal.Signals | None = None, after: float = 0.0) -> tuple[str, str]:
+        time.sleep(after)
+        if sent is not None:
+            self.process.send_signal(sent)
+        return self.process.communicate(timeout=60)
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def stored(path: Path) -> dict[str, str]:
+    connection = sqlite3.connect(path)
+    try:
+        return dict(connection.execute("SELECT key, request FROM calls"))
+    finally:
+        connection.close()
+
+
+def prompts_of(requests: dict[str, str]) -> set[str]:
+    return {request.split('"turns":[["user",[[0,"')[1].split('"')[0] for request in requests.values()}
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path: Path) -> None:
+    moments = random.Random(5)
+    expected = journal_to_kill.run(*(tmp_path / f"whole-{name}" for name in ("journal", "asked", "used")), items=ITEMS)
+    before: set[str] = set()
+    kills = 0
+    for _ in range(12):
+        child = Child(tmp_path)
+        seen = len(lines(tmp_path / "asked"))
+        child.end(signal.SIGKILL, after=moments.uniform(0.0, 0.08))
+        kills += child.process.returncode == -signal.SIGKILL
+        on_disk = stored(tmp_path / "journal.sqlite")
+        assert set(lines(tmp_path / "used")) <= set(on_disk), "a result was used before it was committed"
+        asked_again = {line.split("]")[1].split("|")[0].strip() for line in lines(tmp_path / "asked")[seen:]}
+        assert not asked_again & before, "a journalled call was made again"
+        before = prompts_of(on_disk)
+    assert kills >= 5
+    out, error = Child(tmp_path).end()
+    assert out.splitlines() == ["\t".join(line) for line in expected]
+    assert error == ""
+
+
+def test_interrupted_twice_it_leaves_a_journal_to_go_on_from(tmp_path: Path) -> None:
+    for interruptions in (1, 2):
+        child = Child(tmp_path)
+        time.sleep(0.02)
+        for _ in range(interruptions):
+            child.process.send_signal(signal.SIGINT)
+        _, error = child.end()
+        assert child.process.returncode != 0
+        assert "KeyboardInterrupt" in error
+        assert "never retrieved" not in error
+        assert set(lines(tmp_path / "used")) <= set(stored(tmp_path / "journal.sqlite"))
+    expected = journal_to_kill.run(*(tmp_path / f"whole-{name}" for name in ("journal", "asked", "used")), items=ITEMS)
+    assert Child(tmp_path).end()[0].splitlines() == ["\t".join(line) for line in expected]
+
+
+def test_one_process_writes_and_a_dead_ones_lock_is_taken_over(tmp_path: Path) -> None:
+    child = Child(tmp_path, items=100_000)
+    try:
+        with pytest.raises(JournalError, match=f"process {child.process.pid} is writing this journal: wait for it"):
+            Journal(tmp_path / "journal.sqlite")
+    finally:
+        child.end(signal.SIGKILL)
+    with Journal(tmp_path / "journal.sqlite"):
+        assert (tmp_path / "journal.sqlite.lock").read_text() == f"{os.getpid()}\n"
+        with pytest.raises(JournalError, match=f"process {os.getpid()} is writing"):
+            Journal(tmp_path / "journal.sqlite")
+    Journal(tmp_path / "journal.sqlite").close()
+
+
+def script(calls: Counter[str]) -> ScriptedModel:
+    def reply(prompt: object, sampling: Sampling, seed: int) -> str:
+        calls[f"{sampling.max_tokens} {seed}"] += 1
+        return f"a text with 'quotes', ünïcode \U0001f600 and \x00 {seed}"
+
+    return ScriptedModel(reply, lambda prompt, options: (-0.1, float("-inf")), identity="script@1")
+
+
+async def ask_everything(model: JournaledModel) -> list[Sample | Choice]:
+    async def work(item: int) -> Sample | Choice:
+        if item % 3 == 0:
+            return await model.choose(ask(("user", f"{item}")), ("A", "B"))
+        return await model.generate(ask(("user", "same")), Sampling(max_tokens=1 + item % 2), seed=item)
+
+    return (await run_items(range(30), work, key=str, stage="test", max_failure_fraction=0.0)).kept
+
+
+def test_journalled_results_equal_fresh_ones(tmp_path: Path) -> None:
+    calls: Counter[str] = Counter()
+    with Journal(tmp_path / "journal") as journal:
+        counter = CallCounter()
+        fresh = asyncio.run(ask_everything(JournaledModel(script(calls), journal, counter)))
+        assert (counter.calls, counter.replayed) == (30, 0)
+    with Journal(tmp_path / "journal") as journal:
+        again = CallCounter()
+        replayed = asyncio.run(ask_everything(JournaledModel(script(calls), journal, again)))
+    assert replayed == fresh
+    assert (again.calls, again.replayed, again.tokens) == (30, 30, counter.tokens)
+    assert set(calls.values()) == {1}
+    for result in fresh:
+        assert result.call
+        assert result.model == "script@1"
+
+
+def test_a_local_model_journalled_is_itself(tiny_model_dir: Path, tmp_path: Path) -> None:
+    from solon.lm.local import LocalModel
+
+    local = LocalModel(tiny_model_dir)
+    with Journal(tmp_path / "journal") as journal:
+        fresh = asyncio.run(ask_everything(JournaledModel(local, journal)))
+        replayed = asyncio.run(ask_everything(JournaledModel(local, journal)))
+    assert replayed == fresh
+    plain = asyncio.run(local.generate(ask(("user", "same")), Sampling(max_tokens=2), seed=1))
+    assert plain.model_copy(update={"call": fresh[1].call}) == fresh[1]
+
+
+def test_errors_are_never_stored(tmp_path: Path) -> None:
+    replies = iter([CallFailedError("busy"), ValueError("bug"), "fine"])
+    model = ScriptedModel(lambda *_: next(replies))
+
+    async def generate(model: JournaledModel) -> str:
+        return (await model.generate(ask(("user", "x")), Sampling(), seed=1)).text
+
+    with Journal(tmp_path / "journal") as journal:
+        journaled = JournaledModel(model, journal)
+        for error in (CallFailedError, ValueError):
+            with pytest.raises(error):
+                asyncio.run(generate(journaled))
+            assert stored(tmp_path / "journal") == {}
+        assert asyncio.run(generate(journaled)) == asyncio.run(generate(journaled)) == "fine"
+        assert journaled.counter.calls == 2
+
+
+def test_equal_calls_under_way_are_made_once(tmp_path: Path) -> None:
+    calls: Counter[str] = Counter()
+
+    async def run(model: JournaledModel) -> list[Sample]:
+        same = (model.generate(ask(("user", "x")), Sampling(), seed=1) for _ in range(5))
+        return await asyncio.gather(*same)
+
+    with Journal(tmp_path / "journal") as journal:
+        model = JournaledModel(script(calls), journal)
+        assert len({sample.text for sample in asyncio.run(run(model))}) == 1
+        assert (model.counter.calls, model.counter.replayed) == (5, 4)
+    assert calls.total() == 1
+
+
+def test_if_the_first_of_equal_calls_is_cancelled_another_makes_it(tmp_path: Path) -> None:
+    async def run(model: JournaledModel) -> str:
+        calls = [asyncio.ensure_future(model.generate(ask(("user", "x")), Sampling(), seed=1)) for _ in range(3)]
+        await asyncio.sleep(0)
+        calls[0].cancel()
+        return (await calls[1]).text + (await calls[2]).text
+
+    with Journal(tmp_path / "journal") as journal:
+        assert asyncio.run(run(JournaledModel(ScriptedModel(lambda *_: "ok"), journal))) == "okok"
+
+
+def test_calls_that_end_together_are_committed_together(tmp_path: Path) -> None:
+    statements: list[str] = []
+    with Journal(tmp_path / "journal") as journal:
+        journal._writer.set_trace_callback(statements.append)
+        asyncio.run(ask_everything(JournaledModel(script(Counter()), journal)))
+        journal._writer.set_trace_callback(None)
+    assert statements.count("COMMIT") == 1
+    assert sum(statement.startswith("INSERT") for statement in statements) == 30

@@ -1,0 +1,266 @@
+"""Proves what a journal's key depends on, where calls are looked up, and what files are refused with which words."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solon.errors import JournalError
+from solon.lm import Journal, JournaledModel, ScriptedModel, journal, read_call
+from solon.records import Choice, Rendered, Sample, Sampling, Span, Turn
+from tests.asking import ask
+
+PROMPT = ask(("user", "how"), ("assistant", "so"))
+
+
+def generate(
+    store: Journal, prompt: Rendered = PROMPT, *, seed: int = 1, identity: str = "m", **sampling: Any
+) -> tuple[Sample, bool]:
+    """Ask for a sample; return it and whether it was replayed."""
+    model = JournaledModel(ScriptedModel(lambda *_: f"text {seed}", identity=identity), store)
+    sample = asyncio.run(model.generate(prompt, Sampling(**sampling), seed=seed))
+    return sample, model.counter.replayed == 1
+
+
+def choose(store: Journal, options: tuple[str, ...] = ("A", "B")) -> Choice:
+    model = JournaledModel(ScriptedModel(choose=lambda *_: tuple(-1.0 for _ in options)), store)
+    return asyncio.run(model.choose(PROMPT, options))
+
+
+def test_a_key_depends_on_everything_that_decides_the_answer(tmp_path: Path) -> None:
+    turns: tuple[Callable[[], Rendered], ...] = (
+        lambda: ask(("user", "how"), ("assistant", "so?")),
+        lambda: ask(("user", "how"), ("user", "so")),
+        lambda: ask(("user", "howso")),
+        lambda: ask(("user", "how"), ("assistant", "so"), layout="transcript"),
+        lambda: ask(("user", "how"), ("assistant", "so"), stop=("x",)),
+        lambda: Rendered(
+            layout="chat", turns=(PROMPT.turns[0], Turn(role="assistant", spans=(Span(text="so", trusted=True),)))
+        ),
+    )
+    with Journal(tmp_path / "j") as store:
+        first, replayed = generate(store)
+        assert not replayed
+        assert generate(store) == (first, True)
+        keys = {first.call}
+        for prompt in turns:
+            keys.add(generate(store, prompt())[0].call)
+        for changes in ({"seed": 2}, {"identity": "n"}, {"temperature": 0.5}, {"max_tokens": 5}, {"top_p": 0.5}):
+            sample, replayed = generate(store, **changes)
+            assert not replayed
+            keys.add(sample.call)
+        for options in (("A", "B"), ("B", "A"), ("A", "B", "C"), ("AB",)):
+            keys.add(choose(store, options).call)
+    assert len(keys) == 1 + len(turns) + 5 + 4
+
+
+def test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        sample, _ = generate(store, seed=7, top_p=0.9)
+        choice = choose(store)
+        live = read_call(tmp_path / "j", sample.call)
+    for key in (sample.call, sample.call[:6]):
+        found = read_call(tmp_path / "j", key)
+        assert found is not None
+        assert found == live
+        assert (found.key, found.kind, found.response["text"]) == (sample.call, "generate", "text 7")
+        assert found.request == {
+            "model": "m",
+            "layout": "chat",
+            "turns": [["user", [[0, "how"]]], ["assistant", [[0, "so"]]]],
+            "stop": [],
+            "sampling": [1.0, 64, 0.9],
+            "seed": 7,
+        }
+    chosen = read_call(tmp_path / "j", choice.call)
+    assert chosen is not None
+    assert (chosen.kind, chosen.request["options"], chosen.response["logprobs"]) == ("choose", ["A", "B"], [-1, -1])
+    assert read_call(tmp_path / "j", "no such key") is None
+    with pytest.raises(JournalError, match="several calls have keys that begin with"):
+        read_call(tmp_path / "j", "")
+
+
+def test_other_journals_are_asked_in_order_and_only_read(tmp_path: Path) -> None:
+    for name, seeds in (("old", (1, 2)), ("older", (2, 3))):
+        with Journal(tmp_path / name) as store:
+            for seed in seeds:
+                model = JournaledModel(ScriptedModel([f"{name} {seed}"], identity="m"), store)
+                asyncio.run(model.generate(PROMPT, Sampling(), seed=seed))
+    before = {name: (tmp_path / name).read_bytes() for name in ("old", "older")}
+    with Journal(tmp_path / "new", [tmp_path / "old", tmp_path / "older"]) as store:
+        texts = [generate(store, seed=seed)[0].text for seed in (1, 2, 3, 4)]
+        assert texts == ["old 1", "old 2", "older 3", "text 4"]
+        assert [generate(store, seed=seed)[1] for seed in (1, 4)] == [True, True]
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    with Journal(tmp_path / "new") as store:
+        assert [generate(store, seed=seed)[1] for seed in (3, 4)] == [False, True]
+
+
+def test_another_journal_may_be_in_use_by_its_writer(tmp_path: Path) -> None:
+    with Journal(tmp_path / "busy") as busy:
+        generate(busy, seed=5)
+        with Journal(tmp_path / "new", [tmp_path / "busy"]) as store:
+            assert generate(store, seed=5)[1]
+
+
+def test_a_journal_is_durable_by_its_settings(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        assert store.mode == "wal"
+        assert store._writer.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_on_a_network_file_system_it_keeps_a_rollback_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal(tmp_path / "j") as store:
+        first, _ = generate(store)
+    monkeypatch.setattr(journal, "_is_network", lambda path: True)
+    with Journal(tmp_path / "j") as store:
+        assert store.mode == "delete"
+        assert store._writer.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert generate(store) == (first, True)
+        assert not (tmp_path / "j-wal").exists()
+
+
+def test_network_file_systems_are_told_by_the_table_of_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not journal._is_network(tmp_path / "j")
+    mounts = f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path}/far nfs4 rw 0 0\n/dev/vdb {tmp_path}/far/near xfs rw 0 0\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: mounts)
+    assert journal._is_network(tmp_path / "far" / "j")
+    assert not journal._is_network(tmp_path / "far" / "near" / "j")
+    assert not journal._is_network(tmp_path / "j")
+
+
+def test_a_folder_that_cannot_be_written_can_still_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal(tmp_path / "j") as store:
+        sample, _ = generate(store)
+    connect = sqlite3.connect
+
+    def refuse_index(name: str, **options: Any) -> sqlite3.Connection:
+        if "mode=ro" in name:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(name, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", refuse_index)
+    assert read_call(tmp_path / "j", sample.call) is not None
+
+
+def fill(path: Path, calls: int = 200) -> None:
+    async def ask_all(model: JournaledModel) -> None:
+        await asyncio.gather(*(model.generate(PROMPT, Sampling(), seed=seed) for seed in range(calls)))
+
+    with Journal(path) as store:
+        asyncio.run(ask_all(JournaledModel(ScriptedModel(lambda *_: "a text " * 40), store)))
+
+
+def execute(path: Path, statement: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def overwrite(path: Path, start: int, body: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(body)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "is damaged"),
+        (lambda path: overwrite(path, 8192, b"\xff" * 4096), "is damaged"),
+        (lambda path: overwrite(path, 0, b"not a database at all, by a long way"), "is damaged or not a journal"),
+        (lambda path: execute(path, "PRAGMA user_version = 2"), "journal version 2, this version of solon reads 1"),
+        (lambda path: execute(path, "PRAGMA application_id = 7"), "is a database, but not a journal of solon"),
+    ],
+)
+def test_files_that_are_no_sound_journal_are_refused_and_left(
+    tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    path = tmp_path / "j"
+    fill(path)
+    damage(path)
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=message) as caught:
+        Journal(path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+    fill(tmp_path / "new")  # the lock of the refused one is not in the way of anything
+
+
+def test_damage_met_while_reading_is_a_journal_error(tmp_path: Path) -> None:
+    fill(tmp_path / "j")
+    execute(tmp_path / "j", "UPDATE calls SET response = 'half a rec'")
+    with Journal(tmp_path / "j") as store, pytest.raises(JournalError, match=r"call \w+ is damaged"):
+        asyncio.run(JournaledModel(ScriptedModel(), store).generate(PROMPT, Sampling(), seed=3))
+
+
+def test_a_journal_whose_maker_was_killed_at_once_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "j").touch()
+    generate_in(tmp_path / "j")
+    connection = sqlite3.connect(tmp_path / "k")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    generate_in(tmp_path / "k")
+
+
+def generate_in(path: Path) -> None:
+    with Journal(path) as store:
+        assert not generate(store)[1]
+        assert generate(store)[1]
+
+
+def test_a_journal_to_read_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="no such journal"):
+        read_call(tmp_path / "none", "key")
+    with pytest.raises(JournalError, match="none: no such journal"):
+        Journal(tmp_path / "j", [tmp_path / "none"])
+    Journal(tmp_path / "j").close()
+
+
+def test_a_write_that_fails_reaches_the_caller_and_is_not_used(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        generate(store)
+        store._writer.execute("PRAGMA max_page_count = 3")
+        big = JournaledModel(ScriptedModel(["x" * 100_000, "x" * 100_000]), store)
+        with pytest.raises(JournalError, match=r"database or disk is full: free the disk"):
+            asyncio.run(big.generate(PROMPT, Sampling(), seed=9))
+        store._writer.execute("PRAGMA max_page_count = 10000")
+        assert asyncio.run(big.generate(PROMPT, Sampling(), seed=9)).text == "x" * 100_000
+
+
+def test_what_is_pending_is_kept_when_the_journal_closes(tmp_path: Path) -> None:
+    async def leave_early(store: Journal) -> None:
+        task = asyncio.ensure_future(store.add("key", "choose", "{}", "{}"))
+        await asyncio.sleep(0)
+        store.close()
+        await task
+
+    asyncio.run(leave_early(Journal(tmp_path / "j")))
+    assert read_call(tmp_path / "j", "key") is not None
+
+
+def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
+    store = Journal(tmp_path / "j")
+    store.close()
+    store.close()
+
+
+def test_stored_values_are_compact_json(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        generate(store)
+        request, response = store._writer.execute("SELECT request, response FROM calls").fetchone()
+    for text in (request, response):
+        assert json.dumps(json.loads(text), separators=(",", ":")) == text
+    assert set(json.loads(response)) == {
+        "text",
+        "token_ids",
+        "logprobs",
+        "stop_reason",
+        "prompt_tokens",
+        "generated_tokens",
+    }

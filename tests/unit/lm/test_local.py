@@ -1,0 +1,203 @@
+"""Proves that a checkpoint answers as a `LanguageModel`: batches of many calls, exact choices, honest samples."""
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import torch
+
+from solon.errors import CallFailedError, PromptingError
+from solon.lm import LanguageModel
+from solon.lm.local import LocalModel
+from solon.lm.sampler import Sampler
+from solon.nets import encode_prompt, encode_response, load_policy, load_tokenizer, weights_digest
+from solon.records import Sample, Sampling
+from tests.asking import ask
+from tests.tolerances import FLOAT32_SAME
+
+T = TypeVar("T")
+PROMPT = ask(("user", "how do i find the lamp"))
+SAMPLING = Sampling(max_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_dir: Path) -> LocalModel:
+    return LocalModel(tiny_model_dir)
+
+
+def wait(awaitable: Awaitable[T]) -> T:
+    async def run() -> T:
+        return await awaitable
+
+    return asyncio.run(run())
+
+
+class Watched(LocalModel):
+    """Writes down the sizes of its batches."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, batch_size=128)
+        self.batches: list[int] = []
+
+    def _answer(self, group: Any, calls: Any) -> None:
+        self.batches.append(len(calls))
+        super()._answer(group, calls)
+
+
+def test_it_is_a_language_model_named_by_its_weights(model: LocalModel, tiny_model_dir: Path) -> None:
+    assert isinstance(model, LanguageModel)
+    assert model.identity == f"tiny@{weights_digest(tiny_model_dir)[:16]}"
+    assert LocalModel(tiny_model_dir, dtype=torch.bfloat16).identity == f"{model.identity}:bfloat16"
+    loaded = LocalModel(load_policy(tiny_model_dir), load_tokenizer(tiny_model_dir), identity="mine")
+    assert (
+        wait(loaded.generate(PROMPT, SAMPLING, seed=1)).token_ids
+        == wait(model.generate(PROMPT, SAMPLING, seed=1)).token_ids
+    )
+    with pytest.raises(TypeError, match="needs its tokenizer and an identity"):
+        LocalModel(load_policy(tiny_model_dir), load_tokenizer(tiny_model_dir))
+
+
+def test_a_sample_is_what_the_sampler_drew(model: LocalModel, tiny_model_dir: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model_dir)
+    ids = encode_prompt(tokenizer, PROMPT)
+    sample = wait(model.generate(PROMPT, SAMPLING, seed=7))
+    (drawn,) = Sampler(load_policy(tiny_model_dir), tokenizer).sample([ids], SAMPLING, [7])
+    assert sample == Sample(
+        text=tokenizer.decode(drawn.token_ids),
+        token_ids=tuple(drawn.token_ids),
+        logprobs=tuple(round(value, 6) for value in drawn.logprobs),
+        stop_reason="length",
+        model=model.identity,
+        sampling=SAMPLING,
+        seed=7,
+        prompt_tokens=len(ids),
+        generated_tokens=8,
+    )
+
+
+def test_the_end_token_is_in_the_tokens_and_not_in_the_text(model: LocalModel, tiny_model_dir: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model_dir)
+
+    async def run() -> list[Sample]:
+        long = Sampling(max_tokens=128)
+        return await asyncio.gather(*(model.generate(PROMPT, long, seed=seed) for seed in range(20)))
+
+    ended = [sample for sample in asyncio.run(run()) if sample.stop_reason == "end"]
+    assert ended
+    for sample in ended:
+        assert sample.token_ids is not None
+        assert sample.token_ids[-1] == tokenizer.eos_token_id
+        assert sample.text == tokenizer.decode(sample.token_ids[:-1])
+        assert len(sample.token_ids) == sample.generated_tokens < 128
+
+
+def test_text_stops_before_a_stop_string(model: LocalModel) -> None:
+    free = wait(model.generate(ask(("user", "lamp"), layout="transcript"), Sampling(max_tokens=40), seed=1)).text
+    stop = free[10:13]
+    found = wait(
+        model.generate(ask(("user", "lamp"), layout="transcript", stop=(stop,)), Sampling(max_tokens=40), seed=1)
+    )
+    assert (found.text, found.stop_reason) == (free[: free.index(stop)], "stop")
+
+
+def test_a_choice_is_the_log_probability_of_whole_options(model: LocalModel, tiny_model_dir: Path) -> None:
+    policy, tokenizer = load_policy(tiny_model_dir), load_tokenizer(tiny_model_dir)
+    prompt = ask(("user", "which"), ("assistant", "The answer is: ("))
+    for options in (("A", "B"), ("the lamp", "the gate", "river")):
+        choice = wait(model.choose(prompt, options))
+        ids = encode_prompt(tokenizer, prompt)
+        assert (choice.options, choice.prompt_tokens, choice.model) == (options, len(ids), model.identity)
+        for option, logprob in zip(options, choice.logprobs, strict=True):
+            rest = encode_response(tokenizer, option)
+            with torch.no_grad():
+                steps = policy(torch.tensor([ids + rest])).logits[0].double().log_softmax(-1)[len(ids) - 1 : -1]
+            expected = float(steps.gather(1, torch.tensor(rest)[:, None]).sum())
+            assert logprob == pytest.approx(expected, rel=0, abs=FLOAT32_SAME * len(rest))
+
+
+@pytest.mark.parametrize("options", [("A", "A"), ("the", "the lamp"), ("A", "")])
+def test_options_that_cannot_be_told_apart_are_refused(model: LocalModel, options: tuple[str, ...]) -> None:
+    with pytest.raises(PromptingError, match="cannot be told apart"):
+        wait(model.choose(PROMPT, options))
+
+
+def test_two_thousand_calls_at_once_run_in_full_batches(tiny_model_dir: Path) -> None:
+    model = Watched(tiny_model_dir)
+
+    async def ask_twice(number: int) -> tuple[str, str]:
+        first = await model.generate(ask(("user", f"find {number}")), Sampling(max_tokens=3), seed=number)
+        second = await model.generate(ask(("user", f"{number} again")), Sampling(max_tokens=3), seed=number)
+        return first.text, second.text
+
+    async def run() -> list[tuple[str, str]]:
+        return await asyncio.gather(*(ask_twice(number) for number in range(2000)))
+
+    texts = asyncio.run(run())
+    assert sum(model.batches) == 4000
+    assert len(model.batches) == 32
+    assert texts[1234] == asyncio.run(ask_twice(1234))
+
+
+def test_calls_that_cannot_share_a_batch_are_kept_apart(tiny_model_dir: Path) -> None:
+    model = Watched(tiny_model_dir)
+
+    async def run() -> None:
+        await asyncio.gather(
+            *(model.generate(PROMPT, Sampling(max_tokens=length), seed=0) for length in (2, 3, 2)),
+            *(model.choose(PROMPT, options) for options in (("A", "B"), ("lamp", "gate"))),
+        )
+
+    asyncio.run(run())
+    assert sorted(model.batches) == [1, 2, 2]
+
+
+def test_a_prompt_without_room_fails_alone(model: LocalModel) -> None:
+    async def run() -> list[Any]:
+        prompts = [PROMPT, ask(("user", "lamp " * 250)), PROMPT]
+        calls = (model.generate(prompt, SAMPLING, seed=seed) for seed, prompt in enumerate(prompts))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    good, bad, other = asyncio.run(run())
+    assert isinstance(bad, CallFailedError)
+    assert "the model takes 1 to 256: shorten the prompt or max_tokens" in str(bad)
+    assert isinstance(good, Sample)
+    assert isinstance(other, Sample)
+
+
+def test_an_error_in_a_batch_reaches_every_call_and_the_next_calls_work(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LocalModel(tiny_model_dir)
+
+    async def run() -> list[Any]:
+        calls = (model.generate(PROMPT, SAMPLING, seed=seed) for seed in range(3))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model._sampler, "sample", lambda *_, **__: 1 / 0)
+        assert [type(error) for error in asyncio.run(run())] == [ZeroDivisionError] * 3
+    assert [type(sample) for sample in asyncio.run(run())] == [Sample] * 3
+
+
+def test_a_cancelled_call_takes_none_with_it(model: LocalModel) -> None:
+    async def run() -> Sample:
+        first = asyncio.ensure_future(model.generate(PROMPT, SAMPLING, seed=0))
+        second = asyncio.ensure_future(model.generate(PROMPT, SAMPLING, seed=1))
+        await asyncio.sleep(0)
+        first.cancel()
+        return await second
+
+    assert asyncio.run(run()) == wait(model.generate(PROMPT, SAMPLING, seed=1))
+
+
+def test_an_interrupted_loop_leaves_nothing_behind(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model._sampler, "sample", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            wait(model.generate(PROMPT, SAMPLING, seed=0))
+    assert wait(model.generate(PROMPT, SAMPLING, seed=0)).generated_tokens == 8
