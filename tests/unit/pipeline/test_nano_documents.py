@@ -21,7 +21,7 @@ RULES = RuleBook(load_constitution("default"))
 def tokenizer():
     rng = random.Random(0)
     lessons = [sample_lesson(RULES, rng, progress=0.5) for _ in range(200)]
-    return build_tokenizer((text for lesson in lessons for t in lesson.turns for text in join_spans(t.spans)))
+    return build_tokenizer(text for lesson in lessons for t in lesson.turns for text in join_spans(t.spans))
 
 
 def test_ids_equal_those_of_the_rendered_prompt(tokenizer) -> None:

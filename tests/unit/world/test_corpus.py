@@ -1,4 +1,4 @@
-"""The corpus: what carries loss and what does not, that labels follow the latent plans, and that novel goals are absent."""
+"""The corpus: what carries loss, labels that follow the latent plans, and no novel goal in any document."""
 
 import random
 
