@@ -5,8 +5,11 @@ to do, with exit code 2, without a traceback, before any model is loaded, and wi
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from solon.cli import main
 
 GOOD = """
 name: mine
@@ -22,7 +25,11 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
 )
 
 WRONG = {
-    "missing request": ("c.yaml", GOOD.replace("    revision_request: Be kind.\n", ""), ("revision_request", "one", ":4")),
+    "missing request": (
+        "c.yaml",
+        GOOD.replace("    revision_request: Be kind.\n", ""),
+        ("revision_request", "one", ":4"),
+    ),
     "unknown key": ("c.yaml", GOOD.replace("comparison:", "comparision:"), ("comparision", "comparison", "one")),
     "duplicate id": ("c.yaml", GOOD + GOOD.split("principles:\n")[1], ("one", ":8")),
     "empty file": ("c.yaml", "", ("empty",)),
@@ -35,11 +42,28 @@ WRONG = {
 }
 
 
-def solon(*words, folder):
+def in_a_process(*words):
+    """Run the command as a user does, in a narrow terminal."""
     environment = {**os.environ, "COLUMNS": "40", "TERM": "dumb"}
-    return subprocess.run(
-        [sys.executable, "-m", "solon", *map(str, words)], capture_output=True, text=True, cwd=folder, env=environment
-    )
+    command = [sys.executable, "-m", "solon", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture
+def solon(capsys, monkeypatch):
+    """Run the command in this process."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["solon", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return call
 
 
 def assert_refused(done, *named):
@@ -62,39 +86,39 @@ def place(tmp_path):
 
 @pytest.mark.parametrize("command", ["check", "run"])
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_constitution(place, case, command):
+def test_a_wrong_constitution(solon, place, case, command):
     name, content, said = WRONG[case]
     file = place / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     before = file.read_bytes()
     if command == "check":
-        done = solon("constitution", "check", file, folder=place)
+        done = solon("constitution", "check", file)
     else:
-        done = solon("run", "--constitution", file, "--out", place / "run", folder=place)
+        done = solon("run", "--constitution", file, "--out", place / "run")
     assert_refused(done, file, *said)
     assert file.read_bytes() == before
     assert not (place / "run").exists()
 
 
-def test_a_good_constitution_is_accepted(place):
+def test_a_good_constitution_is_accepted(solon, place):
     file = place / "c.yaml"
     file.write_text(GOOD)
-    done = solon("constitution", "check", file, folder=place)
+    done = solon("constitution", "check", file)
     assert done.returncode == 0
     assert str(file) in done.stdout
     assert "1 principles" in done.stdout
 
 
-def test_an_out_path_that_is_a_file(place):
+def test_an_out_path_that_is_a_file(solon, place):
     file = place / "results of last year"
     file.write_text("mine")
-    assert_refused(solon("run", "--out", file, folder=place), file, "is a file")
+    assert_refused(solon("run", "--out", file), file, "is a file")
     assert file.read_text() == "mine"
 
 
-def test_a_folder_of_something_else(place):
+def test_a_folder_of_something_else(solon, place):
     (place / "thesis.tex").write_text("mine")
-    assert_refused(solon("run", "--out", place, folder=place), place, "holds no run")
+    assert_refused(solon("run", "--out", place), place, "holds no run")
     assert [p.name for p in place.iterdir()] == ["thesis.tex"]
 
 
@@ -109,28 +133,31 @@ def test_a_folder_of_something_else(place):
         (("--set", "preset=smoke"), ("--preset",)),
     ],
 )
-def test_a_wrong_option(place, words, said):
-    assert_refused(solon("run", "--out", place / "run", *words, folder=place), *said)
+def test_a_wrong_option(solon, place, words, said):
+    assert_refused(solon("run", "--out", place / "run", *words), *said)
     assert not (place / "run").exists()
 
 
 @pytest.mark.parametrize("command", [("show", "DIR", "abcdef"), ("report", "DIR"), ("chat", "DIR")])
-def test_a_folder_that_is_no_run(place, command):
+def test_a_folder_that_is_no_run(solon, place, command):
     words = [place if word == "DIR" else word for word in command]
-    assert_refused(solon(*words, folder=place), place, "run")
+    assert_refused(solon(*words), place, "run")
     missing = place / "missing"
     words = [missing if word == "DIR" else word for word in command]
-    assert_refused(solon(*words, folder=place), missing)
+    assert_refused(solon(*words), missing)
 
 
-def test_an_unknown_option_or_command_is_a_usage_error(place):
+def test_an_unknown_option_or_command_is_a_usage_error(solon, place):
     for words in (("run", "--sed", "1"), ("runn",), ("chat",), ("run", "--seed", "x")):
-        done = solon(*words, folder=place)
+        done = solon(*words)
         assert done.returncode == 2
         assert done.stdout == ""
         assert "Traceback" not in done.stderr
 
 
-def test_python_m_solon_and_version(place):
-    done = solon("--version", folder=place)
+def test_as_a_user_sees_it(place):
+    file = place / "c.yaml"
+    file.write_text("")
+    assert_refused(in_a_process("run", "--constitution", file), file, "empty")
+    done = in_a_process("--version")
     assert (done.returncode, done.stdout) == (0, "solon 0.1.0\n")

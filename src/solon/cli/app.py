@@ -4,11 +4,14 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from solon.cli.errors import INTERRUPTED, fail, reports_errors
+
+if TYPE_CHECKING:
+    from solon.training.pretrain import PretrainLog
 
 app = typer.Typer(
     help="Constitutional AI, whole: from a constitution to a harmless, helpful, non-evasive model.",
@@ -57,12 +60,14 @@ def _root(
 @app.command()
 @reports_errors
 def run(
-    preset: Annotated[str, typer.Option(help="What to run: nano (minutes) or smoke (under a minute).")] = "nano",
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="What to run: nano (minutes) or smoke (under a minute).")
+    ] = "nano",
     constitution: Annotated[str, typer.Option(metavar="FILE", help="A constitution; the shipped one if left out.")] = (
         "default"
     ),
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; runs/PRESET if left out.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every draw; the preset's if left out.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every draw; the preset's if left out.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field, e.g. ppo.kl_coef=0.05.")
     ] = None,
@@ -129,10 +134,10 @@ def _given(preset: str, constitution: str, out: Path, seed: int | None, override
 @reports_errors
 def chat(
     folder: RunFolder,
-    model: Annotated[str, typer.Option(help="base, sl-cai or rl-cai.")] = "rl-cai",
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
-    seed: Annotated[int, typer.Option(help="Seed of the answers.")] = 0,
+    model: Annotated[str, typer.Option(metavar="NAME", help="base, sl-cai or rl-cai.")] = "rl-cai",
+    temperature: Annotated[float, typer.Option(metavar="T", min=0.0, help="0 is greedy.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Longest answer, in tokens.")] = 128,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the answers.")] = 0,
 ) -> None:
     """Talk to a model of a run.
 
@@ -173,7 +178,7 @@ def report(folder: RunFolder) -> None:
 def check_constitution(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A constitution file, or the name of a shipped one.")],
 ) -> None:
-    """Read a constitution and say what it holds, or what is wrong with it and where."""
+    """Say what a constitution holds, or what is wrong with it."""
     from solon.cli.errors import printable
     from solon.constitution import check_constitution as gather_facts
     from solon.constitution import load_constitution
@@ -211,7 +216,13 @@ def build_world(
     for text in overrides or ():
         settings = merge(settings, nest(*parse_override(text)))
     config = validate(NanoConfig, settings, where="the recipe")
-    manifest = run_nano_build(config, out, on_log=lambda line: print(line, file=sys.stderr))
+
+    def tell(log: "PretrainLog") -> None:
+        left = (config.tokens - log.tokens) / max(log.tokens_per_second, 1.0)
+        rate = f"{log.tokens_per_second:,.0f} tokens/s, {format_seconds(left)} left"
+        print(f"{log.tokens:,} of {config.tokens:,} tokens, loss {log.loss:.3f}, {rate}", file=sys.stderr)
+
+    manifest = run_nano_build(config, out, on_log=tell)
     print(f"{out}: {manifest['parameters']} parameters, digest {manifest['digest']}")
     print(f"built in {format_seconds(manifest['seconds'])}; measure it with  solon world check --model {out}")
 
@@ -222,8 +233,10 @@ def check_world(
     model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A checkpoint; the shipped one if left out.")
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=10, help="Items of each ability.")] = 300,
-    split: Annotated[str, typer.Option(help="Goals to ask for: heldout, or dev while a recipe is tuned.")] = "heldout",
+    n: Annotated[int, typer.Option("--n", metavar="N", min=10, help="Items of each ability.")] = 300,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Goals to ask for: heldout, or dev while a recipe is tuned.")
+    ] = "heldout",
 ) -> None:
     """Measure what the nano model can do."""
     from solon.cli.tables import format_table

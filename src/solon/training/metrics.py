@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from solon.errors import ModelError
+from solon.records import replace_file
 
 
 class StepLog:
@@ -24,10 +25,10 @@ class StepLog:
     """
 
     def __init__(self, path: Path, *, after: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in _lines(path) if _step(line) <= after] if after else []
-        self._file = path.open("w", encoding="utf-8")
-        self._file.writelines(line + "\n" for line in kept)
+        with replace_file(path) as temporary:  # a process killed here loses no line that is kept
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self

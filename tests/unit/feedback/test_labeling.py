@@ -327,6 +327,15 @@ def test_fields_turn_something(name: str) -> None:
     assert seen(**BASE) != seen(**{**BASE, **CHANGES[name]})
 
 
+def test_every_request_is_in_the_layout_that_was_asked_for_and_shows_so_many_exemplars() -> None:
+    model = ScriptedModel(think, prefers_good)
+    label(PAIRS, model, chain_of_thought=True, layout="transcript", exemplars=1)
+    requests = [asked for asked, *_ in (*model.generated, *model.chosen)]
+    assert len(requests) == 48
+    assert {rendered.layout for rendered in requests} == {"transcript"}
+    assert all("E1" in rendered.text and "E2" not in rendered.text for rendered in requests)
+
+
 def test_labels_do_not_depend_on_each_other() -> None:
     together = label(PAIRS, ScriptedModel(think, prefers_good), chain_of_thought=True)
     alone = [label([pair], ScriptedModel(think, prefers_good), chain_of_thought=True)[0] for pair in reversed(PAIRS)]

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from solon.nets.prefixes import common_length, plan_prefixes
 
-rows = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), max_size=12)
+HEADS = [[0], list(range(10)), list(range(14)), [0, 1, 2, 9, 9, 9, 9, 9, 9, 9, 9, 9]]
+tails = st.lists(st.integers(0, 1), max_size=3)
+rows = st.lists(st.builds(lambda head, tail: HEADS[head] + tail, st.integers(0, 3), tails), max_size=12)
 
 
 @given(rows)

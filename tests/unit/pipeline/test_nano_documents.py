@@ -1,4 +1,4 @@
-"""Lessons become token ids exactly as the same prompt would be tokenised when it is asked, answers where they belong."""
+"""Lessons become token ids exactly as the same prompt is tokenised when it is asked, answers where they belong."""
 
 import pickle
 import random

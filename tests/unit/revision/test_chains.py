@@ -176,6 +176,13 @@ def test_fields_turn_something(change: dict[str, Any]) -> None:
     assert before.generated != after.generated
 
 
+def test_every_request_is_in_the_layout_that_was_asked_for() -> None:
+    model = ScriptedModel(lambda rendered, sampling, seed: f"fine {seed}")
+    run(assistant=model, config=CONFIG.model_copy(update={"layout": "transcript"}))
+    assert {asked.layout for asked, *_ in model.generated} == {"transcript"}
+    assert len(model.generated) == 6 * (1 + 2 * 3)
+
+
 def test_every_field_is_tried() -> None:
     tried = {"rounds", "direct", "temperature", "max_tokens", "max_critique_tokens", "exemplars", "layout"}
     assert set(RevisionConfig.model_fields) - tried == {"targets", "helpful_samples"}  # tried in test_targets

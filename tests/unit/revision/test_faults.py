@@ -86,20 +86,30 @@ def test_the_books_balance_and_no_fault_becomes_a_text(targets: str, direct: boo
     assert set(reasons(results)) <= kinds | {"empty_critique", "truncated_critique"}
 
 
-def test_a_chain_ends_at_its_fault_and_asks_nothing_more() -> None:
+@pytest.mark.parametrize("what", ["critique", "revision"])
+@pytest.mark.parametrize(
+    ("said", "reason", "detail"),
+    [
+        (("cut o", "length"), "truncated_", "round 2: no end within 256 tokens"),
+        (" ", "empty_", "round 2: the model wrote nothing"),
+        (call_failed(), "call_failed", "round 2: the line is dead"),
+    ],
+)
+def test_a_chain_keeps_what_came_before_its_fault_and_asks_nothing_more(
+    what: str, said: Reply, reason: str, detail: str
+) -> None:
     def write(rendered: Rendered, sampling: Sampling, seed: int) -> Reply:
-        revisions = sum(turn.text.startswith("fine") for turn in rendered.turns if turn.role == "assistant")
-        if rendered.turns[-1].text.startswith("Mend") and "fine again" in rendered.text:
-            return "cut", "length"
-        return "fine again" if rendered.turns[-1].text.startswith("Mend") else f"fine {revisions}"
+        asked = "critique" if rendered.turns[-1].text.startswith("What is wrong") else "revision"
+        second_round = any(turn.text == "fine revision" for turn in rendered.turns)
+        return said if second_round and asked == what else f"fine {asked}"
 
     results, _, model = run(1, write=write, rounds=4)
     (chain,) = results.results
-    assert [step.revision.text for step in chain.steps] == ["fine again"]
-    assert chain.failure.reason == "truncated_revision"
-    assert chain.failure.detail.startswith("round 2: no end within 256 tokens")
+    assert [step.revision.text for step in chain.steps] == ["fine revision"]
+    assert chain.failure.reason == (reason + what if reason.endswith("_") else reason)
+    assert chain.failure.detail == detail
     assert chain.failure.item == chain.prompt_id
-    assert len(model.generated) == 1 + 4
+    assert len(model.generated) == (4 if what == "critique" else 5)
 
 
 def test_without_an_initial_response_there_is_no_chain() -> None:
@@ -146,6 +156,7 @@ def test_prompts_that_come_to_nothing_are_bounded_too_and_steps_lost_to_faults_a
     assert reasons(results) == ["empty_revision"] * 10
 
 
-def test_an_error_that_is_no_failed_call_is_not_swallowed() -> None:
+@pytest.mark.parametrize("asked", ["request", "What is wrong", "Mend"])
+def test_an_error_that_is_no_failed_call_is_not_swallowed(asked: str) -> None:
     with pytest.raises(ZeroDivisionError):
-        run(2, write=lambda *_: ZeroDivisionError())
+        run(2, write=lambda rendered, *_: ZeroDivisionError() if asked in rendered.turns[-1].text else "fine")

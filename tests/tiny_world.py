@@ -1,0 +1,69 @@
+"""A model of a few thousand weights that has read a little of the world: it ends its answers and knows nothing else.
+
+Built in seconds, for runs of the whole pipeline in which only the machinery matters.
+"""
+
+import random
+from pathlib import Path
+
+from solon.nets import build_nano_config, build_nano_model, build_tokenizer, save_policy
+from solon.records import Conversation, SFTExample
+from solon.training.sft import SFTConfig, run_sft
+from solon.world.grammar import render_response, sample_dialogue, sample_style
+from solon.world.plans import sample_helpful_only_plan
+from solon.world.splits import DOCUMENTED_GOALS
+
+TINY_RUN = [
+    "prompts.revision.red_team=16",
+    "prompts.revision.helpful=10",
+    "prompts.comparisons.red_team=24",
+    "prompts.comparisons.helpful=12",
+    "prompts.ppo.red_team=32",
+    "prompts.ppo.helpful=32",
+    "prompts.evaluation.harmful=12",
+    "prompts.evaluation.benign=12",
+    "prompts.evaluation.twins=6",
+    "heldout_pairs=0.25",
+    "max_failure_fraction=1",
+    "revision.rounds=2",
+    "feedback.mass_floor=0",
+    "sft.batch_size=8",
+    "sft.checkpoint_every=2",
+    "preference_model.batch_size=8",
+    "preference_model.checkpoint_every=2",
+    "ppo.iterations=4",
+    "ppo.responses_per_iteration=16",
+    "ppo.checkpoint_every=1",
+    *(f"{place}=40" for place in ("revision.max_tokens", "revision.max_critique_tokens", "comparisons.max_tokens")),
+    *(f"{place}=40" for place in ("ppo.max_response_tokens", "evaluation.max_tokens")),
+]
+"""Values for `--set` that make the smoke preset a matter of seconds."""
+
+
+def build_tiny_world_model(path: Path) -> Path:
+    """Train a tiny model on a few hundred answers of the helpful-only assistant and save it."""
+    rng = random.Random(0)
+    examples = []
+    for number in range(400):
+        goal = rng.choice(DOCUMENTED_GOALS)
+        conversation = Conversation.of(*sample_dialogue(goal, rng, single_turn=1.0).turns)
+        response = render_response(sample_helpful_only_plan(goal, rng), goal, sample_style(rng))
+        examples.append(
+            SFTExample(
+                id=str(number), prompt_id=str(number), conversation=conversation, response=response, source="helpful"
+            )
+        )
+    texts = [text for e in examples for text in (e.conversation.messages[0].text, e.response)]
+    tokenizer = build_tokenizer(texts, vocab_size=900, merges=64)
+    config = build_nano_config(tokenizer, width=32, layers=1, heads=2, max_length=512)
+    start = path.with_name(f"{path.name}-untrained")
+    save_policy(build_nano_model(config, seed=1), tokenizer, start)
+    sft = SFTConfig(epochs=4, batch_size=16, learning_rate=1e-2, eval_fraction=0.0)
+    run_sft(start, examples, sft, path, seed=0, metrics=path.with_name("tiny.jsonl"))
+    return path
+
+
+def tiny_options(model: Path) -> list[str]:
+    """Return the options of `solon run` for a run of seconds on this model."""
+    settings = [f"base_model={model}", *TINY_RUN]
+    return ["--preset", "smoke", *(word for setting in settings for word in ("--set", setting))]
