@@ -25,8 +25,8 @@ check: $(READY)  ## style, types and the walls between rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)  ## measure against named peers; writes benchmarks/results
-	$(BIN)/python -m benchmarks
+bench: $(READY)  ## measure against named peers, in one run each
+	$(BIN)/python -m benchmarks.sampler
 
 clean:  ## remove everything these targets made
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
