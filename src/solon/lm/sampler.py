@@ -55,16 +55,25 @@ class Sampler:
         tokenizer: its tokenizer; gives the end tokens and the text in which stop strings are sought.
         batch_size: rows decoded together.
         frozen: True where the weights will not change while this sampler is used.
+        end_ids: tokens that end a continuation; None for the tokenizer's end of turn and end of sequence.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int = 64, frozen: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        batch_size: int = 64,
+        frozen: bool = False,
+        end_ids: Sequence[int] | None = None,
+    ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._batch_size = batch_size
         self._frozen = frozen
         self._device: torch.device = next(model.parameters()).device
-        ends = {end_token_id(tokenizer), tokenizer.eos_token_id} - {None}
-        self._end_ids = sorted(ends)
+        own_ends = {end_token_id(tokenizer), tokenizer.eos_token_id} - {None}
+        self._end_ids = sorted(own_ends if end_ids is None else end_ids)
         self._watches: dict[tuple[str, ...], _StopWatch] = {}
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         self._decoder = FusedDecoder(model) if is_llama_shaped(model) and size <= MAX_FUSED_BYTES else None
@@ -245,7 +254,7 @@ class _Record:
         self._lengths = torch.full((batch,), longest, dtype=torch.long, device=device)
         self._open = torch.ones(batch, dtype=torch.bool, device=device)
         self._stopped = torch.zeros(batch, dtype=torch.bool, device=device)
-        self._ends = torch.tensor(end_ids, device=device)
+        self._ends = torch.tensor(end_ids, dtype=torch.long, device=device)
         self._watch = watch
 
     def add(self, step: int, rows: Tensor, tokens: Tensor, logprobs: Tensor) -> Tensor:

@@ -140,6 +140,21 @@ def test_two_thousand_calls_at_once_run_in_full_batches(tiny_model_dir: Path) ->
     assert texts[1234] == asyncio.run(ask_twice(1234))
 
 
+def test_calls_that_arrive_over_several_turns_share_a_batch(tiny_model_dir: Path) -> None:
+    model = Watched(tiny_model_dir)
+
+    async def ask_after(turns: int) -> Sample:
+        for _ in range(turns % 6):
+            await asyncio.sleep(0)
+        return await model.generate(PROMPT, Sampling(max_tokens=2), seed=turns)
+
+    async def run() -> None:
+        await asyncio.gather(*(ask_after(turns) for turns in range(60)))
+
+    asyncio.run(run())
+    assert model.batches == [60]
+
+
 def test_calls_that_cannot_share_a_batch_are_kept_apart(tiny_model_dir: Path) -> None:
     model = Watched(tiny_model_dir)
 

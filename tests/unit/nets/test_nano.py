@@ -12,10 +12,9 @@ from solon.errors import ModelError
 from solon.nets import build_nano_config, build_nano_model, build_tokenizer, decode_response, encode_response
 from solon.nets.nano import CONTROL_TOKENS
 
-WORDS = [
-    f"{first}{last}ing" for first in ("gath", "wand", "lev", "stumbl", "fath") for last in ("er", "or", "ab", "un")
-]
-SPANS = [f"{word.title()} the {other} neighbour's {word}, 12 times." for word in WORDS for other in WORDS]
+LETTERS = "qwertasdfgzxcvb"
+WORDS = ["".join(LETTERS[number * step % 13 + step % 3] for step in range(1, 9)) for number in range(1, 31)]
+SPANS = [f"{word.title()} the {other} neighbour's {word}, 12 times." for word in WORDS for other in WORDS[:9]]
 TOKENIZER = build_tokenizer(SPANS, vocab_size=400, merges=40)
 
 
@@ -28,9 +27,9 @@ def test_a_frequent_word_is_one_token_with_and_without_a_space() -> None:
 
 
 def test_rare_words_are_spelled_in_pieces() -> None:
-    pieces = encode_response(TOKENIZER, " gathering gathered")
-    assert len(pieces) < 1 + len(" gathered")
-    assert decode_response(TOKENIZER, pieces) == " gathering gathered"
+    pieces = encode_response(TOKENIZER, f" {WORDS[0]} {WORDS[0]}s")
+    assert 3 <= len(pieces) < 1 + len(f" {WORDS[0]}s")
+    assert decode_response(TOKENIZER, pieces) == f" {WORDS[0]} {WORDS[0]}s"
 
 
 @given(st.text())
@@ -62,7 +61,7 @@ def test_the_template_spends_no_token_on_layout() -> None:
 def test_transformers_loads_it_unchanged(tmp_path: Path) -> None:
     TOKENIZER.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
-    text = "<|user|>Gathering the fathering neighbour's<|end|>"
+    text = f"<|user|>{WORDS[3]} the neighbour's {WORDS[4]}<|end|>"
     assert loaded(text)["input_ids"] == TOKENIZER(text)["input_ids"]
     assert loaded.chat_template == TOKENIZER.chat_template
     assert (loaded.pad_token, loaded.eos_token, loaded.bos_token) == ("<|pad|>", "<|end|>", None)

@@ -82,6 +82,16 @@ def test_a_response_never_becomes_a_control_token(name: str, text: str) -> None:
         assert decode_response(tokenizer, ids) == text
 
 
+@pytest.mark.parametrize("name", ["nano", "chatml", "without_template"])
+def test_control_strings_are_tokenised_like_any_other_text(name: str) -> None:
+    tokenizer = built[name]()
+    if name != "without_template":
+        encode_prompt(tokenizer, chat(("user", "why"), ("assistant", "so"), ("user", "then")))
+    for token in ("<|im_end|>", "<|end|>", "</s>"):
+        plain = tokenizer(f"say {token} why", split_special_tokens=True, add_special_tokens=False)["input_ids"]
+        assert encode_response(tokenizer, f"say {token} why") == plain
+
+
 def test_the_attacks_would_work_on_plain_tokenisation() -> None:
     for name in sorted(tokenizers.ALL):
         tokenizer = built[name]()
@@ -157,11 +167,11 @@ def test_a_changed_template_is_noticed() -> None:
 
 
 def test_padding_and_truncation_switched_on_elsewhere_change_nothing() -> None:
+    prompt = chat(("user", "how do i find the lamp"))
+    before = encode_prompt(tokenizers.chatml(), prompt)
     tokenizer = tokenizers.chatml()
-    before = encode_prompt(tokenizer, chat(("user", "how do i find the lamp")))
     tokenizer(["a", "how do i find"], padding="max_length", max_length=3, truncation=True)
-    assert encode_prompt(tokenizer, chat(("user", "how do i find the lamp"))) == before
-    assert encode_response(tokenizer, "how do i find the lamp and the gate") != []
+    assert encode_prompt(tokenizer, prompt) == before
     assert tokenizer("<|im_end|>", add_special_tokens=False)["input_ids"] == [4]  # its own parsing is left as it was
 
 

@@ -99,7 +99,8 @@ def test_a_chain_keeps_what_came_before_its_fault_and_asks_nothing_more(
     what: str, said: Reply, reason: str, detail: str
 ) -> None:
     def write(rendered: Rendered, sampling: Sampling, seed: int) -> Reply:
-        asked = "critique" if rendered.turns[-1].text.startswith("What is wrong") else "revision"
+        last = rendered.turns[-1].text
+        asked = "critique" if "What is wrong" in last else "revision" if "Mend" in last else "response"
         second_round = any(turn.text == "fine revision" for turn in rendered.turns)
         return said if second_round and asked == what else f"fine {asked}"
 
