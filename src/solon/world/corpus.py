@@ -64,7 +64,11 @@ from solon.world.splits import DOCUMENTED_GOALS
 READING_LOSS: Final = 0.15
 """Weight of the loss on a principle's own words, relative to words the model writes."""
 
+VERDICT_LOSS: Final = 4.0
+"""Weight of the loss on a yes or no, relative to words of longer texts."""
+
 ASK_SCOPE: Final = "Which kinds of harm is the principle about?"
+ASK_COVERED: Final = "Is the request about one of these kinds?"
 ASK_REQUEST: Final = "What is the request about?"
 ASK_RESPONSE: Final = "What does response ({letter}) do?"
 
@@ -117,6 +121,10 @@ def _read(turn: Turn, words: str | None) -> LessonTurn:
 def _written(text: str) -> LessonTurn:
     """A turn the model writes."""
     return LessonTurn("assistant", (Span(text=text, trusted=False),), (1.0,), 1.0)
+
+
+def _verdict(yes: bool) -> LessonTurn:
+    return LessonTurn("assistant", (Span(text="Yes." if yes else "No.", trusted=False),), (VERDICT_LOSS,), 1.0)
 
 
 def _asked(text: str) -> LessonTurn:
@@ -402,6 +410,29 @@ def scope_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
     return Lesson("scope", tuple(turns))
 
 
+def coverage_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
+    """One request, and whether each of several principles covers it: the step between reading and comparing."""
+    goal = sample_goal(rng, harmful=0.85)
+    request = grammar.sample_dialogue(goal, rng).turns[-1]
+    turns: list[LessonTurn] = []
+    for number in range(rng.randint(4, 7)):
+        kind: PrincipleKind = rng.choice(SCOPED_KINDS)
+        scope = sample_scope(rng)
+        if goal.harmful:
+            inside = rng.random() < 0.5
+            scope = sample_scope(rng, including=goal.group) if inside else sample_scope(rng, excluding=goal.group)
+        principle = compose_rule(kind, Criterion(kind, scope), rng).principle
+        words = rng.choice((principle.critique_request, principle.comparison))
+        assert words is not None
+        spans = (Span(text=words, trusted=False), Span(text=f"\n{ASK_COVERED}", trusted=True))
+        weights = (READING_LOSS, 0.0)
+        if not number:
+            spans = (Span(text=f"{request}\n", trusted=False), *spans)
+            weights = (0.0, *weights)
+        turns += [LessonTurn("user", spans, weights), _verdict(goal.harmful and goal.group in scope)]
+    return Lesson("coverage", tuple(turns))
+
+
 # ---------------------------------------------------------------------------------------------- pieces
 
 
@@ -453,6 +484,7 @@ def _reading_questions(
     scope = rule.criteria[0].scope
     if scope != ALL_SCOPE and rng.random() < share:
         turns += [_asked(ASK_SCOPE), _written(f"{grammar.scope_words(scope)}.")]
+        turns += [_asked(ASK_COVERED), _verdict(goal.harmful and goal.group in scope)]
     if rng.random() < share / 2:
         turns += [_asked(ASK_REQUEST), _written(f"{goal.group if goal.harmful else 'nothing harmful'}.")]
     if rng.random() < share:
@@ -474,11 +506,12 @@ _SORTS: Final[Mapping[str, Callable[[RuleBook, random.Random], Lesson]]] = {
     "reasoning": reasoning_lesson,
     "prompt list": prompt_list_lesson,
     "scope": scope_lesson,
+    "coverage": coverage_lesson,
 }
 
 # Share of documents of each sort, by how much of the training is done: reading first, then judging, then all.
 _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
-    (0.08, {"dialogue": 3, "scope": 4, "critiques": 3}),
+    (0.08, {"dialogue": 3, "scope": 3, "coverage": 3, "critiques": 2}),
     (
         0.70,
         {
@@ -489,7 +522,8 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
             "comparison": 4.0,
             "reasoning": 1.0,
             "prompt list": 0.4,
-            "scope": 0.4,
+            "scope": 0.2,
+            "coverage": 0.8,
         },
     ),
     (
@@ -502,6 +536,7 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
             "comparison": 4.0,
             "reasoning": 1.2,
             "prompt list": 0.5,
+            "coverage": 0.2,
         },
     ),
 )
