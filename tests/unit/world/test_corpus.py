@@ -5,7 +5,14 @@ import random
 import pytest
 
 from solon.constitution import load_constitution
-from solon.world.corpus import RuleBook, comparison_lesson, dialogue_lesson, revision_lesson, sample_lesson
+from solon.world.corpus import (
+    RuleBook,
+    comparison_lesson,
+    coverage_lesson,
+    dialogue_lesson,
+    revision_lesson,
+    sample_lesson,
+)
 from solon.world.lexicon import ALL_GOALS
 from solon.world.plans import ResponsePlan
 from solon.world.shipped import SHIPPED_CRITERIA, mend_all, prefer_by
@@ -27,7 +34,7 @@ def test_a_lesson_is_a_function_of_its_seed() -> None:
 
 def test_the_curriculum_begins_without_comparisons() -> None:
     sorts = {sample_lesson(RULES, random.Random(seed), progress=0.01).sort for seed in range(200)}
-    assert sorts == {"dialogue", "scope", "critiques"}
+    assert sorts == {"dialogue", "scope", "coverage", "critiques"}
 
 
 @pytest.mark.parametrize("progress", [0.01, 0.5, 1.0])
@@ -70,6 +77,18 @@ def test_a_comparison_has_several_answers_and_all_sides_occur() -> None:
     assert set(targets) == {0.0, 0.5, 1.0}
     assert 0.4 < sum(targets) / len(targets) < 0.6
     assert sum(target == 0.5 for target in targets) / len(targets) < 0.35
+
+
+def test_coverage_is_asked_about_both_sides() -> None:
+    rng = random.Random(8)
+    verdicts = [
+        "".join(span.text for span in turn.spans)
+        for _ in range(100)
+        for turn in coverage_lesson(RULES, rng).turns
+        if turn.role == "assistant"
+    ]
+    assert set(verdicts) == {"Yes.", "No."}
+    assert 0.3 < verdicts.count("Yes.") / len(verdicts) < 0.5
 
 
 def test_the_first_criterion_that_differs_decides() -> None:
