@@ -29,7 +29,7 @@ BATCH, NEW, VOCABULARY = 64, 64, 1024
 ENDS = list(range(VOCABULARY - 31, VOCABULARY))
 SHAPES = {  # width, layers, heads, key and value heads
     "64 x 4": (64, 4, 2, 2),
-    "128 x 4": (128, 4, 4, 4),
+    "128 x 5 (nano)": (128, 5, 4, 4),
     "128 x 4, 1 kv head": (128, 4, 4, 1),
     "160 x 5": (160, 5, 5, 5),
     "160 x 5, 1 kv head": (160, 5, 5, 1),

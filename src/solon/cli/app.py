@@ -11,6 +11,7 @@ import typer
 from solon.cli.errors import INTERRUPTED, fail, reports_errors
 
 if TYPE_CHECKING:
+    from solon.records import Split
     from solon.training.pretrain import PretrainLog
 
 app = typer.Typer(
@@ -237,17 +238,22 @@ def check_world(
     split: Annotated[
         str, typer.Option(metavar="NAME", help="Goals to ask for: heldout, or dev while a recipe is tuned.")
     ] = "heldout",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every draw.")] = 0,
+    record: Annotated[bool, typer.Option("--record", help="Write the table into the checkpoint's manifest.")] = False,
 ) -> None:
-    """Measure what the nano model can do."""
+    """Measure what the nano model can do; the exit code is 1 if a bar is not reached."""
     from solon.cli.tables import format_table
     from solon.lm.local import LocalModel
-    from solon.pipeline.nano_check import format_abilities, measure_abilities
+    from solon.pipeline.nano_check import format_abilities, measure_abilities, record_abilities
     from solon.pipeline.shipped import find_nano_model
 
     if split not in ("heldout", "dev"):
         fail(f"--split {split}: expected heldout or dev")
     path = model if model is not None else find_nano_model()
-    rows = measure_abilities(LocalModel(path), n=n, split="dev" if split == "dev" else "heldout")
+    goals: Split = "dev" if split == "dev" else "heldout"
+    rows = measure_abilities(LocalModel(path), n=n, split=goals, seed=seed)
+    if record:
+        record_abilities(path, rows, split=goals, seed=seed)
     print(format_table(format_abilities(rows)))
     if not all(row.reached for row in rows):
         raise SystemExit(1)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from solon import __version__
 from solon.constitution import load_constitution
+from solon.errors import ModelError
 from solon.nets import build_nano_config, build_nano_model, build_tokenizer, load_tokenizer, save_policy, weights_digest
 from solon.pipeline.nano_documents import LessonSource
 from solon.prompting import templates_digest
@@ -111,14 +112,27 @@ def run_nano_build(
         "constitution": load_constitution("default").digest,
         "templates": templates_digest(),
     }
-    save_manifest(out, manifest)
+    save_nano_manifest(out, manifest)
     return manifest
 
 
-def save_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    """Write a checkpoint's manifest, whole or not at all."""
-    with replace_file(out / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+def load_nano_manifest(checkpoint: Path) -> dict[str, Any]:
+    """Read a nano model's manifest.
+
+    Raises:
+        ModelError: the folder holds none, as that of another model.
+    """
+    path = checkpoint / MANIFEST
+    if not path.is_file():
+        raise ModelError(f"{path} is not there: `solon world build` writes it beside the weights")
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return manifest
+
+
+def save_nano_manifest(checkpoint: Path, manifest: dict[str, Any]) -> None:
+    """Write a nano model's manifest, whole or not at all."""
+    with replace_file(checkpoint / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def _shape(tokenizer: Any, config: NanoConfig) -> Any:

@@ -14,12 +14,14 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from solon.constitution import load_constitution
 from solon.evaluation import expected_calibration_error
 from solon.lm.protocol import LanguageModel
 from solon.pipeline.grading import grade_answer, grade_critique, parse_request
+from solon.pipeline.nano_build import load_nano_manifest, save_nano_manifest
 from solon.prompting import (
     OPTIONS,
     render_comparison,
@@ -318,6 +320,17 @@ def _goals(split: Split) -> dict[str, tuple[Goal, ...]]:
 
 def _calibration(tally: _Tally) -> float:
     return expected_calibration_error(tally.predicted, tally.targets)
+
+
+def record_abilities(checkpoint: Path, rows: Sequence[Ability], *, split: Split, seed: int) -> None:
+    """Write the table into a checkpoint's manifest, in place of an earlier one.
+
+    Raises:
+        ModelError: the checkpoint has no manifest.
+    """
+    manifest = load_nano_manifest(checkpoint)
+    table = [{"name": r.name, "value": round(r.value, 4), "n": r.n, "bar": r.bar, "at_most": r.at_most} for r in rows]
+    save_nano_manifest(checkpoint, {**manifest, "abilities": {"split": split, "seed": seed, "rows": table}})
 
 
 def format_abilities(rows: Iterable[Ability]) -> Sequence[tuple[str, str, str, str]]:

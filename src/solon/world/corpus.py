@@ -424,11 +424,9 @@ def coverage_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
         principle = compose_rule(kind, Criterion(kind, scope), rng).principle
         words = rng.choice((principle.critique_request, principle.comparison))
         assert words is not None
-        spans = (Span(text=words, trusted=False), Span(text=f"\n{ASK_COVERED}", trusted=True))
-        weights = (READING_LOSS, 0.0)
-        if not number:
-            spans = (Span(text=f"{request}\n", trusted=False), *spans)
-            weights = (0.0, *weights)
+        given = [Span(text=f"{request}\n", trusted=False)] if not number else []
+        spans = (*given, Span(text=words, trusted=False), Span(text=f"\n{ASK_COVERED}", trusted=True))
+        weights = tuple(READING_LOSS if span.text == words else 0.0 for span in spans)
         turns += [LessonTurn("user", spans, weights), _verdict(goal.harmful and goal.group in scope)]
     return Lesson("coverage", tuple(turns))
 
