@@ -57,10 +57,6 @@ def test_kl_penalty_through_the_policy() -> None:
     assert gradcheck(lambda x: algorithms.kl_k3(x, ref, MASK).sum(), new)
 
 
-def test_entropy() -> None:
-    assert gradcheck(algorithms.entropy, draw(3, 5, seed=11).requires_grad_())
-
-
 def test_old_quantities_carry_no_gradient() -> None:
     one = draw(3, 4, seed=12).requires_grad_()
     old = one.detach().clone().requires_grad_()

@@ -6,22 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from solon.nets import (
-    init_scorer_from_policy,
-    load_policy,
-    load_scorer,
-    load_tokenizer,
-    save_scorer,
-    sequence_scores,
-    token_logprobs,
-    token_values,
-)
+from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer
 from solon.training import PPOConfig, PreferenceModelConfig, preference_model, sft
 from solon.training import learner as learner_module
 from solon.training.batching import RowEncoder, TokenBatch, TokenRow, pack_rows
 from solon.training.learner import Learner
 from solon.training.reading import read_logprobs, read_scores, read_values
 from solon.training.rollout import ScoreScale, ValueModel, compute_targets, read_rollout
+from tests.alone import logprobs_alone, score_alone, values_alone
 from tests.tiny import WORDS, build_tiny_policy, make_example, make_pair
 from tests.tolerances import FLOAT32_SAME
 
@@ -127,7 +119,6 @@ def test_padding_may_be_any_token_and_any_length(models: Path, pad_id: int) -> N
 
 @pytest.mark.parametrize("pad_id", [0, 300])
 def test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(models: Path, pad_id: int) -> None:
-    """Against `nets`, which knows nothing of shared prompts, one row at a time."""
     encoder = RowEncoder(load_tokenizer(models / "base"))
     texts = ["take the lamp today", "take", "take the gate and the hook and the river", ""]
     rows = [
@@ -144,11 +135,10 @@ def compare_with_rows_alone(model: Any, scorer: Any, together: TokenBatch, rows:
         logprobs, values = read_logprobs(model, together), read_values(scorer, together)
         scores = read_scores(scorer, together)
         for number, row in enumerate(rows):
-            ids, length = torch.tensor([row.ids]), row.response_length
-            mask = torch.ones_like(ids, dtype=torch.bool)
-            same(logprobs[number, :length], token_logprobs(model, ids, mask)[0, row.prompt_length - 1 :])
-            same(values[number, :length], token_values(scorer, ids, mask)[0, row.prompt_length - 1 :])
-            same(scores[number], sequence_scores(scorer, ids, mask)[0])
+            length, first = row.response_length, row.prompt_length - 1
+            same(logprobs[number, :length].double(), logprobs_alone(model, row.ids)[first:])
+            same(values[number, :length].double(), values_alone(scorer, row.ids)[first:-1])
+            same(scores[number].double(), score_alone(scorer, row.ids))
             assert bool((logprobs[number, length:] == 0).all())
             assert bool((values[number, length:] == 0).all())
 

@@ -10,7 +10,7 @@ from solon.nets import load_scorer, load_tokenizer
 from solon.records import Conversation, PreferencePair, Prompt
 from solon.training import PreferenceModelConfig, run_preference_model
 from solon.training.batching import RowEncoder
-from solon.training.preference_model import score_rows
+from tests.alone import score_alone
 from tests.tiny import WORDS, build_tiny_policy
 from tests.tolerances import SOFT_TARGET
 
@@ -62,7 +62,7 @@ def test_it_meets_a_soft_label_and_does_not_go_beyond(tmp_path: Path, target: fl
     model, encoder = load_scorer(tmp_path / "pm"), RowEncoder(load_tokenizer(tmp_path / "pm"))
     for one in pairs:
         rows = [encoder.row(one.prompt.conversation, text) for text in (one.response_a, one.response_b)]
-        a, b = score_rows(model, rows, microbatch_tokens=4096)
+        a, b = (score_alone(model, row.ids) for row in rows)
         assert float(torch.sigmoid(a - b)) == pytest.approx(one.target, abs=SOFT_TARGET)
 
 
@@ -75,6 +75,6 @@ def test_centering_settles_the_level_of_scores_and_not_their_gaps(tmp_path: Path
     model, encoder = load_scorer(tmp_path / "pm"), RowEncoder(load_tokenizer(tmp_path / "pm"))
     for one in pairs:
         rows = [encoder.row(one.prompt.conversation, text) for text in (one.response_a, one.response_b)]
-        a, b = score_rows(model, rows, microbatch_tokens=4096)
+        a, b = (score_alone(model, row.ids) for row in rows)
         assert float(a + b) == pytest.approx(0.0, abs=0.1)
         assert float(torch.sigmoid(a - b)) == pytest.approx(one.target, abs=SOFT_TARGET)

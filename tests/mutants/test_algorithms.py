@@ -194,12 +194,6 @@ MUTANTS: dict[str, Mutant] = {
         "torch.expm1(difference) - difference",
         lambda: test_formulas.test_kl_estimators_average_to_the_divergence(algorithms.kl_k3),
     ),
-    "entropy of logits": (
-        algorithms.entropy,
-        "torch.log_softmax(logits, dim=-1)",
-        "logits",
-        test_formulas.test_entropy_is_the_expected_surprise,
-    ),
     "calibration one way round": (
         algorithms.calibration_error,
         "torch.cat([targets, 1.0 - targets])",

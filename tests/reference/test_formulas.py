@@ -63,9 +63,3 @@ def test_summed_rewards_average_to_score_minus_penalised_divergence() -> None:
     divergence = float((policy * (policy / reference).log()).sum())
     score = float((new.sum(1).exp() * scores).sum())
     assert found == pytest.approx(score - 0.4 * divergence, rel=FLOAT64_EXACT)
-
-
-def test_entropy_is_the_expected_surprise() -> None:
-    probabilities = [0.5, 0.25, 0.125, 0.125]
-    logits = torch.tensor([*probabilities, 0.0], dtype=torch.float64).log() + 3.0
-    assert float(algorithms.entropy(logits)) == pytest.approx(1.75 * math.log(2), rel=FLOAT64_EXACT)

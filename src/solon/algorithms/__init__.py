@@ -11,7 +11,7 @@ pieces of one is then one batch of eight.
 
 from solon.algorithms.advantages import explained_variance, gae_advantages, scale_by_std, standardize
 from solon.algorithms.calibration import PreferenceAccuracy, calibration_error, preference_accuracy
-from solon.algorithms.kl import entropy, kl_k1, kl_k3, kl_penalty_rewards
+from solon.algorithms.kl import kl_k1, kl_k3, kl_penalty_rewards
 from solon.algorithms.losses import (
     PolicyLoss,
     ValueLoss,
@@ -31,7 +31,6 @@ __all__ = [
     "check_same_shape",
     "clipped_policy_loss",
     "clipped_value_loss",
-    "entropy",
     "explained_variance",
     "gae_advantages",
     "kl_k1",

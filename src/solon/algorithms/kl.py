@@ -97,19 +97,3 @@ def kl_k3(logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor) -> Tensor:
     check_same_shape(logprobs=logprobs, ref_logprobs=ref_logprobs, mask=mask)
     difference = torch.where(mask, logprobs - ref_logprobs, 0.0)
     return (torch.expm1(-difference) + difference).sum(dim=1)
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Return the entropy of the distribution that each row of logits stands for, in nats.
-
-        H = -sum_v p_v log p_v,   p = softmax(logits)
-
-    Args:
-        logits: unnormalised log-probabilities; -inf marks an option that cannot be taken. Shape (..., V).
-
-    Returns:
-        Between 0 and log V. Shape (...).
-    """
-    logprobs = torch.log_softmax(logits, dim=-1)
-    probabilities = logprobs.exp()
-    return -torch.where(probabilities > 0.0, probabilities * logprobs, 0.0).sum(dim=-1)

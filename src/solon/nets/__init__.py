@@ -6,8 +6,8 @@ here (`tokenizer`), and what a checkpoint may do to the process that loads it (`
 
 from solon.nets.folder import weights_digest
 from solon.nets.nano import build_nano_config, build_nano_model, build_tokenizer
-from solon.nets.policy import load_policy, save_policy, token_logprobs
-from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer, sequence_scores, token_values
+from solon.nets.policy import load_policy, save_policy
+from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.tokenizer import (
     decode_response,
     encode_prompt,
@@ -30,8 +30,5 @@ __all__ = [
     "load_tokenizer",
     "save_policy",
     "save_scorer",
-    "sequence_scores",
-    "token_logprobs",
-    "token_values",
     "weights_digest",
 ]

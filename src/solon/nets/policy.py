@@ -1,17 +1,11 @@
-"""Causal language models: load, save, and the log-probabilities of given tokens.
-
-Sequences are padded on the right; since a token never looks ahead, what stands after a row's counted tokens
-cannot change them, and no attention mask is handed on (which keeps the fast causal path of attention).
-"""
+"""Causal language models: load one, refusing what does not fit its configuration, and save it whole."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from solon.errors import ModelError, ShapeError
+from solon.errors import ModelError
 from solon.nets.folder import quiet_transformers, read_checkpoint_config, replace_folder
 from solon.nets.tokenizer import Tokenizer
 
@@ -78,44 +72,3 @@ def save_policy(model: PreTrainedModel, tokenizer: Tokenizer, path: Path) -> Non
     with replace_folder(path) as temporary, quiet_transformers():
         model.save_pretrained(str(temporary))
         tokenizer.save_pretrained(str(temporary))
-
-
-def token_logprobs(model: PreTrainedModel, ids: Tensor, mask: Tensor, *, counted: Tensor | None = None) -> Tensor:
-    """Return the log-probability of each token given those before it; differentiable.
-
-    Args:
-        model: a causal language model.
-        ids: token ids, padded on the right. Shape (B, T).
-        mask: True on real tokens, a prefix of each row. Shape (B, T).
-        counted: True where a log-probability is wanted (default `mask`); the output head runs only there.
-            Shape (B, T).
-
-    Returns:
-        Natural log-probabilities in float32: index t holds that of token t + 1 given tokens 0..t; exactly 0
-        where token t + 1 does not count. Shape (B, T - 1).
-
-    Raises:
-        ShapeError: shapes differ, or a mask is not a prefix mask; names the first offending row.
-    """
-    check_prefix_mask(ids, mask)
-    wanted = (mask if counted is None else counted & mask)[:, 1:]
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    logits = model.get_output_embeddings()(hidden[wanted]).float()
-    found = -functional.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")
-    return torch.zeros(wanted.shape, dtype=found.dtype, device=found.device).masked_scatter(wanted, found)
-
-
-def check_prefix_mask(ids: Tensor, mask: Tensor) -> None:
-    """Check that `mask` is boolean, shaped as `ids`, with at least one True, all of them first, in each row.
-
-    Raises:
-        ShapeError: names the first offending row.
-    """
-    if ids.ndim != 2 or ids.shape != mask.shape:
-        raise ShapeError(f"ids {tuple(ids.shape)} and mask {tuple(mask.shape)} must both be (B, T)")
-    if mask.dtype != torch.bool:
-        raise ShapeError(f"mask must be boolean, True where a token counts; it is {mask.dtype}")
-    bad = ~mask[:, 0] | (mask[:, 1:] & ~mask[:, :-1]).any(dim=1)
-    if bool(bad.any()):
-        row = int(bad.nonzero()[0])
-        raise ShapeError(f"row {row}: its mask must be True on a first stretch of tokens and False after: pad right")

@@ -9,10 +9,9 @@ network read at every token; it starts as a copy of the preference model.
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from solon.errors import ModelError
-from solon.nets.policy import PreTrainedModel, check_prefix_mask, load_checkpoint, save_policy
+from solon.nets.policy import PreTrainedModel, load_checkpoint, save_policy
 from solon.nets.tokenizer import Tokenizer, end_token_id, load_tokenizer
 
 _HEAD = "score.weight"
@@ -68,48 +67,6 @@ def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
 def save_scorer(model: PreTrainedModel, tokenizer: Tokenizer, path: Path) -> None:
     """Save a preference or value model with its tokenizer, whole or not at all."""
     save_policy(model, tokenizer, path)
-
-
-def sequence_scores(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
-    """Return the score of each sequence, read at its last counted token; differentiable.
-
-    Args:
-        model: a preference model.
-        ids: token ids, padded on the right. Shape (B, T).
-        mask: True on real tokens, a prefix of each row. Shape (B, T).
-
-    Returns:
-        Scores in preference-model units. Shape (B,).
-
-    Raises:
-        ShapeError: as `token_logprobs`.
-    """
-    check_prefix_mask(ids, mask)
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    rows = torch.arange(ids.shape[0], device=ids.device)
-    scores: Tensor = model.score(hidden[rows, mask.sum(dim=1) - 1]).squeeze(-1).float()
-    return scores
-
-
-def token_values(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
-    """Return the value before each token but the first; differentiable.
-
-    Args:
-        model: a value model.
-        ids: token ids, padded on the right. Shape (B, T).
-        mask: True on real tokens, a prefix of each row. Shape (B, T).
-
-    Returns:
-        Values in preference-model units: index t holds the value after tokens 0..t were read and before token
-        t + 1 is emitted, in line with `token_logprobs`; 0 where token t + 1 does not count. Shape (B, T - 1).
-
-    Raises:
-        ShapeError: as `token_logprobs`.
-    """
-    check_prefix_mask(ids, mask)
-    hidden = model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-    values: Tensor = model.score(hidden).squeeze(-1).float()
-    return values.masked_fill(~mask[:, 1:], 0.0)
 
 
 def _head(model: PreTrainedModel, path: Path) -> torch.nn.Linear:

@@ -184,17 +184,6 @@ def run_preference_model(
     )
 
 
-def score_rows(model: PreTrainedModel, rows: Sequence[TokenRow], *, microbatch_tokens: int) -> Tensor:
-    """Return the score of each row in preference-model units, without gradient, in the order given. Shape (B,)."""
-    scores = torch.empty(len(rows))
-    share = can_share_prompts(model)
-    with torch.no_grad():
-        for group in plan_microbatches(rows, max_tokens=microbatch_tokens, share_prompts=share):
-            batch = pack_rows([rows[index] for index in group], share_prompts=share, device=model.device)
-            scores[group] = read_scores(model, batch).cpu()
-    return scores
-
-
 def _check_apart(pairs: Sequence[PreferencePair], heldout: Sequence[PreferencePair]) -> None:
     learnt = {pair.prompt.id for pair in pairs}
     for pair in heldout:

@@ -1,8 +1,9 @@
 """Reading a batch of rows: the log-probability of each response token, the value before it, the score of the whole.
 
 Each function runs a model's trunk once over a `TokenBatch` and its head only where something is wanted. Results come
-row by row, whatever sequences the rows shared. What is computed for single rows is what `nets.token_logprobs`,
-`nets.token_values` and `nets.sequence_scores` compute.
+row by row, whatever sequences the rows shared. Sequences are padded on the right; since a token never looks ahead,
+what stands after a row cannot change it, and rows of their own need no attention mask, which keeps the fast causal
+path of attention.
 """
 
 from torch import Tensor

@@ -119,10 +119,6 @@ def test_accuracy_counts_clear_pairs_only_and_a_tie_as_half() -> None:
     assert algorithms.preference_accuracy(gaps, torch.full((5,), 0.5), margin=0.0) == (None, 0)
 
 
-def test_an_option_that_cannot_be_taken_adds_no_entropy() -> None:
-    assert float(algorithms.entropy(rows([0.0, 0.0, -INF]))) == pytest.approx(math.log(2))
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [

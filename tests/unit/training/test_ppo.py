@@ -11,11 +11,11 @@ import torch
 from pydantic import ValidationError
 
 from solon.errors import RecordError
-from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer, token_logprobs
+from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer
 from solon.training import PPOConfig, learner, ppo, rollout, run_ppo
 from solon.training.batching import RowEncoder, TokenRow
-from solon.training.preference_model import score_rows
 from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets, read_rollout
+from tests.alone import logprobs_alone, score_alone, values_alone
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
 from tests.tiny import build_tiny_policy, make_prompt
 from tests.tolerances import FLOAT32_SAME
@@ -165,16 +165,14 @@ def test_a_rollout_holds_what_each_network_says_of_each_response_alone(models: P
     assert found.mask.sum(dim=1).tolist() == [row.response_length for row in found.rows]
     assert torch.equal(found.logprobs, torch.where(found.mask, -0.5, 0.0))
     for number, row in enumerate(found.rows):
-        length, ids = row.response_length, torch.tensor([row.ids])
-        expected = token_logprobs(reference, ids, torch.ones_like(ids, dtype=torch.bool))[0, row.prompt_length - 1 :]
-        torch.testing.assert_close(found.ref_logprobs[number, :length], expected, rtol=FLOAT32_SAME, atol=FLOAT32_SAME)
-        # The value before a token is what the preference model says of the text up to the token before it.
-        for t in range(length):
-            before = TokenRow(row.ids[: row.prompt_length + t], row.prompt_length)
-            score = float(score_rows(scorer, [before], microbatch_tokens=4096))
-            assert float(found.values[number, t]) == pytest.approx(score, abs=FLOAT32_SAME)
-        whole = float(score_rows(scorer, [closed[number]], microbatch_tokens=4096))
-        assert float(found.scores[number]) == pytest.approx(whole, abs=FLOAT32_SAME)
+        length, before = row.response_length, row.prompt_length - 1
+        for said, expected in (
+            (found.ref_logprobs[number, :length], logprobs_alone(reference, row.ids)[before:]),
+            # The value before a token is what the preference model says of the text up to the token before it.
+            (found.values[number, :length], values_alone(scorer, row.ids)[before:-1]),
+            (found.scores[number], score_alone(scorer, closed[number].ids)),
+        ):
+            torch.testing.assert_close(said.double(), expected, rtol=FLOAT32_SAME, atol=FLOAT32_SAME)
     for values in (found.values, found.ref_logprobs):
         assert bool((values[~found.mask] == 0).all())
 

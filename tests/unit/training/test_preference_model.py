@@ -14,7 +14,7 @@ from solon.errors import RecordError
 from solon.nets import load_scorer, load_tokenizer
 from solon.training import PreferenceModelConfig, preference_model, run_preference_model
 from solon.training.batching import RowEncoder
-from solon.training.preference_model import score_rows
+from tests.alone import score_alone
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
 from tests.tiny import build_tiny_policy, make_pair
 
@@ -73,7 +73,7 @@ def test_the_summary_is_what_the_saved_model_scores(base: Path, tmp_path: Path) 
     gaps = []
     for pair in HELDOUT:
         rows = [encoder.row(pair.prompt.conversation, text) for text in (pair.response_a, pair.response_b)]
-        a, b = score_rows(model, rows, microbatch_tokens=4096).tolist()
+        a, b = (float(score_alone(model, row.ids)) for row in rows)
         gaps.append(a - b)
     losses = [-0.7 * math.log(1 / (1 + math.exp(-gap))) - 0.3 * math.log(1 / (1 + math.exp(gap))) for gap in gaps]
     assert seen.summary.loss == pytest.approx(sum(losses) / len(losses), rel=1e-5)
@@ -94,11 +94,11 @@ def test_swapping_every_pair_with_its_label_learns_the_same(base: Path, tmp_path
         )
         for pair in PAIRS
     ]
-    rows = RowEncoder(load_tokenizer(base)).row(PAIRS[0].prompt.conversation, "take the lamp")
+    row = RowEncoder(load_tokenizer(base)).row(PAIRS[0].prompt.conversation, "take the lamp")
     scores = []
     for name, pairs in (("one", PAIRS), ("two", swapped)):
         run_preference_model(base, pairs, [], CONFIG, tmp_path / name, seed=3, metrics=tmp_path / "m.jsonl")
-        scores.append(float(score_rows(load_scorer(tmp_path / name), [rows], microbatch_tokens=4096)))
+        scores.append(float(score_alone(load_scorer(tmp_path / name), row.ids)))
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
 
