@@ -14,9 +14,11 @@ def mutate(function: Any, old: str, new: str) -> Any:
     """Return `function` with `old` in its source replaced by `new`; `old` must occur exactly once."""
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1, f"{function.__qualname__}: {old!r} occurs {source.count(old)} times"
-    namespace = dict(function.__globals__)
-    exec(compile(source.replace(old, new), inspect.getfile(function), "exec"), namespace)
-    return namespace[function.__name__]
+    made: dict[str, Any] = {}
+    exec(
+        compile(source.replace(old, new), inspect.getfile(function), "exec"), inspect.unwrap(function).__globals__, made
+    )
+    return made[function.__name__]
 
 
 @contextmanager

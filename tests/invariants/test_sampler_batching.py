@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from solon.errors import ModelError
+from solon.errors import ModelError, PromptingError
+from solon.lm import fallback
 from solon.lm import sampler as module
 from solon.lm.sampler import Generated, Sampler
-from solon.nets import decode_response
+from solon.nets import cache, decode_response, decoder
 from solon.records import Sampling
 from tests.language_models import make_model, make_prompts, make_tokenizer
 from tests.tolerances import FLOAT32_SAME
@@ -46,12 +47,44 @@ def test_batched_is_one_at_a_time(model: Any) -> None:
     assert_same(shuffled, [together[i] for i in order])
 
 
+def test_rows_that_end_early_leave_the_others_as_they_are(model: Any) -> None:
+    """A sixth of the vocabulary ends a row: some that ended stay a while, then the batch is made smaller, and again."""
+    prompts, ends = make_prompts(40, seed=8), range(5, 300, 6)
+    together = Sampler(model, make_tokenizer(), end_ids=ends).sample(prompts, SAMPLING, range(40))
+    alone = Sampler(model, make_tokenizer(), end_ids=ends, batch_size=1).sample(prompts, SAMPLING, range(40))
+    assert_same(together, alone)
+    lengths = sorted(len(row.token_ids) for row in together)
+    assert lengths[20] <= 6 < lengths[35]
+
+
 def test_one_prompt_under_several_seeds_gives_several_texts(model: Any) -> None:
     prompts = make_prompts(1) * 8
     found = Sampler(model, make_tokenizer()).sample(prompts, SAMPLING, range(8))
     assert len({tuple(row.token_ids) for row in found}) == 8
     again = Sampler(model, make_tokenizer()).sample(prompts, SAMPLING, [3] * 8)
     assert_same(again, [found[3]] * 8)
+
+
+def test_how_reading_is_cut_up_changes_nothing(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few tokens at a time, a cache that grows often, rotations computed when a position is first reached."""
+    prompts, options = prompts_of_every_kind(), [[[10], [11, 12, 13]]] * 19
+    whole = Sampler(model, make_tokenizer())
+    expected, weighed = whole.sample(prompts, SAMPLING, range(19)), whole.choose(prompts, options)
+    for constant, place, value in (("CHUNK_TOKENS", decoder, 40), ("POSITIONS", decoder, 1), ("BUCKET", cache, 3)):
+        monkeypatch.setattr(place, constant, value)
+        cut = Sampler(model, make_tokenizer())
+        assert_same(cut.sample(prompts, SAMPLING, range(19)), expected)
+        for left, right in zip(cut.choose(prompts, options), weighed, strict=True):
+            assert left == pytest.approx(right, rel=0, abs=2 * FLOAT32_SAME)
+
+
+def test_the_fallback_weighs_the_same_a_row_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, options = make_prompts(7), [[[10], [11, 12]], [[10], [13, 14, 15]]] * 3 + [[[9], [8, 7]]]
+    sampler = Sampler(make_model("gpt2"), make_tokenizer())
+    expected = sampler.choose(prompts, options)
+    monkeypatch.setattr(fallback, "MAX_LOGITS", 1)
+    for left, right in zip(sampler.choose(prompts, options), expected, strict=True):
+        assert left == pytest.approx(right, rel=0, abs=2 * FLOAT32_SAME)
 
 
 def test_the_fallback_draws_the_same(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +147,11 @@ def test_a_stop_string_ends_a_row_where_it_first_appears(model: Any) -> None:
                 assert_same([row], [plain])
                 assert stop not in text.removesuffix("<|end|>")
     assert any(row.stop_reason == "stop" for row in found)
+
+
+def test_an_empty_stop_string_is_refused(model: Any) -> None:
+    with pytest.raises(PromptingError, match="an empty stop string ends every text"):
+        Sampler(model, make_tokenizer()).sample([[5]], SAMPLING, [1], stop=("x", ""))
 
 
 def test_prompts_that_cannot_be_read_are_refused(model: Any) -> None:

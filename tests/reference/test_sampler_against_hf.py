@@ -122,3 +122,19 @@ def test_architectures_that_the_decoder_would_get_wrong_are_left_to_generate() -
             for key, value in kept.items():
                 setattr(model.config, key, value)
     assert Sampler(model, make_tokenizer()).is_fused
+
+
+@pytest.mark.parametrize(
+    "name", ["model.layers.2.self_attn.o_proj", "model.layers.1.mlp.up_proj", "model.embed_tokens", "lm_head"]
+)
+def test_one_adapted_layer_anywhere_is_enough_to_be_left_to_generate(name: str) -> None:
+    """An adapter has the weight of the layer it wraps, so that fusing this weight alone would go unnoticed."""
+    model = make_model("llama, grouped")
+    layer = model.get_submodule(name)
+    plain = type(layer)
+    layer.__class__ = type("Adapted", (plain,), {})
+    try:
+        assert not Sampler(model, make_tokenizer()).is_fused
+    finally:
+        layer.__class__ = plain
+    assert Sampler(model, make_tokenizer()).is_fused

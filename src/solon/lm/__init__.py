@@ -1,12 +1,14 @@
 """Language models behind one protocol, and what a stage needs around them.
 
 `protocol` says what may be asked. `local` answers with a model in this process (needs torch; imported by its own
-name, so that the rest works without), `scripted` with functions in tests. `journal` remembers every call and
-replays it. `items` runs a stage's items side by side, and keeps the failure of one from the others.
+name, so that the rest works without), `scripted` with functions in tests. `journaled` replays what a `journal`
+remembers and adds what it does not. `items` runs a stage's items side by side, and keeps the failure of one from
+the others.
 """
 
 from solon.lm.items import ItemResults, OnProgress, run_items
-from solon.lm.journal import CallCounter, Journal, JournaledModel, StoredCall, read_call
+from solon.lm.journal import Journal, StoredCall, read_call
+from solon.lm.journaled import CallCounter, JournaledModel
 from solon.lm.protocol import LanguageModel
 from solon.lm.scripted import ScriptedModel
 

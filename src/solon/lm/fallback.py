@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MAX_LOGITS = 2**26
+"""Numbers that a plain forward pass may return at once: a vocabulary's worth for each token it reads."""
+
 
 def generate_with_draws(
     model: Any, prompts: Sequence[list[int]], max_tokens: int, draw: Callable[[int, Tensor], tuple[Tensor, bool]]
@@ -52,10 +55,26 @@ def generate_with_draws(
         model.generation_config = own
 
 
-def full_logprobs(model: Any, rows: Sequence[list[int]]) -> Tensor:
-    """Return log-probabilities of the next token after each position, by one plain forward pass. Shape (B, T, V)."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=model.device)
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=model.device)
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    return torch.log_softmax(logits.float(), dim=-1)
+def logprobs_after(model: Any, rows: Sequence[list[int]], places: Tensor) -> Tensor:
+    """Return log-probabilities of the next token after some places of each row, by plain forward passes.
+
+    Args:
+        model: a causal language model.
+        rows: token ids.
+        places: which tokens of each row; past the end of a row they mean nothing. Shape (B, S).
+
+    Returns:
+        Natural log-probabilities. Shape (B, S, V).
+    """
+    longest, vocabulary = max(map(len, rows)), model.config.get_text_config().vocab_size
+    at_once = max(1, MAX_LOGITS // (longest * vocabulary))
+    found = []
+    for start in range(0, len(rows), at_once):
+        part, wanted = rows[start : start + at_once], places[start : start + at_once]
+        width = max(map(len, part))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in part], device=model.device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in part], device=model.device)
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        kept = wanted.clamp_max(width - 1)[..., None].expand(-1, -1, logits.shape[2])
+        found.append(torch.log_softmax(logits.gather(1, kept).float(), dim=-1))
+    return torch.cat(found)

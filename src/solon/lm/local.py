@@ -107,7 +107,10 @@ class LocalModel:
         return Choice(options=options, logprobs=tuple(logprobs), model=self._identity, prompt_tokens=len(ids))
 
     def _encode(self, prompt: Rendered, more: int) -> list[int]:
-        ids = encode_prompt(self._tokenizer, prompt)
+        try:
+            ids = encode_prompt(self._tokenizer, prompt)
+        except PromptingError as error:  # the text of one item; the others go on
+            raise CallFailedError(f"{self._identity}: {error}") from error
         if not ids or len(ids) + more > self._sampler.context:
             raise CallFailedError(
                 f"{self._identity}: the prompt has {len(ids)} tokens and {more} may follow, "

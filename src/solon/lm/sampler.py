@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from solon.errors import ModelError
+from solon.errors import ModelError, PromptingError
 from solon.lm.drawing import draw_tokens, draw_uniforms
 from solon.nets import decode_response, end_token_id
-from solon.nets.decoder import Cache, FusedDecoder, is_llama_shaped
+from solon.nets.cache import Cache
+from solon.nets.decoder import FusedDecoder, is_llama_shaped
 from solon.records import Sampling, StopReason
 
 MAX_FUSED_BYTES = 8 * 2**30
@@ -105,6 +106,7 @@ class Sampler:
 
         Raises:
             ModelError: a prompt is empty or leaves no room for `max_tokens` in the model's context.
+            PromptingError: a stop string is empty.
         """
         self._check(prompts, sampling.max_tokens)
         self._refresh()
@@ -153,6 +155,8 @@ class Sampler:
                 )
 
     def _watch(self, stop: tuple[str, ...]) -> "_StopWatch | None":
+        if "" in stop:
+            raise PromptingError("an empty stop string ends every text before it begins: leave it out")
         if stop and stop not in self._watches:
             self._watches[stop] = _StopWatch(self._tokenizer, stop, self._device)
         return self._watches.get(stop)
@@ -222,11 +226,10 @@ class Sampler:
         if self._decoder is not None:
             cache, logits = self._decoder.prefill(prompts)
             return torch.log_softmax(logits, dim=-1), cache
-        from solon.lm.fallback import full_logprobs
+        from solon.lm.fallback import logprobs_after
 
-        every = full_logprobs(self._model, prompts)
-        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self._device)
-        return every[torch.arange(len(prompts), device=self._device), last], None
+        last = torch.tensor([[len(prompt) - 1] for prompt in prompts], device=self._device)
+        return logprobs_after(self._model, prompts, last).squeeze(1), None
 
     def _read_on(
         self, prompts: list[list[int]], cache: Cache | None, rows: list[int], blocks: list[list[int]]
@@ -235,12 +238,13 @@ class Sampler:
         if self._decoder is not None and cache is not None:
             chosen = cache.select(torch.tensor(rows, device=self._device))
             return torch.log_softmax(self._decoder.peek(chosen, blocks), dim=-1)
-        from solon.lm.fallback import full_logprobs
+        from solon.lm.fallback import logprobs_after
 
-        every = full_logprobs(self._model, [prompts[row] + block for row, block in zip(rows, blocks, strict=True)])
-        starts = torch.tensor([len(prompts[row]) for row in rows], device=self._device)
-        places = starts[:, None] + torch.arange(max(map(len, blocks)), device=self._device)
-        return every.gather(1, places.clamp_max(every.shape[1] - 1)[..., None].expand(-1, -1, every.shape[2]))
+        starts = torch.tensor([[len(prompts[row])] for row in rows], device=self._device)
+        places = starts + torch.arange(max(map(len, blocks)), device=self._device)
+        return logprobs_after(
+            self._model, [prompts[row] + block for row, block in zip(rows, blocks, strict=True)], places
+        )
 
 
 class _Record:
@@ -296,7 +300,7 @@ class _StopWatch:
 
     def __init__(self, tokenizer: Any, stop: Sequence[str], device: torch.device) -> None:
         self._tokenizer = tokenizer
-        self._stop = [text for text in stop if text]
+        self._stop = stop
         vocabulary = [[index] for index in range(len(tokenizer))]
         pieces = tokenizer.backend_tokenizer.decode_batch(vocabulary, skip_special_tokens=False)
         lasts = {text[-1] for text in self._stop}

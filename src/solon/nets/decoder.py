@@ -18,21 +18,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from solon.nets.cache import Cache
 from solon.nets.policy import PreTrainedModel
 from solon.nets.prefixes import plan_prefixes
 
-BUCKET = 32
-"""Columns by which the cache grows."""
-
 CHUNK_TOKENS = 2048
 """Tokens that one pass over a batch of prompts reads at a time, so that activations stay in the processor's cache."""
+
+POSITIONS = 256
+"""Positions whose rotations are computed in advance; more when they are reached."""
 
 _FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _STATIC_POSITIONS = ("default", "linear", "llama3", "yarn")
 
 
 def is_llama_shaped(model: PreTrainedModel) -> bool:
-    """Say whether `FusedDecoder` computes what the model computes."""
+    """Say whether `FusedDecoder` computes what the model computes; one without a word head is judged by its trunk."""
     config = model.config
     if config.model_type not in _FAMILIES or getattr(config, "hidden_act", "") != "silu":
         return False
@@ -41,65 +42,41 @@ def is_llama_shaped(model: PreTrainedModel) -> bool:
     window = getattr(config, "sliding_window", None)
     if positions not in _STATIC_POSITIONS or (window and (windows is None or "sliding_attention" in windows)):
         return False
-    layer = model.base_model.layers[0]
-    head_dim = layer.self_attn.head_dim
-    projections = (
-        layer.self_attn.q_proj,
-        layer.self_attn.k_proj,
-        layer.self_attn.v_proj,
-        layer.self_attn.o_proj,
-        layer.mlp.gate_proj,
-        layer.mlp.up_proj,
-        layer.mlp.down_proj,
-    )
+    base, head = model.base_model, model.get_output_embeddings()
+    linear = [projection for layer in base.layers for projection in _projections(layer)]
     return (
-        all(type(projection) is torch.nn.Linear for projection in projections)
-        and 2 * model.base_model.rotary_emb.inv_freq.shape[0] == head_dim
+        all(type(projection) is torch.nn.Linear for projection in (linear if head is None else [*linear, head]))
+        and type(base.embed_tokens) is torch.nn.Embedding
+        and 2 * base.rotary_emb.inv_freq.shape[0] == base.layers[0].self_attn.head_dim
     )
 
 
-@dataclass(slots=True)
-class Cache:
-    """Keys and values of a batch.
-
-    Attributes:
-        keys: one tensor per layer. Shape (B, H_kv, columns kept, D).
-        values: the same of values.
-        bias: 0 where a column is the row's own, -inf where not. Shape (B, columns kept).
-        positions: the next token's position, which is the number of tokens read. Shape (B,).
-        used: columns in use.
-    """
-
-    keys: list[Tensor]
-    values: list[Tensor]
-    bias: Tensor
-    positions: Tensor
-    used: int
-
-    def select(self, rows: Tensor) -> "Cache":
-        """Return the cache of the given rows, in their order, repeated where they repeat."""
-        return Cache(
-            [tensor.index_select(0, rows) for tensor in self.keys],
-            [tensor.index_select(0, rows) for tensor in self.values],
-            self.bias.index_select(0, rows),
-            self.positions.index_select(0, rows),
-            self.used,
-        )
-
-    def view(self, start: int, stop: int) -> "Cache":
-        """Return rows start..stop over the same storage."""
-        return Cache(
-            [tensor[start:stop] for tensor in self.keys],
-            [tensor[start:stop] for tensor in self.values],
-            self.bias[start:stop],
-            self.positions[start:stop],
-            self.used,
-        )
+def _projections(layer: Any) -> list[Any]:
+    attention, mlp = layer.self_attn, layer.mlp
+    inner = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+    return [*inner, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
 
 
 @dataclass(slots=True)
 class _Layer:
-    """Fused weights of one decoder layer; a matrix that is added to the residual stream is kept transposed."""
+    """Fused weights of one decoder layer, W wide, with H query heads, H_kv key heads and F hidden units.
+
+    Attributes:
+        input_norm: shape (W,).
+        query: the first rows of `qkv`. Shape (H * D, W).
+        key_value: the others. Shape (2 * H_kv * D, W).
+        qkv: queries, keys and values, one under the other. Shape ((H + 2 * H_kv) * D, W).
+        qkv_bias: shape ((H + 2 * H_kv) * D,).
+        query_norm: shape (D,), where heads are normed.
+        key_norm: the same of keys.
+        out: transposed, since it is added to the residual stream. Shape (H * D, W).
+        out_bias: shape (W,).
+        middle_norm: shape (W,).
+        gate_up: shape (2 * F, W).
+        gate_up_bias: shape (2 * F,).
+        down: transposed. Shape (F, W).
+        down_bias: shape (W,).
+    """
 
     input_norm: Tensor
     query: Tensor
@@ -132,9 +109,11 @@ class FusedDecoder:
         self._kv_heads: int = config.num_key_value_heads
         self._groups = self._heads // self._kv_heads
         self._scale = float(attention.scaling)
-        self._eps = float(config.rms_norm_eps)
-        self._order = torch.arange(self._head_dim).view(2, -1).t().reshape(-1)
-        self._positions = 256
+        embedding = model.base_model.embed_tokens.weight
+        self._device, self._dtype = embedding.device, embedding.dtype
+        self._eps = torch.tensor(float(config.rms_norm_eps), device=self._device)
+        self._order = torch.arange(self._head_dim, device=self._device).view(2, -1).t().reshape(-1)
+        self._rotations = self._build_rotations(POSITIONS)
         self.refresh()
 
     @torch.inference_mode()
@@ -142,12 +121,8 @@ class FusedDecoder:
         """Read the model's parameters again; called whenever they may have changed."""
         base, head = self._model.base_model, self._model.get_output_embeddings()
         self._embedding = base.embed_tokens.weight.detach()
-        self._device, self._dtype = self._embedding.device, self._embedding.dtype
-        self._order = self._order.to(self._device)
-        self._eps_tensor = torch.tensor(self._eps, device=self._device)
         self._norm, self._head, self._head_bias = base.norm.weight.detach(), head.weight.detach(), _optional(head.bias)
         self._layers = [self._fuse(layer) for layer in base.layers]
-        self._rotations = self._build_rotations(self._positions)
 
     def _fuse(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
@@ -356,7 +331,7 @@ class FusedDecoder:
         """Divide by the root mean square over the last dimension and multiply by `weight`."""
         wide = x.float()
         norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        inverse = torch.addcmul(self._eps_tensor, norm, norm, value=1.0 / x.shape[-1]).rsqrt_()
+        inverse = torch.addcmul(self._eps, norm, norm, value=1.0 / x.shape[-1]).rsqrt_()
         return (wide * inverse).to(self._dtype).mul_(weight)
 
     def _rotate(self, x: Tensor, rotation: Tensor) -> Tensor:
@@ -375,27 +350,13 @@ class FusedDecoder:
 
     def _empty(self, rows: int) -> Cache:
         shape = (rows, self._kv_heads, 0, self._head_dim)
-        return Cache(
-            [torch.empty(shape, device=self._device, dtype=self._dtype) for _ in self._layers],
-            [torch.empty(shape, device=self._device, dtype=self._dtype) for _ in self._layers],
-            torch.empty((rows, 0), device=self._device),
-            torch.zeros(rows, dtype=torch.long, device=self._device),
-            0,
-        )
+        return Cache.empty(shape, len(self._layers), device=self._device, dtype=self._dtype)
 
     def _reserve(self, cache: Cache, columns: int) -> None:
         """Make room for that many columns, and for their positions."""
-        if columns >= self._positions:
-            self._positions = 2 * columns
-            self._rotations = self._build_rotations(self._positions)
-        kept = cache.bias.shape[1]
-        if columns <= kept:
-            return
-        more = -(-columns // BUCKET) * BUCKET - kept
-        for tensors in (cache.keys, cache.values):
-            for index, tensor in enumerate(tensors):
-                tensors[index] = functional.pad(tensor, (0, 0, 0, more))
-        cache.bias = functional.pad(cache.bias, (0, more), value=float("-inf"))
+        if columns >= len(self._rotations):
+            self._rotations = self._build_rotations(2 * columns)
+        cache.reserve(columns)
 
     def _pad(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         """Return rows padded on the right, and their lengths. Shapes (B, S), (B,)."""

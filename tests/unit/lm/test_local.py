@@ -13,7 +13,7 @@ from solon.lm import LanguageModel
 from solon.lm.local import LocalModel
 from solon.lm.sampler import Sampler
 from solon.nets import encode_prompt, encode_response, load_policy, load_tokenizer, weights_digest
-from solon.records import Sample, Sampling
+from solon.records import Choice, Sample, Sampling
 from tests.asking import ask
 from tests.tolerances import FLOAT32_SAME
 
@@ -179,6 +179,21 @@ def test_a_prompt_without_room_fails_alone(model: LocalModel) -> None:
     assert "the model takes 1 to 256: shorten the prompt or max_tokens" in str(bad)
     assert isinstance(good, Sample)
     assert isinstance(other, Sample)
+
+
+def test_a_text_that_cannot_be_tokenised_safely_fails_alone(tiny_model_dir: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model_dir)
+    tokenizer.add_tokens(["→"])
+    model = LocalModel(load_policy(tiny_model_dir), tokenizer, identity="arrows")
+
+    async def run() -> list[Any]:
+        prompts = [ask(("user", text)) for text in ("take the lamp", "lamp → gate")]
+        return await asyncio.gather(*(model.choose(prompt, ("A", "B")) for prompt in prompts), return_exceptions=True)
+
+    good, bad = asyncio.run(run())
+    assert isinstance(good, Choice)
+    assert isinstance(bad, CallFailedError)
+    assert "arrows: '→' is by itself the control token" in str(bad)
 
 
 def test_an_error_in_a_batch_reaches_every_call_and_the_next_calls_work(

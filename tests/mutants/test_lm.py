@@ -1,0 +1,466 @@
+"""Proves that the tests of sampling, reading, journal and items would notice: each wrong version is caught by one."""
+
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solon.lm import drawing, fallback, items, journal, journaled, local, sampler
+from solon.nets import cache, decoder, folder, prefixes, scorer, tokenizer
+from tests import made_up_tokenizers
+from tests.invariants import test_journal as journals
+from tests.invariants import test_sampler_batching as batching
+from tests.language_models import make_model
+from tests.mutating import assert_killed
+from tests.reference import test_sampler_against_hf as reference
+from tests.unit.lm import test_drawing, test_items, test_journal, test_local
+from tests.unit.nets import test_decoder, test_folder, test_prefixes, test_scorer, test_tokenizer
+
+Test = Callable[[Path, Path], Any]
+Mutant = tuple[Any, str, str, Test]
+
+
+def draws(test: Callable[[], Any]) -> Test:
+    return lambda model, tmp: test()
+
+
+def with_llama(test: Callable[..., Any], name: str = "llama, grouped") -> Test:
+    return lambda model, tmp: test(make_model(name))
+
+
+def against_generate(model: Path, tmp: Path) -> None:
+    reference.test_greedy_text_is_that_of_generate("llama, grouped")
+
+
+def weighed_in_full(model: Path, tmp: Path) -> None:
+    reference.test_choices_are_those_of_a_full_forward_pass("llama, grouped")
+
+
+def weighed_without_a_cache(model: Path, tmp: Path) -> None:
+    reference.test_choices_are_those_of_a_full_forward_pass("gpt2")
+
+
+def cut_up(model: Path, tmp: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        batching.test_how_reading_is_cut_up_changes_nothing(make_model("llama, grouped"), patch)
+
+
+def digest_follows(model: Path, tmp: Path) -> None:
+    folder_of_its_own = Path(shutil.copytree(model, tmp / "model"))
+    test_folder.test_the_digest_follows_content_not_place_or_time(folder_of_its_own, tmp / "copies")
+
+
+def text_stays_text(model: Path, tmp: Path) -> None:
+    """Of a tokenizer that has `<think>` as an ordinary added token, which no switch turns off; made anew each time."""
+    chatml = made_up_tokenizers.chatml()
+    assert not test_tokenizer.control_ids(chatml, tokenizer.encode_response(chatml, "so <think> and"))
+
+
+FUNCTIONS: dict[str, Mutant] = {
+    "a uniform may fall on what is impossible": (
+        drawing.draw_tokens,
+        "right=True",
+        "right=False",
+        draws(test_drawing.test_tokens_of_no_probability_are_never_drawn),
+    ),
+    "temperature ignored": (
+        drawing.draw_tokens,
+        "logits if plain else logits / sampling.temperature",
+        "logits",
+        draws(test_drawing.test_frequencies_are_the_probabilities),
+    ),
+    "log-probabilities at the temperature of the draw": (
+        drawing.draw_tokens,
+        "_logprobs_of(logits, tokens.squeeze(1))",
+        "_logprobs_of(logits / sampling.temperature, tokens.squeeze(1))",
+        draws(test_drawing.test_frequencies_are_the_probabilities),
+    ),
+    "log-probabilities within the nucleus": (
+        drawing.draw_tokens,
+        "_logprobs_of(logits, tokens.squeeze(1))",
+        "(weights / weights.sum(-1, keepdim=True)).log().gather(1, tokens).squeeze(1)",
+        draws(test_drawing.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
+    ),
+    "nucleus ignored": (
+        drawing.draw_tokens,
+        "probabilities if sampling.top_p == 1.0 else _nucleus(probabilities, sampling.top_p)",
+        "probabilities",
+        draws(test_drawing.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
+    ),
+    "nucleus without the token that fills it": (
+        drawing._nucleus,
+        "before >= top_p",
+        "before + ranked > top_p",
+        draws(test_drawing.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
+    ),
+    "log-probabilities not normalised": (
+        drawing._logprobs_of,
+        " - logits.logsumexp(dim=-1)",
+        "",
+        draws(test_drawing.test_temperature_zero_is_the_most_likely_and_the_first_of_equals),
+    ),
+    "neighbouring seeds give neighbouring draws": (
+        drawing.draw_uniforms,
+        "_mix(words)[:, None]",
+        "words[:, None]",
+        draws(test_drawing.test_uniforms_are_the_documented_hash),
+    ),
+    "the same uniforms at every step": (
+        drawing.draw_uniforms,
+        "np.arange(1, steps + 1, dtype=np.uint64)",
+        "np.ones(steps, dtype=np.uint64)",
+        draws(test_drawing.test_uniforms_are_uniform_and_independent),
+    ),
+    "read at the wrong place without a cache": (
+        fallback.logprobs_after,
+        "wanted.clamp_max(width - 1)",
+        "(wanted + 1).clamp_max(width - 1)",
+        weighed_without_a_cache,
+    ),
+    "a rest begins one token late": (
+        prefixes.plan_prefixes,
+        "rows[index][cut:]",
+        "rows[index][cut + 1 :] or [0]",
+        draws(test_prefixes.test_a_lone_row_is_cut_like_the_others),
+    ),
+    "a prefix as long as its first row's": (
+        prefixes.plan_prefixes,
+        "min(shared, common_length(rows[members[-1]], rows[index]), len(rows[index]) - 1)",
+        "min(shared, len(rows[index]) - 1)",
+        draws(test_prefixes.test_a_plan_puts_every_row_together_again),
+    ),
+    "sliding windows are fused": (
+        decoder.is_llama_shaped,
+        '(window and (windows is None or "sliding_attention" in windows))',
+        "False",
+        draws(reference.test_architectures_that_the_decoder_would_get_wrong_are_left_to_generate),
+    ),
+    "only the first layer is looked at": (
+        decoder.is_llama_shaped,
+        "for layer in base.layers for",
+        "for layer in base.layers[:1] for",
+        draws(
+            lambda: reference.test_one_adapted_layer_anywhere_is_enough_to_be_left_to_generate(
+                "model.layers.2.self_attn.o_proj"
+            )
+        ),
+    ),
+    "one failure too many is allowed": (
+        items.run_items,
+        "failed > allowed",
+        "failed > allowed + 1",
+        draws(test_items.test_a_stage_fails_past_its_bound_and_not_before),
+    ),
+    "a failed call stops the stage": (
+        items.run_items,
+        "except CallFailedError as error",
+        "except ZeroDivisionError as error",
+        draws(test_items.test_failed_calls_become_failures_of_their_item),
+    ),
+    "the seed is not in the key": (
+        journaled._generate_request,
+        '"seed": seed,',
+        "",
+        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+    ),
+    "the nucleus is not in the key": (
+        journaled._generate_request,
+        ", sampling.top_p",
+        "",
+        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+    ),
+    "trust is not in the key": (
+        journaled._prompt_request,
+        "int(span.trusted)",
+        "0",
+        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+    ),
+    "several may write": (
+        journal._take_lock,
+        "fcntl.LOCK_EX",
+        "fcntl.LOCK_SH",
+        lambda model, tmp: journals.test_one_process_writes_and_a_dead_ones_lock_is_taken_over(tmp),
+    ),
+    "any database is a journal": (
+        journal._check_version,
+        "if application != _APPLICATION",
+        "if False",
+        lambda model, tmp: test_journal.test_files_that_are_no_sound_journal_are_refused_and_left(
+            tmp, lambda path: test_journal.execute(path, "PRAGMA application_id = 7"), "is a database, but not"
+        ),
+    ),
+    "weights are not in the digest": (
+        folder.weights_digest,
+        '"*.safetensors"',
+        '"*.no"',
+        digest_follows,
+    ),
+    "the chat template is not in the digest": (
+        folder.weights_digest,
+        "if (path / name).is_file()",
+        "if (path / name).is_file() and name != 'chat_template.jinja'",
+        digest_follows,
+    ),
+    "the head begins too large": (
+        scorer.init_scorer_from_policy,
+        "(weight.shape[1] + 1) ** -0.5",
+        "1.0",
+        lambda model, tmp: test_scorer.test_scores_of_a_fresh_head_are_of_unit_size(model),
+    ),
+}
+
+
+METHODS: dict[str, tuple[type, Mutant]] = {
+    "uniforms by place in the batch": (
+        sampler.Sampler,
+        (
+            sampler.Sampler.sample,
+            "uniforms[rows]",
+            "uniforms[: len(rows)]",
+            with_llama(batching.test_batched_is_one_at_a_time),
+        ),
+    ),
+    "results by place in the batch": (
+        sampler.Sampler,
+        (
+            sampler.Sampler.sample,
+            "results[row] = generated",
+            "results[rows.index(row)] = generated",
+            with_llama(batching.test_batched_is_one_at_a_time),
+        ),
+    ),
+    "rows are mixed up when finished ones are dropped": (
+        sampler.Sampler,
+        (
+            sampler.Sampler._sample_fused,
+            "rows[kept]",
+            "rows[: len(kept)]",
+            with_llama(batching.test_rows_that_end_early_leave_the_others_as_they_are),
+        ),
+    ),
+    "a prompt that just fits is refused": (
+        sampler.Sampler,
+        (
+            sampler.Sampler._check,
+            "len(prompt) + more > self.context",
+            "len(prompt) + more >= self.context",
+            with_llama(batching.test_prompts_that_cannot_be_read_are_refused),
+        ),
+    ),
+    "weights are read once": (
+        sampler.Sampler,
+        (
+            sampler.Sampler._refresh,
+            "not self._frozen",
+            "False",
+            draws(batching.test_changed_weights_are_read_again_unless_frozen),
+        ),
+    ),
+    "an option's later tokens are weighed one late": (
+        sampler.Sampler,
+        (sampler.Sampler._choose_batch, "torch.tensor(ids[1:]", "torch.tensor(ids[:-1]", weighed_in_full),
+    ),
+    "only an option's first token is weighed": (
+        sampler.Sampler,
+        (sampler.Sampler._choose_batch, "if len(ids) > 1", "if len(ids) > 9", weighed_in_full),
+    ),
+    "the end token is dropped": (
+        sampler._Record,
+        (sampler._Record.add, "= step + 1\n", "= step\n", against_generate),
+    ),
+    "a row that ended goes on": (
+        sampler._Record,
+        (sampler._Record.add, "goes_on = was_open & ~ends", "goes_on = ~ends", against_generate),
+    ),
+    "a row ends at its last end token": (
+        sampler._Record,
+        (
+            sampler._Record.add,
+            "closing = was_open & ends",
+            "closing = ends",
+            with_llama(batching.test_rows_that_end_early_leave_the_others_as_they_are),
+        ),
+    ),
+    "a row that was cut off has ended": (
+        sampler._Record,
+        (sampler._Record.finish, '"length" if is_open', '"end" if is_open', against_generate),
+    ),
+    "a stop string is an end": (
+        sampler._Record,
+        (
+            sampler._Record.finish,
+            '"stop" if stopped',
+            '"end" if stopped',
+            with_llama(batching.test_a_stop_string_ends_a_row_where_it_first_appears),
+        ),
+    ),
+    "positions of other rows": (
+        cache.Cache,
+        (
+            cache.Cache.select,
+            "self.positions.index_select(0, rows)",
+            "self.positions[: len(rows)].clone()",
+            with_llama(batching.test_batched_is_one_at_a_time),
+        ),
+    ),
+    "padding is seen later": (
+        decoder.FusedDecoder,
+        (
+            decoder.FusedDecoder._block,
+            "columns < lengths[:, None], 0.0, float",
+            "columns < len(columns), 0.0, float",
+            against_generate,
+        ),
+    ),
+    "positions begin anew after a prefix": (
+        decoder.FusedDecoder,
+        (
+            decoder.FusedDecoder._block,
+            "cache.positions[:, None] + columns",
+            "0 * cache.positions[:, None] + columns",
+            against_generate,
+        ),
+    ),
+    "a token after a prefix sees the next": (
+        decoder.FusedDecoder,
+        (
+            decoder.FusedDecoder._block,
+            "columns <= columns[:, None]",
+            "columns <= columns[:, None] + 1",
+            weighed_in_full,
+        ),
+    ),
+    "positions stand still": (
+        decoder.FusedDecoder,
+        (decoder.FusedDecoder.step, "cache.positions += 1", "pass", against_generate),
+    ),
+    "rotations end": (
+        decoder.FusedDecoder,
+        (decoder.FusedDecoder._reserve, "2 * columns", "columns // 2", cut_up),
+    ),
+    "every part of a batch is read into its first rows": (
+        decoder.FusedDecoder,
+        (decoder.FusedDecoder._read, "cache.view(start, stop)", "cache.view(0, stop - start)", cut_up),
+    ),
+    "equal prompts are taken for their neighbours": (
+        decoder.FusedDecoder,
+        (
+            decoder.FusedDecoder.prefill,
+            "torch.tensor(inverse",
+            "torch.tensor(sorted(inverse)",
+            draws(lambda: test_decoder.test_each_prompt_has_its_own_logits_in_any_order("llama, grouped")),
+        ),
+    ),
+    "used before it is on disk": (
+        journaled.JournaledModel,
+        (
+            journaled.JournaledModel._call,
+            "await self._journal.add(key, kind, text, _dump(response))",
+            "asyncio.ensure_future(self._journal.add(key, kind, text, _dump(response)))",
+            lambda model, tmp: test_journal.test_a_write_that_fails_reaches_the_caller_and_is_not_used(tmp),
+        ),
+    ),
+    "never looked up": (
+        journaled.JournaledModel,
+        (
+            journaled.JournaledModel._call,
+            "stored = self._journal.find(key)",
+            "stored = None",
+            lambda model, tmp: journals.test_journalled_results_equal_fresh_ones(tmp),
+        ),
+    ),
+    "equal calls are made side by side": (
+        journaled.JournaledModel,
+        (
+            journaled.JournaledModel._call,
+            "while (other := self._under_way.get(key)) is not None",
+            "while (other := None) is not None",
+            lambda model, tmp: journals.test_equal_calls_under_way_are_made_once(tmp),
+        ),
+    ),
+    "the last journal is asked first": (
+        journal.Journal,
+        (
+            journal.Journal.find,
+            "for reader in self._readers",
+            "for reader in reversed(self._readers)",
+            lambda model, tmp: test_journal.test_other_journals_are_asked_in_order_and_only_read(tmp),
+        ),
+    ),
+    "every call is a transaction": (
+        journal.Journal,
+        (
+            journal.Journal.add,
+            "if not self._pending",
+            "if True",
+            lambda model, tmp: journals.test_calls_that_end_together_are_committed_together(tmp),
+        ),
+    ),
+    "the end token is text": (
+        local.LocalModel,
+        (
+            local.LocalModel._to_sample,
+            'ids[:-1] if drawn.stop_reason == "end" else ids',
+            "ids",
+            lambda model, tmp: test_local.test_the_end_token_is_in_the_tokens_and_not_in_the_text(
+                local.LocalModel(model), model
+            ),
+        ),
+    ),
+    "an option may begin another": (
+        local.LocalModel,
+        (
+            local.LocalModel._encode_options,
+            "not ids or other[: len(ids)] == ids",
+            "not ids",
+            lambda model, tmp: test_local.test_options_that_cannot_be_told_apart_are_refused(
+                local.LocalModel(model), ("the", "the lamp")
+            ),
+        ),
+    ),
+    "a text that cannot be tokenised stops everything": (
+        local.LocalModel,
+        (
+            local.LocalModel._encode,
+            "except PromptingError as error",
+            "except ZeroDivisionError as error",
+            lambda model, tmp: test_local.test_a_text_that_cannot_be_tokenised_safely_fails_alone(model),
+        ),
+    ),
+    "control tokens come from text": (
+        tokenizer._Encoder,
+        (
+            tokenizer._Encoder._encode_span,
+            "if self._control.isdisjoint(ids)",
+            "if True",
+            text_stays_text,
+        ),
+    ),
+}
+
+
+def in_folders(test: Test, model: Path, tmp_path: Path) -> Callable[[], Any]:
+    """Give every call a folder of its own."""
+    runs = count()
+
+    def run() -> Any:
+        folder_of_this_run = tmp_path / str(next(runs))
+        folder_of_this_run.mkdir()
+        return test(model, folder_of_this_run)
+
+    return run
+
+
+@pytest.mark.parametrize("name", list(FUNCTIONS))
+def test_mutant_function_is_killed(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
+    function, old, new, test = FUNCTIONS[name]
+    assert_killed(function, old, new, in_folders(test, tiny_model_dir, tmp_path))
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_mutant_method_is_killed(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
+    owner, (function, old, new, test) = METHODS[name]
+    assert_killed(function, old, new, in_folders(test, tiny_model_dir, tmp_path), owner)
