@@ -6,8 +6,10 @@ Then that neither the number of processes nor of data workers changes what is le
 something, that a task is learned, and that what cannot be trained correctly is refused.
 """
 
+import itertools
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +18,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from solon.errors import ModelError, RunError, ShapeError
 from solon.training.pretrain import (
+    CHECKPOINT_NAME,
     METRICS_NAME,
     Document,
     FusedLlama,
@@ -35,6 +39,7 @@ from solon.training.pretrain import (
     sample_shard,
     view_weights,
 )
+from solon.training.pretrain.optimizer import split_evenly
 from tests.tolerances import ACCUMULATED_STEP, FLOAT32_SAME
 
 VOCAB = 61
@@ -186,6 +191,11 @@ def test_chunks_keep_the_order_and_share_the_tokens() -> None:
         ([1, 2], [0, -1], [], "none negative"),
         ([1, 2], [0, 1], [(2, {1: 1.0})], "soft target at 2"),
         ([1, 2], [0, 1], [(1, {1: 0.5})], "soft target at 1"),
+        ([1, 2], [0, 1], [(1, {1: -0.5, 2: 1.5})], "soft target at 1"),
+        ([1, 2], [0, 1], [(1, {1: float("nan")})], "soft target at 1"),
+        ([1, 2], [0, 1], [(1, {1: 1.0}), (1, {2: 1.0})], "two soft targets"),
+        ([1, 2], [0, 1], [(1, {-1: 1.0})], "must not be negative"),
+        ([1, -2], [0, 1], [], "must not be negative"),
     ],
 )
 def test_malformed_document_is_named(ids: list[int], weights: list[float], soft: list, message: str) -> None:
@@ -250,6 +260,15 @@ def test_orthogonalize_keeps_singular_vectors_and_brings_values_near_one(size: t
     assert values.median() > 0.7
 
 
+@pytest.mark.parametrize("numbers", [10, 2**24 + 1, 10**9 + 7])
+def test_parts_of_the_parameters_meet_and_leave_out_none(numbers: int) -> None:
+    edges = split_evenly(3, numbers, 3)
+    assert edges[0] == 3
+    assert edges[-1] == numbers
+    sizes = [high - low for low, high in itertools.pairwise(edges)]
+    assert max(sizes) - min(sizes) <= 1
+
+
 def test_rates_rise_stay_and_fall_as_worked_by_hand() -> None:
     settings = PretrainConfig(steps=10, warmup_steps=3, decay_share=0.4)
     scales = [settings.rate_scale(step) for step in range(10)]
@@ -270,9 +289,10 @@ def test_data_workers_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_death_of_a_process_ends_the_run_and_says_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("helpers", [{"processes": 2}, {"data_workers": 1}])
+def test_death_of_a_process_ends_the_run_and_says_what_to_do(tmp_path: Path, helpers: dict[str, int]) -> None:
     with pytest.raises(RunError, match="run again"):
-        run_pretrain(build_model(), Fatal(), config(processes=2), tmp_path)
+        run_pretrain(build_model(), Fatal(), config(**helpers), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -317,6 +337,21 @@ def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     final_weights(tmp_path)
     with pytest.raises(RunError, match="another run"):
         final_weights(tmp_path, seed=1)
+
+
+def test_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
+    save_file({"parameters": torch.zeros(2)}, tmp_path / CHECKPOINT_NAME)
+    with pytest.raises(RunError, match="another run"):
+        final_weights(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors"])
+def test_checkpoint_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / CHECKPOINT_NAME
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=re.escape(f"{path}: cannot be read")):
+        final_weights(tmp_path)
+    assert path.read_bytes() == content
 
 
 def test_divergence_is_an_error(tmp_path: Path) -> None:
