@@ -42,7 +42,7 @@ class NanoConfig(BaseModel):
     vocab_size: int = Field(1024, ge=300, description="tokens of the tokenizer")
     tokenizer_lessons: int = Field(20_000, ge=1, description="lessons the tokenizer is made from")
     width: int = Field(128, ge=32, description="of the residual stream")
-    layers: int = Field(4, ge=1, description="of the model")
+    layers: int = Field(5, ge=1, description="of the model")
     heads: int = Field(4, ge=1, description="of attention")
     max_length: int = Field(1024, ge=64, description="context in tokens")
     max_document: int = Field(448, ge=64, description="longer documents are left out, in tokens")

@@ -345,24 +345,31 @@ def comparison_lesson(rules: RuleBook, rng: random.Random, *, reading: float = 0
         rng: source of randomness.
         reading: probability of each of the questions that practise reading.
     """
-    goal = sample_goal(rng, harmful=0.65)
-    plan_a, plan_b = sample_pair(goal, rng)
-    if rng.random() < 0.5:
-        plan_a, plan_b = plan_b, plan_a
-    style = grammar.sample_style(rng)
-    style_b = style if rng.random() < 0.4 else grammar.sample_style(rng)
-    texts = grammar.render_response(plan_a, goal, style), grammar.render_response(plan_b, goal, style_b)
-    conversation = _conversation(grammar.sample_dialogue(goal, rng).turns)
+    goal, plans, conversation, texts = _sample_options(rng)
     turns: list[LessonTurn] = []
     for number in range(rng.randint(3, 6)):
-        rule = _sample_telling_rule(rules, plan_a, plan_b, goal, rng)
-        asked, answer = render_comparison(conversation, *texts, rule.principle).turns
-        if number:
-            asked = _question_only(asked, rule)
-        turns.append(_read(asked, rule.principle.comparison))
-        turns.append(_answer(answer, prefer_by(plan_a, plan_b, rule.criteria, goal)))
-        turns += _reading_questions(goal, (plan_a, plan_b), rule, rng, reading if number else reading * 2)
+        rule = _sample_telling_rule(rules, *plans, goal, rng)
+        turns += _comparison_turns(goal, plans, conversation, texts, rule, further=bool(number))
+        turns += _reading_questions(goal, plans, rule, rng, reading if number else reading * 2)
     return Lesson("comparison", tuple(turns))
+
+
+def scoped_comparison_lesson(rules: RuleBook, rng: random.Random, *, contrast: float = 0.5) -> Lesson:
+    """A comparison in which scope decides: composed principles, often followed by their like with the other scope.
+
+    Args:
+        rules: the principles to draw from.
+        rng: source of randomness.
+        contrast: probability that the scope of a scoped principle is turned for the next question.
+    """
+    goal, plans, conversation, texts = _sample_options(rng)
+    turns: list[LessonTurn] = []
+    rule: Rule | None = None
+    for number in range(rng.randint(4, 8)):
+        turned = _turn_scope(rule, goal, rng) if rule is not None and rng.random() < contrast else None
+        rule = turned or _sample_telling_rule(rules, *plans, goal, rng, shipped=0.15, scoped=0.85)
+        turns += _comparison_turns(goal, plans, conversation, texts, rule, further=bool(number))
+    return Lesson("scoped comparison", tuple(turns))
 
 
 def reasoning_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
@@ -452,15 +459,61 @@ def _reasoning(plan_a: ResponsePlan, plan_b: ResponsePlan, rule: Rule, goal: Goa
     return grammar.render_reasoning(plan_a, plan_b, criterion.kind, criterion.scope, goal, style)
 
 
+def _sample_options(
+    rng: random.Random,
+) -> tuple[Goal, tuple[ResponsePlan, ResponsePlan], Conversation, tuple[str, str]]:
+    """Draw what is compared: a goal, two plans in either order, the dialogue and the responses' texts."""
+    goal = sample_goal(rng, harmful=0.65)
+    plan_a, plan_b = sample_pair(goal, rng)
+    if rng.random() < 0.5:
+        plan_a, plan_b = plan_b, plan_a
+    style = grammar.sample_style(rng)
+    style_b = style if rng.random() < 0.4 else grammar.sample_style(rng)
+    texts = grammar.render_response(plan_a, goal, style), grammar.render_response(plan_b, goal, style_b)
+    return goal, (plan_a, plan_b), _conversation(grammar.sample_dialogue(goal, rng).turns), texts
+
+
+def _comparison_turns(
+    goal: Goal,
+    plans: tuple[ResponsePlan, ResponsePlan],
+    conversation: Conversation,
+    texts: tuple[str, str],
+    rule: Rule,
+    *,
+    further: bool,
+) -> list[LessonTurn]:
+    """Ask under one principle; a further question on the same pair does not repeat the pair."""
+    asked, answer = render_comparison(conversation, *texts, rule.principle).turns
+    if further:
+        asked = _question_only(asked, rule)
+    return [_read(asked, rule.principle.comparison), _answer(answer, prefer_by(*plans, rule.criteria, goal))]
+
+
 def _sample_telling_rule(
-    rules: RuleBook, plan_a: ResponsePlan, plan_b: ResponsePlan, goal: Goal, rng: random.Random
+    rules: RuleBook,
+    plan_a: ResponsePlan,
+    plan_b: ResponsePlan,
+    goal: Goal,
+    rng: random.Random,
+    *,
+    shipped: float = 0.35,
+    scoped: float = 0.5,
 ) -> Rule:
     """Draw a rule for a comparison; ties are drawn again, mostly, for they teach little."""
     for _ in range(8):
-        rule = rules.sample(goal, rng, use="compare")
+        rule = rules.sample(goal, rng, use="compare", shipped=shipped, scoped=scoped)
         if prefer_by(plan_a, plan_b, rule.criteria, goal) != 0.5:
             break
     return rule
+
+
+def _turn_scope(rule: Rule, goal: Goal, rng: random.Random) -> Rule | None:
+    """Return a rule like a scoped one that covers a harmful request if that one does not, and the other way round."""
+    kind, scope = rule.criteria[0]
+    if not goal.harmful or scope == ALL_SCOPE:
+        return None
+    other = sample_scope(rng, excluding=goal.group) if goal.group in scope else sample_scope(rng, including=goal.group)
+    return compose_rule(kind, Criterion(kind, other), rng)
 
 
 def _answer(turn: Turn, p_a: float) -> LessonTurn:
@@ -501,17 +554,19 @@ _SORTS: Final[Mapping[str, Callable[[RuleBook, random.Random], Lesson]]] = {
     "direct revision": direct_revision_lesson,
     "critiques": critiques_lesson,
     "comparison": comparison_lesson,
+    "scoped comparison": scoped_comparison_lesson,
     "reasoning": reasoning_lesson,
     "prompt list": prompt_list_lesson,
     "scope": scope_lesson,
     "coverage": coverage_lesson,
 }
 
-# Share of documents of each sort, by how much of the training is done: reading first, then judging, then all.
+# Share of documents of each sort, by how much of the training is done: reading first, then judging, then judging by
+# scope, which is learned only once a model can read and judge; all together at the end.
 _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
-    (0.08, {"dialogue": 3, "scope": 3, "coverage": 3, "critiques": 2}),
+    (0.0685, {"dialogue": 3, "scope": 3, "coverage": 3, "critiques": 2}),
     (
-        0.70,
+        0.4212,
         {
             "dialogue": 3.0,
             "revision": 2.5,
@@ -525,16 +580,31 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
         },
     ),
     (
+        0.80,
+        {
+            "dialogue": 3.0,
+            "revision": 2.5,
+            "direct revision": 1.0,
+            "critiques": 1.0,
+            "comparison": 1.5,
+            "scoped comparison": 3.5,
+            "reasoning": 1.0,
+            "prompt list": 0.4,
+            "coverage": 1.5,
+        },
+    ),
+    (
         1.0,
         {
             "dialogue": 4.0,
-            "revision": 3.0,
+            "revision": 3.5,
             "direct revision": 1.2,
             "critiques": 0.8,
-            "comparison": 4.0,
+            "comparison": 2.0,
+            "scoped comparison": 2.5,
             "reasoning": 1.2,
             "prompt list": 0.5,
-            "coverage": 0.2,
+            "coverage": 0.5,
         },
     ),
 )
