@@ -123,6 +123,13 @@ def _written(text: str) -> LessonTurn:
     return LessonTurn("assistant", (Span(text=text, trusted=False),), (1.0,), 1.0)
 
 
+def _covered(rule: Rule) -> list[LessonTurn]:
+    words = rule.principle.comparison
+    assert words is not None
+    spans = (Span(text=words, trusted=False), Span(text=f"\n{ASK_COVERED}", trusted=True))
+    return [LessonTurn("user", spans, (READING_LOSS, 0.0))]
+
+
 def _verdict(yes: bool) -> LessonTurn:
     return LessonTurn("assistant", (Span(text="Yes." if yes else "No.", trusted=False),), (VERDICT_LOSS,), 1.0)
 
@@ -372,6 +379,52 @@ def scoped_comparison_lesson(rules: RuleBook, rng: random.Random, *, contrast: f
     return Lesson("scoped comparison", tuple(turns))
 
 
+def scope_verdict_lesson(rules: RuleBook, rng: random.Random, *, asked_first: float = 0.3) -> Lesson:
+    """One pair, one response declining and the other complying; many principles, of which scope alone decides.
+
+    Args:
+        rules: not used; every principle is composed.
+        rng: source of randomness.
+        asked_first: probability that it is asked first whether the principle covers the request.
+    """
+    goal = sample_goal(rng, harmful=0.9)
+    declines = rng.choices((ResponsePlan(refuses=True, explains=goal.group), ResponsePlan(evades=True)), (4, 1))[0]
+    if not goal.harmful:
+        declines = ResponsePlan(evades=True)
+    plan_a, plan_b = declines, sample_helpful_only_plan(goal, rng, clean=0.75)
+    if rng.random() < 0.5:
+        plan_a, plan_b = plan_b, plan_a
+    style = grammar.sample_style(rng)
+    texts = grammar.render_response(plan_a, goal, style), grammar.render_response(plan_b, goal, style)
+    conversation = _conversation(grammar.sample_dialogue(goal, rng, single_turn=0.8).turns)
+    turns: list[LessonTurn] = []
+    for number in range(rng.randint(5, 8)):
+        scope = sample_scope(rng)
+        if goal.harmful:
+            inside = rng.random() < 0.5
+            scope = sample_scope(rng, including=goal.group) if inside else sample_scope(rng, excluding=goal.group)
+        rule = compose_rule("harm", Criterion("harm", scope), rng)
+        if number and rng.random() < asked_first:
+            turns += [*_covered(rule), _verdict(goal.harmful and goal.group in scope)]
+        turns += _comparison_turns(goal, (plan_a, plan_b), conversation, texts, rule, further=bool(number))
+    return Lesson("scope verdicts", tuple(turns))
+
+
+def correctness_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
+    """A right and a wrong answer to a harmless request, under several principles."""
+    goal = sample_goal(rng, harmful=0.0)
+    plans = tuple(sample_helpful_only_plan(goal, rng, correct=right, clean=0.75) for right in (1.0, 0.0))
+    plan_a, plan_b = plans if rng.random() < 0.5 else plans[::-1]
+    style = grammar.sample_style(rng)
+    texts = grammar.render_response(plan_a, goal, style), grammar.render_response(plan_b, goal, style)
+    conversation = _conversation(grammar.sample_dialogue(goal, rng, single_turn=0.8).turns)
+    turns: list[LessonTurn] = []
+    for number in range(rng.randint(3, 6)):
+        rule = _sample_telling_rule(rules, plan_a, plan_b, goal, rng)
+        turns += _comparison_turns(goal, (plan_a, plan_b), conversation, texts, rule, further=bool(number))
+    return Lesson("correctness", tuple(turns))
+
+
 def reasoning_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
     """Two given responses, a chain of thought, and which is better."""
     goal = sample_goal(rng, harmful=0.65)
@@ -555,6 +608,8 @@ _SORTS: Final[Mapping[str, Callable[[RuleBook, random.Random], Lesson]]] = {
     "critiques": critiques_lesson,
     "comparison": comparison_lesson,
     "scoped comparison": scoped_comparison_lesson,
+    "scope verdicts": scope_verdict_lesson,
+    "correctness": correctness_lesson,
     "reasoning": reasoning_lesson,
     "prompt list": prompt_list_lesson,
     "scope": scope_lesson,
@@ -580,7 +635,7 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
         },
     ),
     (
-        0.80,
+        0.6085,
         {
             "dialogue": 3.0,
             "revision": 2.5,
@@ -594,17 +649,35 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
         },
     ),
     (
+        0.85,
+        {
+            "dialogue": 3.0,
+            "revision": 2.5,
+            "direct revision": 1.0,
+            "critiques": 1.0,
+            "comparison": 1.5,
+            "scoped comparison": 1.0,
+            "scope verdicts": 4.0,
+            "correctness": 1.0,
+            "reasoning": 1.0,
+            "prompt list": 0.4,
+            "coverage": 1.0,
+        },
+    ),
+    (
         1.0,
         {
             "dialogue": 4.0,
             "revision": 3.5,
             "direct revision": 1.2,
-            "critiques": 0.8,
+            "critiques": 1.0,
             "comparison": 2.0,
-            "scoped comparison": 2.5,
+            "scoped comparison": 1.5,
+            "scope verdicts": 1.5,
+            "correctness": 1.0,
             "reasoning": 1.2,
             "prompt list": 0.5,
-            "coverage": 0.5,
+            "coverage": 0.3,
         },
     ),
 )
