@@ -163,3 +163,8 @@ def test_prompts_that_cannot_be_read_are_refused(model: Any) -> None:
     assert sampler.choose([], []) == []
     longest = sampler.sample([[5] * 216], SAMPLING, [1])
     assert longest[0].token_ids
+    options = [[[7], [8]], [[7], [8, 9, 10]]]
+    (full, _), alone = sampler.choose([[5] * 256, [5]], options), sampler.choose([[5] * 256], options[:1])
+    assert full == pytest.approx(alone[0], rel=0, abs=FLOAT32_SAME)
+    with pytest.raises(ModelError, match=r"prompt 1 has 255 tokens and 2 may follow"):
+        sampler.choose([[5] * 256, [5] * 255], options)

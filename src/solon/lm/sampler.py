@@ -108,7 +108,7 @@ class Sampler:
             ModelError: a prompt is empty or leaves no room for `max_tokens` in the model's context.
             PromptingError: a stop string is empty.
         """
-        self._check(prompts, sampling.max_tokens)
+        self._check(prompts, [sampling.max_tokens] * len(prompts))
         self._refresh()
         uniforms = torch.from_numpy(draw_uniforms(seeds, sampling.max_tokens)).to(self._device)
         watch = self._watch(tuple(stop))
@@ -138,7 +138,7 @@ class Sampler:
         Raises:
             ModelError: a prompt is empty, or does not fit the model's context with its longest option.
         """
-        self._check(prompts, max((len(ids) for row in options for ids in row), default=1) - 1)
+        self._check(prompts, [max(map(len, row)) - 1 for row in options])
         self._refresh()
         results: list[list[float]] = [[] for _ in prompts]
         for rows in self._batches(prompts):
@@ -147,8 +147,9 @@ class Sampler:
                 results[row] = values
         return results
 
-    def _check(self, prompts: Sequence[list[int]], more: int) -> None:
-        for row, prompt in enumerate(prompts):
+    def _check(self, prompts: Sequence[list[int]], room: Sequence[int]) -> None:
+        """Check that each prompt fits the context with the tokens that may follow it."""
+        for row, (prompt, more) in enumerate(zip(prompts, room, strict=True)):
             if not prompt or len(prompt) + more > self.context:
                 raise ModelError(
                     f"prompt {row} has {len(prompt)} tokens and {more} may follow: the model takes 1 to {self.context}"
