@@ -285,16 +285,27 @@ def sample_pair(goal: Goal, rng: random.Random) -> tuple[ResponsePlan, ResponseP
 # ------------------------------------------------------------------------------------------- documents
 
 
-def dialogue_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
-    """The helpful-only assistant answers, whatever is asked; its earlier turns are trained on too."""
+def dialogue_lesson(rules: RuleBook, rng: random.Random, *, earlier: bool = True) -> Lesson:
+    """The helpful-only assistant answers, whatever is asked.
+
+    Args:
+        rules: not used.
+        rng: source of randomness.
+        earlier: train on the assistant's earlier turns too. They ask back, and a model that learns them asks back.
+    """
     goal = sample_goal(rng, harmful=0.45)
     dialogue = grammar.sample_dialogue(goal, rng)
     answer = grammar.render_response(sample_base_plan(goal, rng), goal, grammar.sample_style(rng))
     turns = [
-        _written(turn.text) if turn.role == "assistant" else _given(turn)
+        _written(turn.text) if earlier and turn.role == "assistant" else _given(turn)
         for turn in render_response(_conversation(dialogue.turns)).turns
     ]
     return Lesson("dialogue", (*turns, _written(answer)))
+
+
+def answer_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
+    """The helpful-only assistant answers, and only the answer is trained on."""
+    return dialogue_lesson(rules, rng, earlier=False)
 
 
 def revision_lesson(rules: RuleBook, rng: random.Random, *, direct: bool = False) -> Lesson:
@@ -603,6 +614,7 @@ def _reading_questions(
 
 _SORTS: Final[Mapping[str, Callable[[RuleBook, random.Random], Lesson]]] = {
     "dialogue": dialogue_lesson,
+    "answer": answer_lesson,
     "revision": revision_lesson,
     "direct revision": direct_revision_lesson,
     "critiques": critiques_lesson,
@@ -651,7 +663,7 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
     (
         0.85,
         {
-            "dialogue": 3.0,
+            "answer": 3.0,
             "revision": 2.5,
             "direct revision": 1.0,
             "critiques": 1.0,
@@ -667,7 +679,7 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
     (
         1.0,
         {
-            "dialogue": 4.0,
+            "answer": 4.0,
             "revision": 3.5,
             "direct revision": 1.2,
             "critiques": 1.0,
