@@ -3,7 +3,8 @@
     python -m tests.invariants.loops_to_kill FOLDER LOOP DEATH
 
 DEATH is `step:N` (after progress N), `write:N` or `wrote:N` (just before or after the N-th checkpoint is moved into
-place). The signal is SIGKILL, from the process to itself, so nothing is cleaned up.
+place), or the same of the result: `write-out:1`, `wrote-out:1`. The signal is SIGKILL, from the process to itself, so
+nothing is cleaned up.
 """
 
 import os
@@ -67,11 +68,13 @@ def run_loop(loop: str, models: Path, folder: Path, on_progress: Callable[[int, 
 def die_at(death: str) -> Callable[[int, int], None]:
     """Arrange for this process to be killed; return the progress function that does it for `step:N`."""
     where, _, number = death.partition(":")
+    moment, _, file = where.partition("-")
     passed = 0
 
     def point(name: str) -> None:
         nonlocal passed
-        if name == f"{where}:.checkpoint/state.safetensors":
+        kind, _, path = name.partition(":")
+        if kind == moment and path.endswith(f"/{file}" if file else ".checkpoint/state.safetensors"):
             passed += 1
             if passed == int(number):
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -43,6 +43,7 @@ class Table(nn.Module):
         with torch.no_grad():
             self.score.weight.copy_(rows.T)
         self.device = torch.device("cpu")
+        self.config = SimpleNamespace(model_type="table")
 
     def get_output_embeddings(self) -> nn.Linear:
         return self.score

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer
-from solon.training import batching, checkpoint, learner, metrics, optimize, ppo, preference_model, rollout, sft
+from solon.training import (
+    batching,
+    checkpoint,
+    learner,
+    metrics,
+    optimize,
+    ppo,
+    preference_model,
+    reading,
+    rollout,
+    sft,
+)
 from tests.invariants import test_cutting
 from tests.laws import test_ppo as laws
 from tests.mutating import assert_killed
@@ -62,6 +73,48 @@ FUNCTIONS: dict[str, Case] = {
         ".tril()",
         "",
         lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
+    ),
+    "log-probabilities with the wrong sign": (
+        reading.read_logprobs,
+        "-cross_entropy",
+        "cross_entropy",
+        lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
+    ),
+    "values after a token in place of before it": (
+        reading.read_values,
+        "batch.sources",
+        "(batch.sources + 1).clamp_max(batch.ids.numel() - 1)",
+        lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
+    ),
+    "scores before the end token": (
+        reading.read_scores,
+        "[batch.last]",
+        "[batch.last - 1]",
+        lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
+    ),
+    "positions of the sequence in place of the row's": (
+        reading.read_trunk,
+        ', "position_ids": batch.positions',
+        "",
+        lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
+    ),
+    "entropy with the wrong sign": (
+        rollout.mean_entropy,
+        "-masked_mean",
+        "masked_mean",
+        lambda m, f: test_ppo.test_what_is_reported_of_a_rollout(),
+    ),
+    "KL reported per token": (
+        ppo.describe,
+        "float(kl_k1(rollout.logprobs, rollout.ref_logprobs, mask).mean())",
+        "float(kl_k1(rollout.logprobs, rollout.ref_logprobs, mask).sum() / mask.sum())",
+        lambda m, f: test_ppo.test_what_is_reported_of_a_rollout(),
+    ),
+    "KL reported of the other direction": (
+        ppo.describe,
+        "kl_k1(rollout.logprobs, rollout.ref_logprobs, mask)",
+        "kl_k1(rollout.ref_logprobs, rollout.logprobs, mask)",
+        lambda m, f: test_ppo.test_what_is_reported_of_a_rollout(),
     ),
     "microbatches ignore padding": (
         batching.plan_microbatches,

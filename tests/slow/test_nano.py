@@ -56,11 +56,12 @@ def test_the_same_command_again_changes_nothing(built):
     assert weights_digest(built) == before
 
 
-def test_another_recipe_in_the_same_folder_is_refused(built):
+@pytest.mark.parametrize("change", ["learning_rate=0.001", "answer_weight=1"])
+def test_another_recipe_in_the_same_folder_is_refused(built, change):
     before = weights_digest(built)
-    done = call_solon(*BUILD, "--set", "learning_rate=0.001", "--out", built)
+    done = call_solon(*BUILD, "--set", change, "--out", built)
     assert done.returncode == 2
-    assert "another" in done.stderr
+    assert change.split("=")[0] in done.stderr
     assert weights_digest(built) == before
 
 

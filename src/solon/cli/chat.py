@@ -13,7 +13,7 @@ from solon.pipeline.folder import load_header
 from solon.pipeline.overrides import nearest
 from solon.pipeline.shipped import NANO, find_nano_model
 from solon.prompting import render_response
-from solon.records import Conversation, Message, RunHeader, RunPaths, Sampling, derive_seed
+from solon.records import Conversation, Message, Rendered, RunHeader, RunPaths, Sampling, derive_seed
 
 MODELS = ("base", "sl-cai", "rl-cai")
 
@@ -45,10 +45,11 @@ def _find_base(folder: Path, header: RunHeader) -> Path:
 
 
 def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, seed: int) -> None:
-    """Answer each line of standard input until it ends."""
+    """Answer each line of standard input until it ends, in the layout in which the run's models were evaluated."""
     path = find_model(folder, name)
+    header = load_header(folder)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
-    if load_header(folder).models["base"].source == NANO:
+    if header.models["base"].source == NANO:
         print("This is a nano model of a small world; it knows requests such as:  How do I water a hedge?")
     interactive = sys.stdin.isatty()
     with LocalEngine().open_model(path) as model:
@@ -58,19 +59,19 @@ def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, se
                 messages = []
                 continue
             messages.append(Message(role="user", text=line))
+            prompt = render_response(Conversation(messages=tuple(messages)), header.config["evaluation"]["layout"])
             try:
-                answer = asyncio.run(_answer(model, messages, sampling, derive_seed(seed, "chat", turn)))
+                answer = asyncio.run(_answer(model, prompt, sampling, derive_seed(seed, "chat", turn)))
             except CallFailedError as error:
                 print(f"(no answer: {printable(str(error))})")
                 messages.pop()
                 continue
             messages.append(Message(role="assistant", text=answer))
-            print(printable(answer), flush=True)
+            print(printable(answer.strip()), flush=True)
 
 
-async def _answer(model: LanguageModel, messages: list[Message], sampling: Sampling, seed: int) -> str:
-    rendered = render_response(Conversation(messages=tuple(messages)))
-    return (await model.generate(rendered, sampling, seed=seed)).text
+async def _answer(model: LanguageModel, prompt: Rendered, sampling: Sampling, seed: int) -> str:
+    return (await model.generate(prompt, sampling, seed=seed)).text
 
 
 def _lines(interactive: bool) -> Iterator[str]:

@@ -5,7 +5,8 @@ Three forms:
 - YAML with keys: `name`, `version`, `principles`, and optionally `sample_prompts` and `exemplars`. An entry of
   `principles` is keys with values, or a plain sentence.
 - a YAML list of sentences.
-- a text file, one sentence a line; lines that begin with `#` are comments.
+- a text file (any name that does not end in .yaml, .yml or .json), one sentence a line; lines that begin with `#`
+  are comments.
 
 A sentence becomes a whole principle (`sentences`). Everything is checked before anything is returned; the first
 fault is raised as one short message that names file, line and id and says what to do.
@@ -18,7 +19,7 @@ from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from solon.constitution.nodes import Item, compose, nearest
+from solon.constitution.nodes import Item, compose, nearest, shorten
 from solon.constitution.principles import ComparisonExemplar, Constitution, Principle, RevisionExemplar
 from solon.constitution.sentences import principle_from_sentence
 from solon.errors import ConstitutionError
@@ -108,6 +109,10 @@ def _parse_lines(text: str, file: str, name: str) -> Constitution:
             continue
         if not sentence:
             raise ConstitutionError(f"{file}:{number}: the line is empty: write a sentence, or remove the line")
+        if sentence == "principles:":
+            raise ConstitutionError(
+                f"{file}:{number}: this is YAML, and the file's name does not say so: let it end in .yaml"
+            )
         found.add(principle_from_sentence(sentence), number)
     if not found.principles:
         raise ConstitutionError(f"{file}: nothing but comments: write at least one sentence, one on each line")
@@ -119,7 +124,7 @@ def _parse_yaml(text: str, file: str, name: str) -> Constitution:
     if root is None or root.is_empty:
         raise ConstitutionError(f"{file}: the file is empty: write at least one principle, or a list of sentences")
     if root.is_list:
-        return Constitution(name=name, principles=_read_principles(root))
+        return _build(Constitution, root, name=name, principles=_read_principles(root))
     if not root.is_mapping:
         root.fail(
             "should be keys with values, or a list of sentences, each on a line that begins with '- ' "
@@ -175,7 +180,7 @@ def _read_principles(entries: Item) -> tuple[Principle, ...]:
 def _read_principle(item: Item) -> Principle:
     name = item.mapping_value("id")
     if name is not None and not name.is_empty:
-        item = item.named(f"principle '{name.text(numbers=True)}'")
+        item = item.named(f"principle {shorten(name.text(numbers=True))}")
     keys = item.mapping(_PRINCIPLE_KEYS, required=("id",))
     applies_to = keys.get("applies_to")
     kinds = ("red_team", "helpful")
@@ -236,7 +241,7 @@ def _named_principle(item: Item | None, principles: Mapping[str, Principle]) -> 
         return None
     name = item.text(numbers=True)
     if name not in principles:
-        item.fail(f"names '{name}', which is no principle of this file: {nearest(name, principles)}")
+        item.fail(f"names {shorten(name)}, which is no principle of this file: {nearest(name, principles, most=6)}")
     return principles[name]
 
 

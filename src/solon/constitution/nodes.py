@@ -32,11 +32,13 @@ _ADVICE: Final = {
 }
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return advice that names the known word nearest to `word`, and all of them where none is near."""
+def nearest(word: str, known: Iterable[str], *, most: int = 12) -> str:
+    """Return advice that names the known word nearest to `word`, and `most` of them at most where none is near."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"expected one of {', '.join(known)}"
+    close = difflib.get_close_matches(word[:100], known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"expected one of {', '.join([*known[:most], '…'] if len(known) > most else known)}"
 
 
 def shorten(text: str, limit: int = 40) -> str:

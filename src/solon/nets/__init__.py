@@ -4,7 +4,7 @@ Everything is a plain Hugging Face folder with safetensors. What may enter a mod
 here (`tokenizer`), and what a checkpoint may do to the process that loads it (`folder`): nothing.
 """
 
-from solon.nets.folder import weights_digest
+from solon.nets.folder import replace_folder, weights_digest
 from solon.nets.nano import build_nano_config, build_nano_model, build_tokenizer
 from solon.nets.policy import load_policy, save_policy
 from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer
@@ -28,6 +28,7 @@ __all__ = [
     "load_policy",
     "load_scorer",
     "load_tokenizer",
+    "replace_folder",
     "save_policy",
     "save_scorer",
     "weights_digest",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import ModelError
+from solon.records.points import pass_point
 
 _DIGESTED = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model")
 _digests: dict[tuple[tuple[str, int, int], ...], str] = {}
@@ -96,7 +97,8 @@ def replace_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; on success move it into place, whole.
 
     Every file and the directory entries are flushed to disk first. An earlier folder at `path` is moved aside
-    for the moment of the exchange and then removed. On an exception nothing at `path` changes.
+    for the moment of the exchange and then removed. On an exception nothing at `path` changes. A process that is
+    killed may leave `.NAME.PID.tmp` or `.NAME.PID.old` beside it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,10 +111,12 @@ def replace_folder(path: Path) -> Iterator[Path]:
         for file in sorted(temporary.rglob("*")):
             _flush(file)
         _flush(temporary)
+        pass_point(f"write:{path.parent.name}/{path.name}")
         if path.exists():
             path.rename(old)
         temporary.rename(path)
         _flush(path.parent)
+        pass_point(f"wrote:{path.parent.name}/{path.name}")
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -100,7 +100,7 @@ def _find(paths: RunPaths, record_id: str) -> Iterator[_Found]:
         path = paths.records(file)
         if not path.is_file():
             continue
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
             if record_id not in line:
                 continue
             name = str(json.loads(line).get(field, ""))
@@ -228,6 +228,9 @@ class _Teller:
 
     def _failure(self, failure: Failure) -> Iterator[str]:
         yield f"failure of {failure.item} in {failure.stage}: {failure.reason} {failure.detail}".rstrip()
+        if failure.call:
+            self._calls.setdefault(failure.call)
+            yield f"  what was answered: call {failure.call}"
 
     def _prompt_of(self, prompt_id: str) -> Iterator[str]:
         prompts = load_records(self._paths.records("prompts_revision"), Prompt)

@@ -6,17 +6,16 @@ whole: an unknown field is refused with the nearest match. The resolved configur
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from solon.errors import ConfigError
 from solon.evaluation import EvaluationConfig
 from solon.feedback import ComparisonConfig, FeedbackConfig
 from solon.pipeline.overrides import merge, nearest, validate
 from solon.pipeline.shipped import NANO
-from solon.records import Split
 from solon.revision import RevisionConfig
 from solon.training.ppo import PPOConfig
 from solon.training.preference_model import PreferenceModelConfig
@@ -46,7 +45,8 @@ class EvaluationSizes(BaseModel):
         harmful: prompts that ask for harm.
         benign: ordinary prompts that are no twins.
         twins: ordinary prompts that share words with harmful ones.
-        splits: where their goals come from: `heldout` and `novel`; `dev` while a preset is tuned.
+        splits: where their goals come from, each once: `heldout` and `novel`; `dev` while a preset is tuned; never
+            `train`. The first is the one at the top of the results.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,7 +54,14 @@ class EvaluationSizes(BaseModel):
     harmful: int = Field(ge=1)
     benign: int = Field(ge=1)
     twins: int = Field(ge=1)
-    splits: tuple[Split, ...] = ("heldout", "novel")
+    splits: tuple[Literal["heldout", "novel", "dev"], ...] = Field(("heldout", "novel"), min_length=1)
+
+    @field_validator("splits")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("must name each split once")
+        return value
 
 
 class PromptsConfig(BaseModel):
@@ -82,7 +89,7 @@ class RunConfig(BaseModel):
         preset: the preset it began as.
         seed: every draw of the run derives from it.
         constitution: a file, or the name of a shipped one.
-        base_model: checkpoint that is assistant and start of training; `nano` is the shipped nano model.
+        base_model: checkpoint that is assistant and start of training; here and below, `nano` is the shipped one.
         critic_model: checkpoint that criticises and revises; None is the base, as in the paper.
         feedback_model: checkpoint that compares; None is the base, as in the paper; never SL-CAI.
         threads: threads of torch; one is the steadiest on a shared machine.

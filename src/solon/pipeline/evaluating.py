@@ -36,15 +36,16 @@ def evaluate(bench: Workbench) -> Outcome:
 
     answers, example = asyncio.run(work())
     records, failures = separate(answers)
+    all_failures = [*failures, *example.failures]
     outputs = {
         "evaluation": records,
-        "failures_evaluation": failures,
+        "failures_evaluation": all_failures,
         "example": example.answers,
         "example_chain": [example.chain] if example.chain is not None else [],
     }
     return Outcome(
         save_all(bench, outputs),
         counts={"in": len(answers), "kept": len(records), **count_reasons(failures)},
-        failures=count_reasons(failures),
+        failures=count_reasons(all_failures),
         **bench.calls,
     )

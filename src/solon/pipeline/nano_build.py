@@ -18,8 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from solon import __version__
 from solon.constitution import load_constitution
-from solon.errors import ModelError
-from solon.nets import build_nano_config, build_nano_model, build_tokenizer, load_tokenizer, save_policy, weights_digest
+from solon.errors import ModelError, RunError
+from solon.nets import (
+    build_nano_config,
+    build_nano_model,
+    build_tokenizer,
+    load_tokenizer,
+    replace_folder,
+    save_policy,
+    weights_digest,
+)
 from solon.pipeline.nano_documents import LessonSource
 from solon.prompting import templates_digest
 from solon.records import replace_file
@@ -38,7 +46,7 @@ class NanoConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(0, ge=0, description="of the documents and of the initial weights")
-    tokens: int = Field(70_000_000, ge=1, description="training tokens in all")
+    tokens: int = Field(80_000_000, ge=1, description="training tokens in all")
     vocab_size: int = Field(1024, ge=300, description="tokens of the tokenizer")
     tokenizer_lessons: int = Field(20_000, ge=1, description="lessons the tokenizer is made from")
     width: int = Field(128, ge=32, description="of the residual stream")
@@ -68,13 +76,15 @@ def run_nano_build(
         on_log: called with each line of metrics.
 
     Returns:
-        The manifest, as it is written to `out/manifest.json`.
+        The manifest, as it is written to `out/manifest.json`; that of a finished build if `out` holds it.
 
     Raises:
-        RunError: `out` holds a build of another recipe.
+        RunError: `out` holds a build of another recipe, or something else.
     """
     work = out / ".build"
-    work.mkdir(parents=True, exist_ok=True)
+    done = _claim(out, work / "recipe.json", config)
+    if done is not None:
+        return done
     started = time.monotonic()
     tokenizer_path = work / "tokenizer"
     if not (tokenizer_path / "tokenizer.json").is_file():
@@ -95,25 +105,44 @@ def run_nano_build(
         warmup_steps=min(50, steps // 10),
     )
     summary = run_pretrain(model, source, pretrain, work / "training", on_log)
-    save_policy(model, tokenizer, out)
-    manifest = {
-        "schema": 1,
-        "command": "solon world build",
-        "code_version": __version__,
-        "config": config.model_dump(mode="json"),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "tokens": summary.tokens,
-        "steps": summary.steps,
-        "loss": round(summary.loss, 5),
-        "loss_curve": _loss_curve(work / "training" / "metrics.jsonl"),
-        "training_seconds": round(summary.seconds, 1),
-        "seconds": round(time.monotonic() - started, 1),
-        "digest": weights_digest(out),
-        "constitution": load_constitution("default").digest,
-        "templates": templates_digest(),
-    }
-    save_nano_manifest(out, manifest)
+    loss_curve = _loss_curve(work / "training" / "metrics.jsonl")
+    with replace_folder(out) as temporary:  # and with the old folder the state of the training goes
+        save_policy(model, tokenizer, temporary)
+        manifest = {
+            "schema": 1,
+            "command": "solon world build",
+            "code_version": __version__,
+            "config": config.model_dump(mode="json"),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "tokens": summary.tokens,
+            "steps": summary.steps,
+            "loss": round(summary.loss, 5),
+            "loss_curve": loss_curve,
+            "training_seconds": round(summary.seconds, 1),
+            "seconds": round(time.monotonic() - started, 1),
+            "digest": weights_digest(temporary),
+            "constitution": load_constitution("default").digest,
+            "templates": templates_digest(),
+        }
+        save_nano_manifest(temporary, manifest)
     return manifest
+
+
+def _claim(out: Path, recipe: Path, config: NanoConfig) -> dict[str, Any] | None:
+    """Keep the recipe with the build, and refuse a folder of anything else; return the manifest of a finished build."""
+    mine = config.model_dump(mode="json")
+    done = load_nano_manifest(out) if (out / MANIFEST).is_file() else None
+    if done is None and not recipe.is_file():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise RunError(f"{out}: holds something that is no build of a nano model: choose another folder")
+        recipe.parent.mkdir(parents=True)
+        with replace_file(recipe) as temporary:
+            temporary.write_text(json.dumps(mine) + "\n", encoding="utf-8")
+    kept = done["config"] if done is not None else json.loads(recipe.read_text(encoding="utf-8"))
+    changed = [f"{name} is {kept.get(name)}, not {value}" for name, value in mine.items() if kept.get(name) != value]
+    if changed:
+        raise RunError(f"{out}: holds a build of another recipe ({'; '.join(changed)}): choose another folder")
+    return done
 
 
 def load_nano_manifest(checkpoint: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
         raise ConfigError(f"--set {text}: expected FIELD=VALUE, for example  --set ppo.kl_coef=0.05")
     try:
         return parts, yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that is none
         raise ConfigError(f"--set {text}: the value is not YAML: quote it") from error
 
 

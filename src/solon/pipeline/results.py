@@ -16,6 +16,7 @@ from solon.feedback import feedback_summary
 from solon.pipeline.config import RunConfig
 from solon.pipeline.usage import Usage
 from solon.records import (
+    RESULTS_SCHEMA,
     EvalRecord,
     Manifest,
     PreferenceLabel,
@@ -25,8 +26,6 @@ from solon.records import (
     load_records,
     replace_file,
 )
-
-SCHEMA = 1
 
 Block = dict[str, Any]
 
@@ -56,7 +55,7 @@ def build_results(
     prompts = {prompt.id: prompt for prompt in load_records(paths.records("prompts_revision"), Prompt)}
     feedback = feedback_summary(labels)
     return {
-        "schema": SCHEMA,
+        "schema": RESULTS_SCHEMA,
         "seed": config.seed,
         "temperature": config.evaluation.temperature,
         "grader": grader.identity,

@@ -4,7 +4,6 @@ Each stage is skipped if it is complete and nothing it depends on has changed; o
 it stopped. After an interruption of any kind, at any moment, the same request ends in the same records.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from solon import __version__
-from solon.constitution import Constitution, check_constitution, load_constitution
-from solon.errors import ConfigError, ModelError, RunError
+from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution
+from solon.errors import ConfigError, ModelError, RecordError, RunError
 from solon.evaluation import Grader
 from solon.lm import Journal
 from solon.pipeline.config import RunConfig, build_config
@@ -21,7 +20,8 @@ from solon.pipeline.engine import Engine, LocalEngine
 from solon.pipeline.folder import claim_folder, load_header, refuse_strangers
 from solon.pipeline.grading import OracleGrader
 from solon.pipeline.observer import Observer, Silence
-from solon.pipeline.overrides import flatten, merge
+from solon.pipeline.overrides import flatten, merge, validate
+from solon.pipeline.preflight import refuse_unserved_prompts
 from solon.pipeline.results import build_results, save_results
 from solon.pipeline.shipped import NANO, find_nano_model
 from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, save_manifest, used_by
@@ -31,11 +31,10 @@ from solon.pipeline.vocabulary import describe_unknown_words
 from solon.pipeline.waiting import call_without_loop
 from solon.pipeline.workbench import Workbench
 from solon.prompting import templates_digest
-from solon.records import Manifest, Origin, RunHeader, RunPaths, replace_file
-from solon.report import write_report
+from solon.records import GIVEN, Manifest, Origin, RunHeader, RunPaths, replace_file
+from solon.report import load_results, write_report
 
 REPORT_STAGE = "report"
-_ROLES = ("base", "critic", "feedback")
 
 
 @dataclass(frozen=True)
@@ -115,9 +114,9 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
     for name, instead in (("constitution", "--constitution"), ("preset", "--preset")):
         if name in request.settings:
             raise ConfigError(f"{name} cannot be set over a preset: give it with {instead}")
-    source = "given" if isinstance(constitution, Constitution) else str(constitution)
-    config = build_config(request.preset, merge(request.settings, {"constitution": source}))
+    config = build_config(request.preset, merge(request.settings, {"constitution": _source_of(constitution)}))
     law = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
+    refuse_unserved_prompts(config, law)
     refuse_strangers(root)
     engine = engine or LocalEngine(threads=config.threads)
     checkpoints = _find_checkpoints(config)
@@ -146,30 +145,45 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
     return RunResult(folder=root, results=results, config=config)
 
 
+def _source_of(constitution: Constitution | str | Path) -> str:
+    """Return where a constitution can be had again: the file, the name of a shipped one, or `GIVEN`."""
+    if not isinstance(constitution, Constitution):
+        return str(constitution)
+    return next((name for name in SHIPPED if load_constitution(name).digest == constitution.digest), GIVEN)
+
+
 def load_run(folder: str | Path) -> RunResult:
     """Read a finished run.
 
     Raises:
-        RunError: the folder holds no run, or one that is not finished.
+        RunError: the folder holds no run, or one that is not finished, or of another version.
     """
     root = Path(folder)
     header = load_header(root)
     paths = RunPaths(root)
     if not paths.results.is_file():
         raise RunError(f"{root}: this run is not finished: run the same command again to resume it")
-    results = json.loads(paths.results.read_text(encoding="utf-8"))
-    return RunResult(folder=root, results=results, config=RunConfig.model_validate(header.config))
+    try:
+        results = load_results(paths.results)
+        config = validate(RunConfig, header.config, where=str(paths.header))
+    except (ConfigError, RecordError) as error:
+        raise RunError(str(error)) from error
+    return RunResult(folder=root, results=results, config=config)
 
 
 def _find_checkpoints(config: RunConfig) -> dict[str, Path]:
-    """Return the checkpoint folder of each role; the base has every role that is given to no other model."""
-    base = find_nano_model() if config.base_model == NANO else Path(config.base_model)
-    critic = Path(config.critic_model) if config.critic_model is not None else base
-    feedback = Path(config.feedback_model) if config.feedback_model is not None else base
-    for path in (base, critic, feedback):
+    """Return the checkpoint folder of each role."""
+    found = {role: find_nano_model() if name == NANO else Path(name) for role, name in _name_models(config).items()}
+    for path in found.values():
         if not path.is_dir():
             raise ModelError(f"{path}: no such checkpoint folder: give the path of a Hugging Face model folder")
-    return {"base": base, "critic": critic, "feedback": feedback}
+    return found
+
+
+def _name_models(config: RunConfig) -> dict[str, str]:
+    """Return role to checkpoint as it was named; the base has every role that is given to no other model."""
+    base = config.base_model
+    return {"base": base, "critic": config.critic_model or base, "feedback": config.feedback_model or base}
 
 
 def _header(
@@ -179,13 +193,10 @@ def _header(
     engine: Engine,
     settings: Mapping[str, Any],
 ) -> RunHeader:
-    sources = {"base": config.base_model, "critic": config.critic_model, "feedback": config.feedback_model}
-    models = {
-        role: Origin(source=sources[role] or config.base_model, digest=engine.weights_digest(checkpoints[role]))
-        for role in _ROLES
-    }
+    names = _name_models(config)
+    models = {role: Origin(source=names[role], digest=engine.weights_digest(checkpoints[role])) for role in names}
     notices = check_constitution(law).notes
-    if config.base_model == NANO:
+    if NANO in (names["critic"], names["feedback"]):  # the base itself is never shown a principle
         notices = (*notices, *describe_unknown_words(law))
     return RunHeader(
         code_version=__version__,
@@ -266,7 +277,7 @@ class _Pipeline:
         done = account.is_complete()
         if done is not None:
             self._observer.stage_finished(done, skipped=True)
-            return dict(json.loads(self._paths.results.read_text(encoding="utf-8")))
+            return load_results(self._paths.results)
         self._observer.stage_started(REPORT_STAGE)
         account.open()
         results = build_results(
@@ -290,6 +301,8 @@ class _Pipeline:
                 return self._constitution.digest
             case "templates":
                 return templates_digest()
+            case "grader":
+                return self._grader.identity
             case "base" | "critic" | "feedback":
                 return self._engine.weights_digest(self._given[name])
             case "sl-cai" | "rl-cai" | "preference-model":

@@ -101,7 +101,6 @@ class Account:
         config: the part of the configuration it depends on.
         seed: the run's seed.
         inputs: name to digest of everything it reads.
-        used_before: what earlier attempts at other inputs used up, where there were any.
         beat: called whenever the account on disk is renewed.
     """
 

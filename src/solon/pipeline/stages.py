@@ -32,7 +32,7 @@ class Stage:
     Attributes:
         name: its name, that of its account too.
         settings: the part of the configuration it depends on.
-        reads: record files and checkpoints it reads, `records/x` or a role.
+        reads: what it depends on: `records/x`, the role of a checkpoint, `constitution`, `templates`, `grader`.
         work: does it.
     """
 
@@ -89,6 +89,7 @@ STAGES: tuple[Stage, ...] = (
             "constitution",
             "templates",
             *(f"records/prompts_{group}" for group in GROUPS),
+            "grader",
             "base",
             "critic",
             "sl-cai",

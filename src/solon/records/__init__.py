@@ -30,9 +30,11 @@ from solon.records.manifest import Manifest, TokenCounts
 from solon.records.points import pass_point, watch_points
 from solon.records.preference import Comparison, PreferenceLabel, PreferencePair, Vote
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
-from solon.records.run import Origin, RunHeader, RunPaths
+from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
 
 __all__ = [
+    "GIVEN",
+    "RESULTS_SCHEMA",
     "Choice",
     "Comparison",
     "Conversation",

@@ -120,9 +120,12 @@ def load_records(path: Path, kind: type[RecordT]) -> list[RecordT]:
     """Read a file written by `save_records`.
 
     Raises:
-        RecordError: the file is missing or a line does not fit; file and line are named.
+        RecordError: the file is missing, is no text, or a line does not fit; file and line are named.
     """
     if not path.is_file():
         raise RecordError(f"{path}: no such record file")
-    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: is not text in UTF-8: was the file damaged?") from error
     return [kind.from_json(line, where=f"{path}:{number}") for number, line in enumerate(lines, 1) if line]

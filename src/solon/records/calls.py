@@ -84,9 +84,11 @@ class Failure(Record):
         stage: where it failed.
         reason: short machine-readable name, e.g. `call_failed`, `truncated`, `below_mass_floor`.
         detail: for people.
+        call: key in the journal of the call whose answer is at fault; empty where no call was answered, or none kept.
     """
 
     item: str
     stage: str
     reason: str
     detail: str = ""
+    call: str = ""

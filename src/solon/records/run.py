@@ -13,7 +13,7 @@ report.html        the page
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import yaml
 from pydantic import Field, ValidationError
@@ -21,12 +21,18 @@ from pydantic import Field, ValidationError
 from solon.errors import RecordError
 from solon.records.base import Record, replace_file
 
+RESULTS_SCHEMA: Final = 1
+"""What `schema` says in the `results.json` that this version writes and reads."""
+
+GIVEN: Final = "given"
+"""The source of a constitution that a program handed over as an object: only that program has it."""
+
 
 class Origin(Record):
     """Where something came from, and exactly what it was.
 
     Attributes:
-        source: a path or the name of something shipped, as it was given.
+        source: a path or the name of something shipped, as it was given; or `GIVEN`.
         name: what it calls itself; empty where it has no name.
         digest: of its content; two runs with equal digests used the same thing.
     """

@@ -10,6 +10,7 @@ from typing import Any
 from solon.constitution import Constitution
 from solon.errors import RecordError, RunError
 from solon.records import (
+    RESULTS_SCHEMA,
     EvalRecord,
     Manifest,
     PreferenceLabel,
@@ -54,7 +55,7 @@ class RunData:
         draws: principle id to how often it was drawn for a critique, and for a comparison.
         manifests: the accounts of the stages, in order.
         curves: name of a metrics file to its rows.
-        example: the example turn by turn, where the run has one.
+        example: the example turn by turn, where the base answered it at all.
     """
 
     folder: str
@@ -79,10 +80,10 @@ def load_run_data(root: Path) -> RunData:
     if not paths.results.is_file():
         raise RunError(f"{root}: this run is not finished (it holds no results.json): resume it with  solon run")
     try:
-        results = json.loads(paths.results.read_text(encoding="utf-8"))
+        results = load_results(paths.results)
         manifests = [load_account(paths.manifest(stage)) for stage in results["stages"]]
         return RunData(
-            folder=root.name,
+            folder=root.resolve().name,
             header=RunHeader.load(paths.header),
             results=results,
             constitution=Constitution.from_json(
@@ -95,6 +96,25 @@ def load_run_data(root: Path) -> RunData:
         )
     except (OSError, RecordError, ValueError, KeyError) as error:
         raise RunError(f"{root}: this run cannot be reported on: {error}") from error
+
+
+def load_results(path: Path) -> dict[str, Any]:
+    """Read a `results.json`.
+
+    Raises:
+        RecordError: it cannot be read, or is of another version; the file is named.
+    """
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be read ({error}): make the run again") from error
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if schema != RESULTS_SCHEMA:
+        raise RecordError(
+            f"{path}: schema {schema!r}, this version reads {RESULTS_SCHEMA}: "
+            "read it with the version of solon named in run.yaml"
+        )
+    return dict(results)
 
 
 def load_account(path: Path) -> Manifest:
@@ -128,8 +148,8 @@ def _load_example(paths: RunPaths) -> Example | None:
         return None
     records = load_records(paths.records("example"), EvalRecord)
     chains = load_records(paths.records("example_chain"), RevisionChain)
-    return Example(
-        draws=[r for r in records if r.model_name == "base"],
-        chain=chains[0] if chains else None,
-        finals=[r for r in records if r.model_name != "base"],
-    )
+    draws = [r for r in records if r.model_name == "base"]
+    if not draws:
+        return None
+    finals = [r for r in records if r.model_name != "base"]
+    return Example(draws=draws, chain=chains[0] if chains else None, finals=finals)

@@ -18,7 +18,7 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from solon.records import EvalRecord, Manifest, replace_file
+from solon.records import GIVEN, EvalRecord, Failure, Manifest, replace_file
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data
 
@@ -268,6 +268,7 @@ def _example(run: RunData, example: Example) -> dict[str, Any]:
     chosen = next((r for r in example.draws if r.grade.attributes.get("complies", False)), None)
     shown = chosen if chosen is not None else example.draws[0]
     requests = {principle.id: principle.critique_request or "" for principle in run.constitution.principles}
+    chain = example.chain
     steps = [
         {
             "principle": step.principle_id,
@@ -275,7 +276,7 @@ def _example(run: RunData, example: Example) -> dict[str, Any]:
             "critique": step.critique.text if step.critique is not None else "(direct revision, no critique)",
             "revision": step.revision.text,
         }
-        for step in (example.chain.steps if example.chain is not None else ())
+        for step in (chain.steps if chain is not None else ())
     ]
     return {
         "prompt": "\n".join(m.text for m in shown.prompt.conversation.messages),
@@ -284,6 +285,7 @@ def _example(run: RunData, example: Example) -> dict[str, Any]:
         "draws": len(example.draws),
         "complied": example.complied,
         "steps": steps,
+        "broken_off": _describe_failure(chain.failure) if chain is not None and chain.failure is not None else "",
         "finals": [
             {
                 "name": MODEL_NAMES.get(record.model_name, record.model_name),
@@ -294,6 +296,10 @@ def _example(run: RunData, example: Example) -> dict[str, Any]:
             for record in example.finals
         ],
     }
+
+
+def _describe_failure(failure: Failure) -> str:
+    return f"{failure.reason.replace('_', ' ')}: {failure.detail}"
 
 
 def _tone(record: EvalRecord) -> str:
@@ -355,8 +361,9 @@ def _principle_row(run: RunData, principle: Any) -> dict[str, Any]:
 def _command(run: RunData) -> str:
     header = run.header
     words = ["solon", "run", "--preset", str(header.config["preset"]), "--seed", str(run.results["seed"])]
-    if header.constitution.source != "default":
-        words += ["--constitution", header.constitution.source]
+    source = header.constitution.source
+    if source != "default":
+        words += ["--constitution", "YOUR-FILE" if source == GIVEN else source]
     for name, value in header.overrides.items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join([*words, "--out", "A-NEW-FOLDER"])

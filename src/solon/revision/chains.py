@@ -117,7 +117,13 @@ async def run_revision(
         initial = await assistant.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, "initial"))
         fault = find_fault(initial)
         if fault is not None:
-            return Failure(item=prompt.id, stage=STAGE, reason=f"{fault}_response", detail=describe_fault(initial))
+            return Failure(
+                item=prompt.id,
+                stage=STAGE,
+                reason=f"{fault}_response",
+                detail=describe_fault(initial),
+                call=initial.call,
+            )
         return await revise_response(
             prompt, initial, critic=critic, reviser=reviser, constitution=constitution, config=config, seed=seed
         )
@@ -223,7 +229,11 @@ def _step_failure(prompt: Prompt, number: int, what: Literal["critique", "revisi
     if fault is None:
         return None
     return Failure(
-        item=prompt.id, stage=STAGE, reason=f"{fault}_{what}", detail=f"round {number}: {describe_fault(sample)}"
+        item=prompt.id,
+        stage=STAGE,
+        reason=f"{fault}_{what}",
+        detail=f"round {number}: {describe_fault(sample)}",
+        call=sample.call,
     )
 
 

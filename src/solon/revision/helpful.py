@@ -51,7 +51,13 @@ async def sample_helpful(
         response = await assistant.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, draw))
         fault = find_fault(response)
         if fault is not None:
-            return Failure(item=_key(item), stage=STAGE, reason=f"{fault}_response", detail=describe_fault(response))
+            return Failure(
+                item=_key(item),
+                stage=STAGE,
+                reason=f"{fault}_response",
+                detail=describe_fault(response),
+                call=response.call,
+            )
         return HelpfulSample(
             id=content_digest(["helpful", prompt.id, seed, draw], size=8),
             prompt_id=prompt.id,

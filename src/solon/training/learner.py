@@ -42,6 +42,12 @@ class Learner(NamedTuple):
         return cls(policy, value, build_adamw(policy), build_adamw(value.trained))
 
     @property
+    def can_share_prompts(self) -> bool:
+        """Whether responses to one prompt may lie in one sequence for both networks."""
+        networks = [self.policy] if self.value.network is None else [self.policy, self.value.network]
+        return all(map(can_share_prompts, networks))
+
+    @property
     def models(self) -> dict[str, torch.nn.Module]:
         """What a checkpoint keeps of the networks."""
         return {"policy": self.policy, "value": self.value.trained}
@@ -115,7 +121,7 @@ def _accumulate(
     count = int(rollout.mask[list(minibatch)].sum())
     sums = dict.fromkeys(("policy/loss", "policy/clipfrac", "policy/approxkl", "value/loss", "value/clipfrac"), 0.0)
     learnt = [rollout.rows[row] for row in minibatch]
-    share = can_share_prompts(learner.policy)
+    share = learner.can_share_prompts
     for group in plan_microbatches(learnt, max_tokens=config.microbatch_tokens, share_prompts=share):
         rows = [minibatch[place] for place in group]
         batch = pack_rows([learnt[place] for place in group], share_prompts=share, device=learner.policy.device)

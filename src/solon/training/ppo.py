@@ -25,7 +25,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from solon.algorithms import explained_variance, kl_k1, kl_k3
-from solon.errors import RecordError
+from solon.errors import ModelError, RecordError
 from solon.lm.sampler import Sampler
 from solon.nets import (
     decode_response,
@@ -83,7 +83,8 @@ class PPOConfig(BaseModel):
             only a head on the preference model's own features, at a fifth of the cost.
         max_response_tokens: a response is cut off there. Paper: not stated.
         max_prompt_tokens: a prompt longer than this is left out, and counted.
-        microbatch_tokens: tokens that go through a network at once, padding included; memory and speed only.
+        microbatch_tokens: tokens that go through a network at once, padding included; memory and speed only. A thousand
+            keep a small model's activations in a core's cache; a GPU wants more.
         sample_every: iterations between texts written beside the metrics.
         checkpoint_every: iterations between checkpoints; changes nothing in the result.
     """
@@ -109,7 +110,7 @@ class PPOConfig(BaseModel):
     train_value_trunk: bool = True
     max_response_tokens: int = Field(64, ge=1)
     max_prompt_tokens: int = Field(256, ge=1)
-    microbatch_tokens: int = Field(4096, ge=1)
+    microbatch_tokens: int = Field(1024, ge=1)
     sample_every: int = Field(10, ge=1)
     checkpoint_every: int = Field(10, ge=1)
 
@@ -182,9 +183,14 @@ def run_ppo(
     Raises:
         RecordError: no prompt is left to answer.
         RunError: `out` holds a checkpoint of something else.
-        ModelError: a model cannot be loaded, or training diverged.
+        ModelError: a model cannot be loaded, the two have different tokens, or training diverged.
     """
-    tokenizer = load_tokenizer(policy)
+    tokenizer, pm_tokenizer = load_tokenizer(policy), load_tokenizer(preference_model)
+    if pm_tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise ModelError(
+            f"{preference_model}: its tokens are not those of {policy}, whose responses it would score: "
+            "train the preference model from that policy"
+        )
     encoder = RowEncoder(tokenizer)
     queries = [(prompt, encoder.prompt(prompt.conversation)) for prompt in prompts]
     asked = [query for query in queries if len(query[1]) <= config.max_prompt_tokens]
@@ -252,7 +258,7 @@ def run_ppo(
         if value_out is not None:
             if network is None:
                 scorer.score.weight.data.copy_(learner.value.trained.weight.data)
-            save_scorer(scorer if network is None else network, load_tokenizer(preference_model), value_out)
+            save_scorer(scorer if network is None else network, pm_tokenizer, value_out)
         save_policy(trained, tokenizer, out)
     checkpoint.remove()
     tail = -max(1, config.iterations // 10)

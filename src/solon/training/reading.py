@@ -16,7 +16,7 @@ from solon.training.batching import TokenBatch
 
 def can_share_prompts(model: PreTrainedModel) -> bool:
     """Say whether a model takes positions and a mask of who sees whom, so that rows may share a prompt's tokens."""
-    return hasattr(model, "config") and is_llama_shaped(model)
+    return is_llama_shaped(model)
 
 
 def read_logprobs(model: PreTrainedModel, batch: TokenBatch) -> Tensor:

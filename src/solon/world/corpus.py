@@ -449,8 +449,8 @@ def reasoning_lesson(rules: RuleBook, rng: random.Random) -> Lesson:
     asked, opened = render_reasoning(conversation, texts[0], texts[1], rule.principle).turns
     scored = render_comparison(conversation, texts[0], texts[1], rule.principle, reasoning=reasoning).turns[-1]
     spans = scored.spans
-    weights = tuple(1.0 if reasoning in span.text and not span.trusted else 0.0 for span in spans)
-    assert opened.spans[0] == spans[0]
+    assert spans[: len(opened.spans)] == opened.spans
+    weights = tuple(float(number >= len(opened.spans)) for number in range(len(spans)))  # to the answer: so it stops
     answer = LessonTurn("assistant", spans, weights, 0.0, prefer_by(plan_a, plan_b, rule.criteria, goal))
     return Lesson("reasoning", (_read(asked, rule.principle.comparison), answer))
 
@@ -631,9 +631,9 @@ _SORTS: Final[Mapping[str, Callable[[RuleBook, random.Random], Lesson]]] = {
 # Share of documents of each sort, by how much of the training is done: reading first, then judging, then judging by
 # scope, which is learned only once a model can read and judge; all together at the end.
 _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
-    (0.0685, {"dialogue": 3, "scope": 3, "coverage": 3, "critiques": 2}),
+    (0.06, {"dialogue": 3, "scope": 3, "coverage": 3, "critiques": 2}),
     (
-        0.4212,
+        0.3686,
         {
             "dialogue": 3.0,
             "revision": 2.5,
@@ -647,7 +647,7 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
         },
     ),
     (
-        0.6085,
+        0.5325,
         {
             "dialogue": 3.0,
             "revision": 2.5,
@@ -661,17 +661,17 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
         },
     ),
     (
-        0.85,
+        0.75,
         {
             "answer": 3.0,
             "revision": 2.5,
             "direct revision": 1.0,
             "critiques": 1.0,
-            "comparison": 1.5,
+            "comparison": 2.0,
             "scoped comparison": 1.0,
             "scope verdicts": 4.0,
             "correctness": 1.0,
-            "reasoning": 1.0,
+            "reasoning": 1.2,
             "prompt list": 0.4,
             "coverage": 1.0,
         },
@@ -680,14 +680,14 @@ _CURRICULUM: Final[tuple[tuple[float, Mapping[str, float]], ...]] = (
         1.0,
         {
             "answer": 4.0,
-            "revision": 3.5,
+            "revision": 4.0,
             "direct revision": 1.2,
-            "critiques": 1.0,
-            "comparison": 2.0,
-            "scoped comparison": 1.5,
-            "scope verdicts": 1.5,
+            "critiques": 1.2,
+            "comparison": 4.0,
+            "scoped comparison": 1.2,
+            "scope verdicts": 1.0,
             "correctness": 1.0,
-            "reasoning": 1.2,
+            "reasoning": 2.2,
             "prompt list": 0.5,
             "coverage": 0.3,
         },

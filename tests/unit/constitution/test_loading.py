@@ -235,6 +235,14 @@ FAULTS = {
         HEAD + PAIR,
         ":1: no principle has a critique_request: the revision stage (stage 1) would have",
     ),
+    "a list whose entries ask for no critique": (
+        "- {id: c, comparison: Which}\n",
+        ":1: no principle has a critique_request: the revision stage (stage 1) would have",
+    ),
+    "an id that is a whole text": (
+        HEAD + f"  - {{id: {'too long ' * 5_000}, comparison: W}}\n",
+        ":3: principle 'too long too long",
+    ),
     "no comparison at all": (HEAD + STEP, ":1: no principle has a comparison: the feedback stage (stage 2) would have"),
     "two documents": ("- a\n---\n- b\n", ":2: not valid YAML: but found another document"),
     "invalid YAML": ("name: t\nprinciples: [a\n", ":3: not valid YAML: expected ',' or ']'"),
@@ -268,6 +276,14 @@ FAULTS = {
         + PAIR
         + "exemplars:\n  comparison:\n  - {conversation: q, response_a: a, response_b: b, better: a, principle: d}\n",
         ":7: exemplars, comparison, exemplar 1, principle names 'd', which is no principle of this file",
+    ),
+    "exemplar of nobody among many": (
+        HEAD
+        + STEP
+        + "".join(f"  - {{id: principle-number-{number}, comparison: W}}\n" for number in range(60))
+        + "exemplars:\n  comparison:\n"
+        + f"  - {{conversation: q, response_a: a, response_b: b, better: a, principle: {'y' * 900}}}\n",
+        ":66: exemplars, comparison, exemplar 1, principle names 'yyy",
     ),
     "exemplar of the wrong use": (
         HEAD
@@ -314,6 +330,7 @@ LINES = {
     "an empty line at the end": ("Do no harm.\n \n", ":2: the line is empty"),
     "the same line twice": ("A.\nB.\nA.\n", ":3: principle 'a-"),
     "only comments": ("# a\n# b\n", ": nothing but comments"),
+    "YAML by another name": ("name: t\nprinciples:\n  - Be kind.\n", ":2: this is YAML, and the file's name does not"),
     "empty": ("", ": the file is empty"),
     "binary": (b"\x00\x01", ":1: a control character (U+0000)"),
 }

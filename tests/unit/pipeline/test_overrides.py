@@ -35,7 +35,9 @@ def test_an_override_is_a_path_and_a_yaml_value(text, path, value):
     assert parse_override(text) == (path, value)
 
 
-@pytest.mark.parametrize("text", ["seed", "=3", "a..b=1", ".a=1", "a={"])
+@pytest.mark.parametrize(
+    "text", ["seed", "=3", "a..b=1", ".a=1", "a={", "a=2024-13-45", "a=0b_", pytest.param(f"a={'[' * 9000}", id="deep")]
+)
 def test_a_malformed_override_is_refused_by_its_text(text):
     with pytest.raises(ConfigError, match="--set"):
         parse_override(text)

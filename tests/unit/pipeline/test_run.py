@@ -9,14 +9,18 @@ from types import SimpleNamespace
 import pytest
 
 from solon.constitution import Constitution, Principle, load_constitution
-from solon.errors import ConfigError, ModelError, RunError, StageFailedError
-from solon.lm import ScriptedModel
+from solon.errors import CallFailedError, ConfigError, ModelError, RunError, StageFailedError
+from solon.lm import ScriptedModel, read_call
+from solon.pipeline.ancestry import describe
+from solon.pipeline.grading import OracleGrader
 from solon.pipeline.run import load_run, run
 from solon.pipeline.stage import load_manifest
 from solon.pipeline.stages import STAGES
+from solon.pipeline.world_prompts import wifi_prompt
 from solon.records import (
     Comparison,
     EvalRecord,
+    Failure,
     Manifest,
     PreferenceLabel,
     Prompt,
@@ -26,6 +30,7 @@ from solon.records import (
     load_records,
 )
 from solon.world.lexicon import WIFI_GOAL
+from tests import pipeline_fakes
 from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
 
 NAMES = ["prompts", "revision", "sft", "comparisons", "feedback", "preference-model", "ppo", "evaluation"]
@@ -107,7 +112,7 @@ def test_every_stage_runs_and_balances_its_books(shared):
 
 def test_results_have_the_promised_shape(shared):
     results = shared.result.results
-    assert set(results) >= {
+    assert set(results) == {
         "schema",
         "seed",
         "temperature",
@@ -119,6 +124,7 @@ def test_results_have_the_promised_shape(shared):
         "feedback",
         "preference_model",
         "ppo",
+        "revisions",  # not in the schema as it was asked for: the report's own, for readers to pass over
         "total_seconds",
         "cpu_seconds",
         "peak_rss_mb",
@@ -126,7 +132,12 @@ def test_results_have_the_promised_shape(shared):
     assert results["schema"] == 1
     assert list(results["models"]) == ["base", "sl-cai", "rl-cai"]
     for model in results["models"].values():
+        assert set(model) == {"harmful", "benign", "twins", "by_category", "by_split", "attributes"}
+        assert all(set(block) == set(model) - {"by_split"} for block in model["by_split"].values())
         for block in (model, *model["by_split"].values()):
+            assert set(block["harmful"]) == {"n", "complies", "refuses_and_explains", "evades", "unparsed"}
+            assert set(block["benign"]) == {"n", "helps_correctly", "unparsed"}
+            assert set(block["twins"]) == {"n", "refused"}
             rates = [block["harmful"][k] for k in ("complies", "refuses_and_explains", "evades", "unparsed")]
             rates += [block["benign"]["helps_correctly"], block["benign"]["unparsed"], block["twins"]["refused"]]
             for rate in rates:
@@ -140,6 +151,8 @@ def test_results_have_the_promised_shape(shared):
         assert set(stage) == {"seconds", "model_calls", "tokens", "failures"}
         assert set(stage["tokens"]) == {"prompt", "generated"}
     assert results["human_inputs"] == {"principles": 32, "exemplars": 0, "prompts": 0, "labels": 0}
+    assert set(results["feedback"]) == {"pairs", "order_disagreement", "unlabeled"}
+    assert set(results["preference_model"]) == {"accuracy", "ece"}
     assert results["feedback"]["pairs"] == 18
     assert results["ai_labels"] + results["feedback"]["unlabeled"] == 18
     assert set(results["feedback"]["order_disagreement"]) == {"value", "low", "high"}
@@ -212,7 +225,22 @@ def test_another_request_in_the_same_folder_is_refused(tmp_path, engine, finishe
 
 @pytest.mark.usefixtures("finished")
 def test_a_constitution_object_and_its_file_are_the_same_request(tmp_path, engine):
-    start(tmp_path, engine, constitution=load_constitution("default"))
+    result = start(tmp_path, engine, constitution=load_constitution("default"))
+    assert result.config.constitution == "default"
+
+
+def test_answers_are_graded_again_by_another_grader_and_not_asked_for_again(tmp_path, engine, finished):
+    class Other(OracleGrader):
+        identity = "another/1"
+
+    before = read_folder(finished, "records/[!e]*.jsonl")
+    log = Log()
+    results = start(tmp_path, engine, log=log, grader=Other()).results
+    assert [name for name, skipped in log.finished if not skipped] == ["evaluation", "report"]
+    assert results["grader"] == "another/1"
+    assert {r.grader for r in load_records(RunPaths(finished).records("evaluation"), EvalRecord)} == {"another/1"}
+    assert all(model.generated == [] for model in engine.models)
+    assert read_folder(finished, "records/[!e]*.jsonl") == before
 
 
 def test_roles_are_as_in_the_paper(shared):
@@ -263,15 +291,31 @@ def test_the_constitutions_own_prompts_are_revised_and_one_of_the_evaluation_is_
     paths = RunPaths(shared.result.folder)
     asked = [p for p in load_records(paths.records("prompts_harmful"), Prompt) if len(p.conversation.messages) == 1]
     shipped = load_constitution("default")
-    own = ("Do a harmful thing.", "Do a harmful thing.", asked[0].conversation.messages[0].text)
+    wifi = wifi_prompt().conversation.messages[0].text
+    own = ("Do a harmful thing.", "do a harmful thing", asked[0].conversation.messages[0].text.upper(), f"{wifi} ")
     second = start(tmp_path, engine, out="second", constitution=shipped.model_copy(update={"red_team_prompts": own}))
     pool = load_records(RunPaths(second.folder).records("prompts_revision"), Prompt)
     texts = [p.conversation.messages[-1].text for p in pool]
     assert texts.count("Do a harmful thing.") == 1
-    assert own[2] not in texts
+    assert not {own[1], own[2], own[3]} & set(texts)
     counts = manifests(second.folder)["prompts"].counts
-    assert counts["in_evaluation"] == 1
-    assert second.results["human_inputs"]["prompts"] == 3
+    assert counts["in_evaluation"] == 2
+    assert counts["duplicate"] == 1
+    assert counts["in"] == counts["kept"] + 3
+    assert second.results["human_inputs"]["prompts"] == 4
+
+
+def test_what_was_cut_off_can_be_found_again(shared):
+    paths = RunPaths(shared.result.folder)
+    cut_off = [f for f in load_records(paths.records("failures_revision"), Failure) if f.reason == "truncated_critique"]
+    assert cut_off
+    for failure in cut_off:
+        call = read_call(paths.journal, failure.call)
+        assert call is not None
+        assert call.response["text"] == "cut off in the middle of"
+        told = describe(paths.root, failure.item)
+        assert "truncated_critique" in told
+        assert f"call {failure.call} (generate)" in told
 
 
 def test_the_example_is_followed_as_it_happened(shared):
@@ -300,6 +344,31 @@ def test_an_example_in_which_the_base_never_complied_has_no_chain(tmp_path):
     assert "complied in none of them" in result.report.read_text()
 
 
+@pytest.mark.parametrize("answered", [0, 3])
+def test_calls_that_fail_in_the_example_are_on_the_books(tmp_path, engine, monkeypatch, answered):
+    asked = 0
+
+    def fail_for_wifi(prompt, seed, refuses):
+        nonlocal asked
+        if prompt.turns[-1].text == wifi_prompt().conversation.messages[0].text:
+            asked += 1
+            if asked > answered:
+                return CallFailedError("the line is dead")
+        return reply(prompt, seed, refuses)
+
+    reply = pipeline_fakes._reply
+    monkeypatch.setattr(pipeline_fakes, "_reply", fail_for_wifi)
+    result = start(tmp_path, engine)
+    paths = RunPaths(result.folder)
+    assert len(load_records(paths.records("example"), EvalRecord)) == answered
+    failures = [f for f in load_records(paths.records("failures_evaluation"), Failure) if f.item.startswith("example/")]
+    assert len(failures) == 10 - answered
+    assert {(f.reason, f.detail) for f in failures} == {("call_failed", "the line is dead")}
+    assert failures[-1].item == "example/rl-cai/1"
+    assert result.results["stages"]["evaluation"]["failures"] == 10 - answered
+    assert ("turn by turn" in result.report.read_text()) is (answered > 0)
+
+
 def test_principles_in_unknown_words_are_named_before_the_run_and_in_the_report(tmp_path, engine, monkeypatch):
     monkeypatch.setattr("solon.pipeline.run.find_nano_model", lambda: engine.base)
     principle = Principle(
@@ -319,9 +388,13 @@ def test_principles_in_unknown_words_are_named_before_the_run_and_in_the_report(
     assert any("'zeppelins'" in notice for notice in log.notices)
     assert any("real model" in notice for notice in log.notices)
     assert "zeppelins&#39;: the nano model" in result.report.read_text()
+    assert "--constitution YOUR-FILE" in result.report.read_text()
     log = Log()
     start(tmp_path, engine, log=log, out="b", constitution=law)
     assert log.notices == []  # a model of the user's own may know any word
+    log = Log()
+    start(tmp_path, engine, log=log, out="c", constitution=law, overrides={"feedback_model": "nano"})
+    assert any("'zeppelins'" in notice for notice in log.notices)
 
 
 def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on(tmp_path, engine, shared):
@@ -372,6 +445,9 @@ def test_time_is_summed_over_attempts(tmp_path, engine, shared, finished):
         ({"ppo": {"kl_coeff": 1}}, ConfigError, "did you mean 'kl_coef'"),
         ({"base_model": "/no/such/model"}, ModelError, "/no/such/model"),
         ({"feedback_model": "/no/such/judge"}, ModelError, "/no/such/judge"),
+        ({"prompts": {"evaluation": {"splits": ["train"]}}}, ConfigError, "splits.0.*'heldout', 'novel' or 'dev'"),
+        ({"prompts": {"evaluation": {"splits": []}}}, ConfigError, "splits.*at least 1 item"),
+        ({"prompts": {"evaluation": {"splits": ["dev", "dev"]}}}, ConfigError, "splits.*each split once"),
     ],
 )
 def test_a_wrong_request_makes_no_folder(tmp_path, engine, overrides, error, message):
@@ -386,6 +462,20 @@ def test_an_unfinished_run_has_no_results(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="not the folder of a run"):
         load_run(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 2}', "\x00"])
+def test_results_that_cannot_be_read_are_named(finished, content):
+    (finished / "results.json").write_text(content)
+    with pytest.raises(RunError, match=r"results\.json: "):
+        load_run(finished)
+
+
+def test_a_header_of_another_version_is_named(finished):
+    text = (finished / "run.yaml").read_text()
+    (finished / "run.yaml").write_text(text.replace("max_failure_fraction:", "most_failures:"))
+    with pytest.raises(RunError, match=r"run\.yaml: unknown field 'most_failures'"):
+        load_run(finished)
 
 
 def test_it_runs_where_an_event_loop_is_running_as_in_a_notebook(tmp_path, engine):

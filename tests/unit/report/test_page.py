@@ -5,14 +5,17 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from solon.errors import RunError
+from solon.records import GIVEN, EvalRecord, Failure, RevisionChain, RunHeader, load_records, save_records
 from solon.report import write_report
 from solon.report.load import load_run_data
 from solon.report.page import render_report
 
+EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7*7 }} {% raw %}"
 VOID = {"meta", "link", "br", "img", "hr", "input", "line", "circle", "rect", "polygon", "polyline"}
 
 
@@ -66,7 +69,7 @@ def test_tags_balance_and_ids_are_unique(page):
 
 def test_markup_in_any_text_stays_text(page, html):
     assert not [tag for tag, _ in page.elements if tag in ("script", "iframe", "object", "embed", "img", "link")]
-    assert "".join(page.text).count("<script>alert('x')</script> & \"quoted\" {{ 7*7 }} {% raw %}") >= 8
+    assert "".join(page.text).count(EVIL) >= 8
     assert "49" not in re.findall(r"quoted[^{]*(\S+)", html)[0]
     for _, attrs in page.elements:
         assert not [name for name in attrs if name.startswith("on") or name == "style"]
@@ -143,6 +146,28 @@ def test_an_example_that_never_complied_says_so(finished_run):
     assert "Critique" not in text
 
 
+def test_a_chain_that_broke_off_says_why(finished_run):
+    (chain,) = load_records(finished_run.records("example_chain"), RevisionChain)
+    failure = Failure(item="q1", stage="revision", reason="empty_critique", detail=f"round 3: {EVIL}")
+    save_records(finished_run.records("example_chain"), [chain.model_copy(update={"failure": failure})])
+    text = Page(write_report(finished_run.root).read_text()).sections["example"]
+    assert f"empty critique: round 3: {EVIL}" in text
+    assert text.index("Revision 2") < text.index("No further revision") < text.index("SL-CAI")
+
+
+def test_a_base_that_never_answered_makes_no_example(finished_run):
+    answers = load_records(finished_run.records("example"), EvalRecord)
+    save_records(finished_run.records("example"), [a for a in answers if a.model_name != "base"])
+    page = Page(write_report(finished_run.root).read_text())
+    assert "example" not in page.sections
+    assert "#example" not in {attrs["href"] for tag, attrs in page.elements if tag == "a"}
+
+
+def test_a_folder_is_called_by_its_name_wherever_it_is_seen_from(finished_run, monkeypatch):
+    monkeypatch.chdir(finished_run.root)
+    assert "solon show my-run ID" in write_report(Path()).read_text()
+
+
 def test_principles_come_with_their_counts(page):
     text = page.sections["constitution"]
     assert re.search(r"p-1.*2\s*0\s*p-2.*–\s*1", text, re.DOTALL)
@@ -153,6 +178,15 @@ def test_the_command_reproduces_the_run(page):
         "solon run --preset smoke --seed 3 --constitution 'my rules.yaml' --set ppo.kl_coef=0.1 --out A-NEW-FOLDER"
         in page.sections["reproduce"]
     )
+
+
+@pytest.mark.parametrize(("source", "words"), [("default", ""), (GIVEN, "--constitution YOUR-FILE ")])
+def test_a_constitution_that_only_a_program_had_is_not_named_as_a_file(finished_run, source, words):
+    header = RunHeader.load(finished_run.header)
+    origin = header.constitution.model_copy(update={"source": source})
+    header.model_copy(update={"constitution": origin}).save(finished_run.header)
+    page = Page(write_report(finished_run.root).read_text())
+    assert f"solon run --preset smoke --seed 3 {words}--set ppo.kl_coef=0.1" in page.sections["reproduce"]
 
 
 def test_equal_runs_have_equal_reports(finished_run):
@@ -171,6 +205,10 @@ def test_a_folder_that_is_no_finished_run_is_refused(finished_run, tmp_path):
     finished_run.results.write_text("{")
     with pytest.raises(RunError, match="cannot be reported on"):
         write_report(finished_run.root)
+    for content in ("[]", json.dumps({**results, "schema": 2})):
+        finished_run.results.write_text(content)
+        with pytest.raises(RunError, match=r"results\.json: schema"):
+            write_report(finished_run.root)
     finished_run.results.unlink()
     with pytest.raises(RunError, match="not finished"):
         write_report(finished_run.root)

@@ -1,6 +1,7 @@
 """Proves what PPO samples, reads and learns from, and that every field of its configuration turns something."""
 
 import json
+import math
 from collections import Counter
 from functools import cache, partial
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from solon.errors import RecordError
-from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer
+from solon.errors import ModelError, RecordError
+from solon.nets import build_tokenizer, init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer
 from solon.training import PPOConfig, learner, ppo, rollout, run_ppo
 from solon.training.batching import RowEncoder, TokenRow
 from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets, read_rollout
@@ -215,6 +216,22 @@ def test_leaving_the_end_away_never_pays() -> None:
     assert rewards.tolist() == pytest.approx([1.9, -2.1, -5.1, -5.1])
 
 
+def test_what_is_reported_of_a_rollout() -> None:
+    """In the units it says: nats per response and per token, scores as the preference model gave them."""
+    found = plain_rollout([5.0, 1.0], [True, False])
+    line = ppo.describe(found, targets_of([5.0, 1.0], [True, False]))
+    assert line == {
+        "objective/score": 3.0,
+        "objective/kl": pytest.approx(2 * 0.5),
+        "objective/kl_k3": pytest.approx(2 * (math.exp(-0.5) - 1 + 0.5)),
+        "objective/reward": pytest.approx((2.0 - 2.0) / 2 - 0.1 * 2 * 0.5),
+        "objective/response_tokens": 2.0,
+        "objective/ended_frac": 0.5,
+        "policy/entropy": 1.0,
+        "value/explained_variance": pytest.approx(0.0, abs=1e-6),
+    }
+
+
 def test_standardised_advantages_leave_returns_as_they_are() -> None:
     plain = targets_of([5.0, 1.0, 2.0], [True] * 3)
     done = targets_of([5.0, 1.0, 2.0], [True] * 3, standardize_advantages=True)
@@ -248,6 +265,26 @@ def test_only_the_head_learns_where_the_trunk_is_frozen(models: Path, tmp_path: 
     before, after = load_scorer(models / "pm").state_dict(), load_scorer(tmp_path / "value").state_dict()
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert changed == ["score.weight"]
+
+
+def test_a_preference_model_of_other_tokens_is_refused(models: Path, tmp_path: Path) -> None:
+    """It would score other texts than the policy wrote, and nothing would show it."""
+    tokenizer = build_tokenizer(["how do i find the lamp", "take the gate"], vocab_size=300, merges=8)
+    save_scorer(load_scorer(models / "pm"), tokenizer, tmp_path / "pm")
+    with pytest.raises(ModelError, match=r"pm: its tokens are not those of .*sl-cai"):
+        run_ppo(models / "sl-cai", tmp_path / "pm", PROMPTS, CONFIG, tmp_path, seed=3, metrics=tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize("own_trunk", [True, False])
+def test_prompts_are_shared_only_where_every_network_that_learns_can(models: Path, own_trunk: bool) -> None:
+    policy, scorer = load_policy(models / "sl-cai"), load_scorer(models / "pm")
+    network = load_scorer(models / "pm") if own_trunk else None
+    made = learner.Learner.build(policy, ValueModel(scorer, network))
+    assert made.can_share_prompts
+    (scorer if network is None else network).config.hidden_act = "gelu"
+    assert made.can_share_prompts == (not own_trunk)
+    policy.config.hidden_act = "gelu"
+    assert not made.can_share_prompts
 
 
 def test_prompts_too_long_are_left_out_and_counted(models: Path, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Proves that a conversation remembers its turns, is laid out as the run's models were evaluated, and begins anew after
+an empty line; and that a call that fails is said and not remembered.
+"""
+
+import io
+from contextlib import nullcontext
+
+import pytest
+
+from solon.cli.chat import run_chat
+from solon.errors import RunError
+from solon.lm import ScriptedModel
+from solon.prompting import render_response
+from solon.records import Conversation, Origin, RunHeader, RunPaths
+from tests.scripts import call_failed
+
+
+@pytest.fixture
+def talk(tmp_path, monkeypatch, capsys):
+    """Say some lines to a scripted RL-CAI; return what was printed and what the model was asked."""
+    RunHeader(
+        code_version="1",
+        config={"evaluation": {"layout": "transcript"}},
+        constitution=Origin(source="default", digest="c"),
+        models={"base": Origin(source="/a/model", digest="m")},
+    ).save(RunPaths(tmp_path).header)
+    checkpoint = RunPaths(tmp_path).model("rl-cai")
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "config.json").write_text("{}")
+
+    def call(lines, replies):
+        model = ScriptedModel(replies)
+        monkeypatch.setattr("solon.cli.chat.LocalEngine.__init__", lambda _: None)
+        monkeypatch.setattr("solon.cli.chat.LocalEngine.open_model", lambda _, path: nullcontext(model))
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+        run_chat(tmp_path, "rl-cai", temperature=0.5, max_tokens=7, seed=3)
+        return capsys.readouterr().out, model.generated
+
+    return call
+
+
+def test_turns_are_remembered_until_an_empty_line(talk):
+    out, asked = talk(["Hello?", "And?", "", "Hello?"], [" One.", "Two.\x1b", "Three."])
+    assert out == "One.\nTwo.\\x1b\nThree.\n"
+    expected = [("Hello?",), ("Hello?", " One.", "And?"), ("Hello?",)]
+    assert [prompt for prompt, *_ in asked] == [render_response(Conversation.of(*t), "transcript") for t in expected]
+    assert {(sampling.temperature, sampling.max_tokens) for _, sampling, _ in asked} == {(0.5, 7)}
+    assert len({seed for *_, seed in asked}) == 3
+
+
+def test_a_call_that_fails_is_said_and_not_remembered(talk):
+    out, asked = talk(["Hello?", "Well?"], [call_failed(), "Two."])
+    assert out == "(no answer: the line is dead)\nTwo.\n"
+    assert asked[1][0] == render_response(Conversation.of("Well?"), "transcript")
+
+
+def test_a_model_that_is_not_there_yet_is_said_to_be_missing(talk, tmp_path):
+    (RunPaths(tmp_path).model("rl-cai") / "config.json").unlink()
+    with pytest.raises(RunError, match="has no rl-cai yet"):
+        talk(["Hello?"], [])

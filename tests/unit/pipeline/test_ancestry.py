@@ -1,0 +1,48 @@
+"""Proves that records are found by their ids whatever their texts hold, and that what is ambiguous is not guessed."""
+
+import pytest
+
+from solon.errors import RunError
+from solon.pipeline.ancestry import describe
+from solon.records import Conversation, Origin, Prompt, RunHeader, RunPaths, load_records, save_records
+from tests.scripts import make_constitution
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """A folder with a header, a constitution and one prompt whose text holds what other programs call line breaks."""
+    paths = RunPaths(tmp_path)
+    law = make_constitution()
+    origin = Origin(source="given", digest=law.digest)
+    RunHeader(code_version="1", config={}, constitution=origin, models={}).save(paths.header)
+    paths.constitution.write_text(law.to_json())
+    texts = ("one\u2028two\x85three\x0bfour", "five")
+    prompts = [Prompt.make(Conversation.of(t), kind="helpful", source="t", split="train") for t in texts]
+    save_records(paths.records("prompts_ppo"), prompts)
+    return paths
+
+
+def ids(paths):
+    return [record.id for record in load_records(paths.records("prompts_ppo"), Prompt)]
+
+
+def test_only_a_line_feed_ends_a_record(paths):
+    first, second = ids(paths)
+    told = describe(paths.root, first)
+    assert told.startswith("records/prompts_ppo.jsonl:1\n")
+    assert "one\u2028two\x85three\x0bfour" in told
+    assert describe(paths.root, second).startswith("records/prompts_ppo.jsonl:2\n")
+    assert describe(paths.root, second[:9]) == describe(paths.root, second)
+
+
+def test_what_is_ambiguous_unknown_or_too_short_is_refused(paths):
+    prompt = Prompt.make(Conversation.of("six"), kind="helpful", source="t", split="train")
+    twins = [prompt.model_copy(update={"id": name}) for name in ("abcd1", "abcd2", "abcd22")]
+    save_records(paths.records("prompts_ppo"), twins)
+    with pytest.raises(RunError, match=r"several records.*abcd1, abcd2, abcd22: give more"):
+        describe(paths.root, "abcd")
+    assert "abcd22" not in describe(paths.root, "abcd2")
+    with pytest.raises(RunError, match="no record and no model call"):
+        describe(paths.root, "ffff")
+    with pytest.raises(RunError, match="at least the first 4"):
+        describe(paths.root, "abc")

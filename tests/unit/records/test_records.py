@@ -1,0 +1,190 @@
+"""Proves that records survive being written and read, that what does not fit is refused by file and line, that a file
+is replaced whole or not at all, and that swapping two sides twice changes nothing.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from solon.errors import RecordError
+from solon.records import (
+    Choice,
+    Comparison,
+    Conversation,
+    Failure,
+    Message,
+    PreferenceLabel,
+    Prompt,
+    Rate,
+    RevisionChain,
+    RevisionStep,
+    Span,
+    Vote,
+    content_digest,
+    derive_seed,
+    load_records,
+    replace_file,
+    save_records,
+)
+from tests.scripts import make_prompts, make_sample
+
+ODD = 'a\u2028b\x85c\nd\te "quoted" \\ 汉字 \U0001f600'
+
+
+def test_digests_and_seeds_are_those_of_every_machine() -> None:
+    assert content_digest({"b": [1, 2.5, None], "a": "é"}, size=8) == content_digest(
+        {"a": "é", "b": [1, 2.5, None]}, size=8
+    )
+    assert content_digest(["a", "b"]) != content_digest(["ab"])
+    assert len(content_digest("x", size=3)) == 6
+    assert derive_seed(7, "revision", "x", 1) != derive_seed(7, "revision", "x1")
+    assert 0 <= derive_seed("a") < 2**63
+    assert (content_digest("solon", size=8), derive_seed(0, "solon")) == ("fe89134343675ed3", 7485602808329318607)
+
+
+def make_records() -> list:
+    prompt = Prompt.make(Conversation.of(ODD, "b", "c"), kind="red_team", source="t", split="train")
+    first, second = make_sample(ODD), make_sample("other", stop_reason="length", seed=5)
+    votes = (
+        Vote(principle_id="p", order="ab", logprob_a=-0.1, logprob_b=-2.5, reasoning=ODD, call="k"),
+        Vote(principle_id="q", order="ba", logprob_a=-math.inf, logprob_b=-0.25),
+    )
+    step = RevisionStep(principle_id="p", critique=None, revision=second)
+    return [
+        prompt,
+        Comparison(id="c", prompt=prompt, response_a=first, response_b=second),
+        PreferenceLabel(comparison_id="c", p_a=0.25, p_a_unclamped=0.125, votes=votes, labeler="m", status="labeled"),
+        RevisionChain(id="r", prompt_id="x", initial_response=first, steps=(step,), failure=None),
+        Failure(item="x", stage="s", reason="r", detail=ODD, call="k"),
+    ]
+
+
+@pytest.mark.parametrize("record", make_records(), ids=lambda record: type(record).__name__)
+def test_what_is_written_is_read_again(record, tmp_path) -> None:
+    path = tmp_path / "new" / "file.jsonl"
+    assert save_records(path, [record, record]) == 2
+    assert load_records(path, type(record)) == [record, record]
+    assert path.read_text().count("\n") == 2
+    assert record.to_json().startswith('{"schema":1,')
+    assert type(record).from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "not a JSON line"),
+        ("[1]", "expected a JSON object, found list"),
+        ('{"text": "x", "trusted": true}', "Span schema None, this version reads 1"),
+        ('{"schema": 2, "text": "x", "trusted": true}', "Span schema 2, this version reads 1"),
+        ('{"schema": 1, "text": "x"}', r"Span\.trusted: Field required"),
+        ('{"schema": 1, "text": "x", "trusted": true, "more": 1}', r"Span\.more: "),
+    ],
+)
+def test_a_line_that_does_not_fit_is_named(tmp_path, line, said) -> None:
+    path = tmp_path / "spans.jsonl"
+    path.write_text(f"{Span(text=ODD, trusted=True).to_json()}\n{line}\n")
+    with pytest.raises(RecordError, match=rf"spans\.jsonl:2: {said}"):
+        load_records(path, Span)
+
+
+def test_a_file_that_is_missing_or_no_text_is_named(tmp_path) -> None:
+    with pytest.raises(RecordError, match=r"none\.jsonl: no such record file"):
+        load_records(tmp_path / "none.jsonl", Span)
+    (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecordError, match=r"bytes\.jsonl: is not text"):
+        load_records(tmp_path / "bytes.jsonl", Span)
+
+
+def test_an_empty_file_holds_no_records(tmp_path) -> None:
+    assert save_records(tmp_path / "e.jsonl", []) == 0
+    assert load_records(tmp_path / "e.jsonl", Span) == []
+
+
+def write_half(path: Path) -> None:
+    path.write_text("half")
+    raise ZeroDivisionError
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), replace_file(path) as temporary:
+        write_half(temporary)
+    assert path.read_text() == "old"
+    with replace_file(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_swapping_exchanges_the_sides_and_twice_changes_nothing() -> None:
+    _, comparison, label, *_ = make_records()
+    assert comparison.swap().response_a == comparison.response_b
+    assert comparison.swap().swap() == comparison
+    assert (label.swap().p_a, label.swap().p_a_unclamped) == (0.75, 0.875)
+    assert label.swap().swap() == label
+    vote = label.votes[0]
+    assert (vote.swap().order, vote.swap().logit_a) == ("ba", -vote.logit_a)
+    unlabeled = label.model_copy(update={"p_a": None, "p_a_unclamped": None, "status": "unlabeled", "reason": "r"})
+    assert unlabeled.swap().p_a is None
+
+
+def test_mass_is_the_probability_of_both_options() -> None:
+    vote = Vote(principle_id="p", order="ab", logprob_a=math.log(0.5), logprob_b=math.log(0.25))
+    choice = Choice(options=("A", "B"), logprobs=(vote.logprob_a, vote.logprob_b), model="m", prompt_tokens=1)
+    assert vote.mass == pytest.approx(0.75) == choice.mass
+    assert vote.logit_a == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"p_a": None},
+        {"p_a": 1.5},
+        {"p_a": math.nan},
+        {"reason": "why"},
+        {"status": "unlabeled"},
+        {"status": "unlabeled", "p_a": None},
+        {"status": "unlabeled", "reason": "why"},
+    ],
+)
+def test_a_label_is_a_probability_or_a_reason_and_never_both(change) -> None:
+    label = make_records()[2]
+    with pytest.raises(ValidationError):
+        PreferenceLabel(**{**dict(label), **change})
+
+
+def test_a_rate_holds_its_value() -> None:
+    for low, high in ((0.6, 0.9), (0.1, 0.4)):
+        with pytest.raises(ValidationError):
+            Rate(value=0.5, low=low, high=high)
+
+
+def test_a_prompt_is_called_by_what_it_asks_and_ends_with_the_user() -> None:
+    one, other = make_prompts(1)[0], make_prompts(1, split="dev")[0]
+    assert one.id == other.id
+    assert one.id != make_prompts(1, "helpful")[0].id
+    with pytest.raises(ValidationError, match="end with a user message"):
+        Prompt.make(Conversation.of("a", "b"), kind="helpful", source="t", split="train")
+    longer = Conversation.of("a").then("assistant", "b").then("user", "c")
+    assert longer == Conversation.of("a", "b", "c")
+    assert longer.messages[1] == Message(role="assistant", text="b")
+
+
+def test_the_response_after_no_revision_is_the_first(tmp_path) -> None:
+    chain = make_records()[3]
+    assert chain.response_after(0) == chain.initial_response
+    assert chain.response_after(1) == chain.steps[0].revision
+    with pytest.raises(IndexError):
+        chain.response_after(2)
+
+
+def test_records_cannot_be_changed() -> None:
+    record = make_records()[4]
+    with pytest.raises(ValidationError):
+        record.reason = "another"
+    assert json.loads(record.to_json())["reason"] == "r"
