@@ -1,13 +1,18 @@
-"""Proves that the README's Python runs as it is printed there, and gives what it says."""
+"""Proves that the README's Python runs as it is printed there, and that its tables are those on record."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from solon.pipeline.nano_build import load_nano_manifest
+from solon.pipeline.shipped import find_nano_model
 from tests.pipeline_fakes import FakeEngine
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+NAMES = {"base": "base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 
 
 def python_of_the_readme():
@@ -33,3 +38,21 @@ def test_it_runs_as_printed(tmp_path, monkeypatch, capsys):
     assert "'value'" in lines[0]
     assert lines[-1] == "runs/from-python/report.html"
     assert (tmp_path / lines[-1]).is_file()
+
+
+def test_the_results_are_those_on_record():
+    text = README.read_text(encoding="utf-8")
+    results = json.loads((ROOT / "benchmarks" / "results" / "whole_run.json").read_text(encoding="utf-8"))
+    for models in results["rates"].values():
+        for model, rates in models.items():
+            cells = " | ".join(f"{100 * rate['mean']:.1f} %" for rate in rates.values())
+            assert f"| {NAMES[model]} | {cells} |" in text
+
+
+def test_the_abilities_are_those_of_the_shipped_model():
+    text = README.read_text(encoding="utf-8")
+    abilities = load_nano_manifest(find_nano_model())["abilities"]
+    assert abilities["split"] == "heldout"
+    for row in abilities["rows"]:
+        bound = f"{'at most' if row['at_most'] else 'at least'} {row['bar']:.2f}"
+        assert f"| {row['name']} | {row['value']:.3f} | {bound} |" in text

@@ -83,7 +83,7 @@ def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path: Path) -> 
 
 def test_interrupted_twice_it_leaves_a_journal_to_go_on_from(tmp_path: Path) -> None:
     for interruptions in (1, 2):
-        child = Child(tmp_path)
+        child = Child(tmp_path, items=100_000)  # so many that it cannot be done before the signal
         time.sleep(0.02)
         for _ in range(interruptions):
             child.process.send_signal(signal.SIGINT)
