@@ -241,7 +241,10 @@ def check_world(
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every draw.")] = 0,
     record: Annotated[bool, typer.Option("--record", help="Write the table into the checkpoint's manifest.")] = False,
 ) -> None:
-    """Measure what the nano model can do; the exit code is 1 if a bar is not reached."""
+    """Measure what the nano model can do.
+
+    The exit code is 1 if a bar is not reached.
+    """
     from solon.cli.tables import format_table
     from solon.lm.local import LocalModel
     from solon.pipeline.nano_check import format_abilities, measure_abilities, record_abilities

@@ -212,7 +212,7 @@ def test_another_request_in_the_same_folder_is_refused(tmp_path, engine, finishe
     before = read_folder(finished, "**/*")
     with pytest.raises(RunError, match=r"seed: 0 -> 7"):
         start(tmp_path, engine, seed=7)
-    with pytest.raises(RunError, match=r"ppo.kl_coef: 0.05 -> 0.5"):
+    with pytest.raises(RunError, match=r"ppo.kl_coef: 0.03 -> 0.5"):
         start(tmp_path, engine, overrides={"ppo": {"kl_coef": 0.5}})
     principle = Principle(id="p", critique_request="Is it rude?", revision_request="Be kind.", comparison="Be kind.")
     with pytest.raises(RunError, match=r"digest.constitution: \w+ -> \w+"):
