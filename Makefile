@@ -17,7 +17,7 @@ run: $(READY)  ## the whole method on the reference world and the nano model, in
 	$(BIN)/solon run --out runs/nano
 
 test: $(READY)  ## every test that needs no GPU, no network and no browser
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --quiet
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --quiet
 
 check: $(READY)  ## style, types and the walls between rooms
 	$(BIN)/ruff format --check .

@@ -18,7 +18,7 @@ from solon.world.lexicon import CATEGORY_NAMES
 from solon.world.plans import ALL_SCOPE
 from solon.world.principles import sample_principle
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("controls")]
+pytestmark = pytest.mark.slow
 
 SEED = 11
 SETTINGS = {

@@ -7,7 +7,7 @@ from solon.nets import weights_digest
 from solon.pipeline.nano_build import load_nano_manifest
 from tests.e2e.conftest import call_solon
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("nano")]
+pytestmark = pytest.mark.slow
 
 RECIPE = {
     "tokens": 250_000,
