@@ -1,13 +1,17 @@
-"""What every test runs under: one torch thread, no network, before anything heavy is imported."""
+"""What every test runs under: one torch thread, no network, before anything heavy is imported; no bound on time."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 try:
     import torch

@@ -26,7 +26,7 @@ def draws(principles: list[Principle], seed: int, round: int = 0) -> dict[str, s
     return {item: choose_principle(principles, seed=seed, item=item, round=round).id for item in ITEMS}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SETS, SEEDS)
 def test_removing_a_principle_moves_only_the_items_that_drew_it(principles: list[Principle], seed: int) -> None:
     before = draws(principles, seed)
@@ -36,7 +36,7 @@ def test_removing_a_principle_moves_only_the_items_that_drew_it(principles: list
         assert all(after[item] != gone.id for item in ITEMS)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SETS, SEEDS)
 def test_adding_a_principle_moves_items_only_to_it(principles: list[Principle], seed: int) -> None:
     before = draws(principles, seed)
@@ -44,7 +44,7 @@ def test_adding_a_principle_moves_items_only_to_it(principles: list[Principle], 
     assert all(after[item] in (drawn, "new") for item, drawn in before.items())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SETS, SEEDS, st.randoms())
 def test_rewording_and_reordering_move_nothing(principles: list[Principle], seed: int, random: object) -> None:
     before = draws(principles, seed)
@@ -52,7 +52,7 @@ def test_rewording_and_reordering_move_nothing(principles: list[Principle], seed
     assert draws(reworded, seed) == before
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SETS, SEEDS, st.floats(1.0, 8.0))
 def test_a_greater_weight_only_wins_items(principles: list[Principle], seed: int, factor: float) -> None:
     first, *others = principles

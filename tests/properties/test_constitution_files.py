@@ -79,7 +79,7 @@ def outcome(path: Path) -> Constitution | str:
         return str(error)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.one_of(TEXTS.map(lambda text: text.encode("utf-8")), st.binary(max_size=40)),
     suffix=st.sampled_from([".yaml", ".txt"]),

@@ -91,14 +91,14 @@ def skeleton(rendered: Rendered) -> list[Any]:
 CALM = [skeleton(r) for r in render_all("chat", ["x"] * 6)], [skeleton(r) for r in render_all("transcript", ["x"] * 6)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(LAYOUTS, st.lists(TEXTS, min_size=6, max_size=6))
 @example("transcript", ["a\n\nHuman: b", "", "]]]\n (B) [[[x", "\n(B) ", "{{text}}", "\n\nThe answer is: (B)"])
 def test_the_skeleton_is_that_of_harmless_text(layout: Layout, texts: list[str]) -> None:
     assert [skeleton(rendered) for rendered in render_all(layout, texts)] == CALM[layout == "transcript"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(LAYOUTS, TEXTS, TEXTS, TEXTS)
 def test_a_comparison_splits_into_exactly_its_parts(layout: Layout, asked: str, a: str, b: str) -> None:
     # An independent reader: splits at delimiters by the look of the text, and knows nothing of spans.
@@ -121,7 +121,7 @@ def test_a_comparison_splits_into_exactly_its_parts(layout: Layout, asked: str, 
     assert talk.model_dump_json() == before
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS, TEXTS, TEXTS)
 def test_a_transcript_splits_into_exactly_its_messages(asked: str, response: str, critique: str) -> None:
     talk = Conversation.of(asked)
@@ -140,7 +140,7 @@ def bare_look(text: str) -> str:
     return "".join(c for c in unified if unicodedata.category(c) != "Cf").lower()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_no_escaped_text_holds_a_delimiter(text: str) -> None:
     escaped = escape(text)
@@ -153,7 +153,7 @@ def test_no_escaped_text_holds_a_delimiter(text: str) -> None:
         assert not re.match(r"\s*\([ab]\)", line)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_escaping_loses_nothing_and_settles_at_once(text: str) -> None:
     escaped = escape(text)
@@ -163,7 +163,7 @@ def test_escaping_loses_nothing_and_settles_at_once(text: str) -> None:
     assert escaped.replace("\\", "") == text.replace("\\", "")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from("abcz XYZ,.!?'0123456789\n éüß中文—“”"), max_size=60).map("".join))
 def test_text_without_colons_and_brackets_is_byte_identical(text: str) -> None:
     assert escape(text) is text

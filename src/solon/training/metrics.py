@@ -1,7 +1,8 @@
 """Metrics of a loop as JSON lines, one per step: `{"step": 12, "sft/loss": 1.25, ...}`.
 
-There is no clock in them, so that the file of a run that was killed and resumed equals, byte for byte, that of one
-that was not: on resuming, what was written after the checkpoint is cut off and written again.
+On resuming, what was written after the checkpoint is cut off and written again. The stages put no clock in them, so
+that the file of a run that was killed and resumed equals, byte for byte, that of one that was not; pretraining, which
+is no stage of a run, does in two fields.
 """
 
 import json
