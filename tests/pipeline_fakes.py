@@ -38,6 +38,9 @@ class FakeEngine:
         (self.base / "model.json").write_text('{"refuses": 0.0}')
         self.models = []
 
+    def check_trainable(self, checkpoint):
+        pass
+
     def weights_digest(self, checkpoint):
         return content_digest((checkpoint / "model.json").read_text())
 

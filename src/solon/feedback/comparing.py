@@ -30,7 +30,7 @@ class ComparisonConfig(BaseModel):
         layout: how prompts are laid out. Paper: `transcript`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: float = Field(1.0, ge=0.0)
     max_tokens: int = Field(256, ge=1)

@@ -72,7 +72,7 @@ class FeedbackConfig(BaseModel):
         layout: how prompts are laid out. Paper: `transcript`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     principles_per_comparison: int = Field(1, ge=1)
     orders: Literal["both", "ab"] = "both"

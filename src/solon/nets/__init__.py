@@ -7,7 +7,7 @@ here (`tokenizer`), and what a checkpoint may do to the process that loads it (`
 from solon.nets.folder import replace_folder, weights_digest
 from solon.nets.nano import build_nano_config, build_nano_model, build_tokenizer
 from solon.nets.policy import load_policy, save_policy
-from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer
+from solon.nets.scorer import check_trainable, init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.tokenizer import (
     decode_response,
     encode_prompt,
@@ -20,6 +20,7 @@ __all__ = [
     "build_nano_config",
     "build_nano_model",
     "build_tokenizer",
+    "check_trainable",
     "decode_response",
     "encode_prompt",
     "encode_response",

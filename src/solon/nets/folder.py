@@ -98,7 +98,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
     Every file and the directory entries are flushed to disk first. An earlier folder at `path` is moved aside
     for the moment of the exchange and then removed. On an exception nothing at `path` changes. A process that is
-    killed may leave `.NAME.PID.tmp` or `.NAME.PID.old` beside it.
+    killed may leave `.NAME.PID.tmp` or `.NAME.PID.old` beside it; if `path` is missing then, the latter is what it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,9 +112,15 @@ def replace_folder(path: Path) -> Iterator[Path]:
             _flush(file)
         _flush(temporary)
         pass_point(f"write:{path.parent.name}/{path.name}")
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)  # of an earlier process of this number
+        try:
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
         _flush(path.parent)
         pass_point(f"wrote:{path.parent.name}/{path.name}")
         shutil.rmtree(old, ignore_errors=True)

@@ -49,6 +49,21 @@ def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Pr
     return model.to(device)
 
 
+def check_trainable(path: Path) -> None:
+    """Make sure, without loading its weights, that the method can train this causal checkpoint.
+
+    Raises:
+        ModelError: it is no checkpoint, or has no chat template or no usable padding token.
+    """
+    tokenizer = load_tokenizer(path)
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{path}: has no chat template, in which its training texts would be laid out: add the model's "
+            "chat_template.jinja to its folder"
+        )
+    _padding_token(tokenizer, path)
+
+
 def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> PreTrainedModel:
     """Load a preference model or a value model, in evaluation mode.
 

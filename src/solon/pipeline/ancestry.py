@@ -5,7 +5,6 @@ will do where it is unique. What a record was made from is told below it, furthe
 on come last, each with the prompt as it was sent.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +68,7 @@ def describe(folder: Path, record_id: str) -> str:
 
     Raises:
         RunError: the folder is no run, nothing is called so, or several things are.
+        RecordError: a line that holds the id cannot be read.
     """
     load_header(folder)
     if len(record_id) < _SHORTEST:
@@ -103,9 +103,10 @@ def _find(paths: RunPaths, record_id: str) -> Iterator[_Found]:
         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
             if record_id not in line:
                 continue
-            name = str(json.loads(line).get(field, ""))
+            record = kind.from_json(line, where=f"{path}:{number}")
+            name = str(getattr(record, field))
             if name.startswith(record_id):
-                near.append(_Found(file, number, kind.from_json(line, where=f"{path}:{number}")))
+                near.append(_Found(file, number, record))
                 exact |= name == record_id
     yield from (found for found in near if not exact or _name(found) == record_id)
 

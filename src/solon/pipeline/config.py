@@ -32,7 +32,7 @@ class PoolSizes(BaseModel):
         helpful: ordinary prompts.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     red_team: int = Field(ge=0)
     helpful: int = Field(ge=0)
@@ -49,7 +49,7 @@ class EvaluationSizes(BaseModel):
             `train`. The first is the one at the top of the results.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     harmful: int = Field(ge=1)
     benign: int = Field(ge=1)
@@ -74,7 +74,7 @@ class PromptsConfig(BaseModel):
         evaluation: what base, SL-CAI and RL-CAI are compared on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     revision: PoolSizes
     comparisons: PoolSizes
@@ -105,7 +105,7 @@ class RunConfig(BaseModel):
         evaluation: how the models are asked.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: str
     seed: int = Field(0, ge=0)

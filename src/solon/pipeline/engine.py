@@ -4,8 +4,8 @@ The stages see a `LanguageModel` and folders. What is behind them, torch on this
 imported when it is first needed.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 class Engine(Protocol):
     """Identifies, opens and trains checkpoints. All folders are Hugging Face folders."""
+
+    def check_trainable(self, checkpoint: Path) -> None:
+        """Refuse a checkpoint that could not be trained, before anything is done with it."""
+        ...
 
     def weights_digest(self, checkpoint: Path) -> str:
         """Return the digest of a checkpoint's content."""
@@ -81,21 +85,23 @@ class LocalEngine:
     """Torch on this machine.
 
     Args:
-        threads: threads of torch.
         device: where models run.
 
     Raises:
         MissingExtraError: torch, transformers or safetensors is not installed.
     """
 
-    def __init__(self, *, threads: int = 1, device: str = "cpu") -> None:
+    def __init__(self, *, device: str = "cpu") -> None:
         for package in ("torch", "transformers", "safetensors"):
             if find_spec(package) is None:
                 raise MissingExtraError(package, "local")
-        import torch
-
-        torch.set_num_threads(threads)
         self._device = device
+
+    def check_trainable(self, checkpoint: Path) -> None:
+        """See `Engine`."""
+        from solon.nets import check_trainable
+
+        check_trainable(checkpoint)
 
     def weights_digest(self, checkpoint: Path) -> str:
         """See `Engine`."""
@@ -174,3 +180,16 @@ class LocalEngine:
             device=self._device,
             value_out=value_out,
         )
+
+
+@contextmanager
+def limit_threads(threads: int) -> Iterator[None]:
+    """Run torch on so many threads, and give the caller's number back afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

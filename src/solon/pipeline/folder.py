@@ -66,7 +66,14 @@ def _is_temporary(path: Path) -> bool:
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Remove what a killed process was about to move into place; its files are found by their hidden names."""
+    """Remove what a killed process was about to move into place; its files are found by their hidden names.
+
+    But a folder that was moved aside for a new one that never came is moved back.
+    """
+    for old in root.rglob(".*.old"):
+        home = old.with_name(old.name.removeprefix(".").rsplit(".", 2)[0])
+        if not home.exists():
+            old.rename(home)
     for leftover in [*root.rglob(".*.tmp"), *root.rglob(".*.old")]:
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)

@@ -16,7 +16,7 @@ from solon.errors import ConfigError, ModelError, RecordError, RunError
 from solon.evaluation import Grader
 from solon.lm import Journal
 from solon.pipeline.config import RunConfig, build_config
-from solon.pipeline.engine import Engine, LocalEngine
+from solon.pipeline.engine import Engine, LocalEngine, limit_threads
 from solon.pipeline.folder import claim_folder, load_header, refuse_strangers
 from solon.pipeline.grading import OracleGrader
 from solon.pipeline.observer import Observer, Silence
@@ -118,10 +118,13 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
     law = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
     refuse_unserved_prompts(config, law)
     refuse_strangers(root)
-    engine = engine or LocalEngine(threads=config.threads)
-    checkpoints = _find_checkpoints(config)
-    header = _header(config, law, checkpoints, engine, request.settings)
     with ExitStack() as stack:
+        if engine is None:
+            engine = LocalEngine()
+            stack.enter_context(limit_threads(config.threads))
+        checkpoints = _find_checkpoints(config)
+        header = _header(config, law, checkpoints, engine, request.settings)
+        engine.check_trainable(checkpoints["base"])
         paths = stack.enter_context(claim_folder(root, header))
         for notice in header.notices:
             observer.notice(notice)

@@ -89,7 +89,7 @@ class PPOConfig(BaseModel):
         checkpoint_every: iterations between checkpoints; changes nothing in the result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     iterations: int = Field(50, ge=1)
     responses_per_iteration: int = Field(96, ge=1)

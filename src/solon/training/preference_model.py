@@ -52,7 +52,7 @@ class PreferenceModelConfig(BaseModel):
         checkpoint_every: steps between checkpoints; changes nothing in the result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(32, ge=1)

@@ -50,7 +50,7 @@ class SFTConfig(BaseModel):
         checkpoint_every: steps between checkpoints; changes nothing in the result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(64, ge=1)

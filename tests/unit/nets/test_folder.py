@@ -117,3 +117,27 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         (temporary / "b").write_text("3")
     assert [file.name for file in target.iterdir()] == ["b"]
     assert [entry.name for entry in target.parent.iterdir()] == ["model"]
+
+
+def test_an_exchange_that_fails_half_way_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "model"
+    (tmp_path / f".model.{os.getpid()}.old").mkdir()
+    (tmp_path / f".model.{os.getpid()}.old" / "stale").touch()
+    target.mkdir()
+    (target / "a").write_text("1")
+    rename = Path.rename
+
+    def fail_in_between(self: Path, other: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise KeyboardInterrupt
+        return rename(self, other)
+
+    def replace_half_way() -> None:
+        with monkeypatch.context() as patch, replace_folder(target) as temporary:
+            (temporary / "a").write_text("2")
+            patch.setattr(Path, "rename", fail_in_between)
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_half_way()
+    assert (target / "a").read_text() == "1"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]

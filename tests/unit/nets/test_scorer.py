@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from solon.errors import ModelError
-from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_policy, save_scorer
+from solon.nets import (
+    check_trainable,
+    init_scorer_from_policy,
+    load_policy,
+    load_scorer,
+    load_tokenizer,
+    save_policy,
+    save_scorer,
+)
 from tests.alone import score_alone
 from tests.tolerances import FLOAT32_SAME
 
@@ -70,3 +78,23 @@ def test_a_scorer_needs_a_padding_token_of_its_own(tiny_model_dir: Path, tmp_pat
 def test_a_policy_is_no_scorer(tiny_model_dir: Path) -> None:
     with pytest.raises(ModelError, match="weights do not fit"):
         load_scorer(tiny_model_dir)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"chat_template": None}, "has no chat template"),
+        ({"pad_token": None}, "needs a padding token"),
+        ({"pad_token": "<|end|>"}, "needs a padding token"),
+    ],
+)
+def test_what_cannot_be_trained_is_known_without_its_weights(
+    change: dict[str, str | None], said: str, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    check_trainable(tiny_model_dir)
+    model, tokenizer = load_policy(tiny_model_dir), load_tokenizer(tiny_model_dir)
+    for name, value in change.items():
+        setattr(tokenizer, name, value)
+    save_policy(model, tokenizer, tmp_path / "m")
+    with pytest.raises(ModelError, match=said):
+        check_trainable(tmp_path / "m")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from solon.errors import RunError
+from solon.errors import RecordError, RunError
 from solon.pipeline.ancestry import describe
 from solon.records import Conversation, Origin, Prompt, RunHeader, RunPaths, load_records, save_records
 from tests.scripts import make_constitution
@@ -46,3 +46,11 @@ def test_what_is_ambiguous_unknown_or_too_short_is_refused(paths):
         describe(paths.root, "ffff")
     with pytest.raises(RunError, match="at least the first 4"):
         describe(paths.root, "abc")
+
+
+def test_a_damaged_line_is_named(paths):
+    first, _ = ids(paths)
+    file = paths.records("prompts_ppo")
+    file.write_text(file.read_text().replace(f'"{first}"', f'"{first}', 1))
+    with pytest.raises(RecordError, match=r"prompts_ppo\.jsonl:1: not a JSON line"):
+        describe(paths.root, first)

@@ -79,10 +79,20 @@ def test_what_an_attempt_killed_at_once_left_behind_is_no_obstacle(tmp_path):
     (tmp_path / ".run.yaml.123.tmp").write_text("half")
     with claim_folder(tmp_path, HEADER) as paths:
         assert not (tmp_path / ".run.yaml.123.tmp").exists()
-        (paths.root / "models").mkdir()
+        (paths.root / "models" / "sl-cai").mkdir(parents=True)
         (paths.root / "models" / ".sl-cai.7.old").mkdir()
     with claim_folder(tmp_path, HEADER):
-        assert not (tmp_path / "models" / ".sl-cai.7.old").exists()
+        assert [entry.name for entry in (tmp_path / "models").iterdir()] == ["sl-cai"]
+
+
+def test_a_folder_moved_aside_for_one_that_never_came_is_moved_back(tmp_path):
+    with claim_folder(tmp_path, HEADER) as paths:
+        aside = paths.root / "models" / ".sl-cai.7.old"
+        aside.mkdir(parents=True)
+        (aside / "checkpoint").write_text("hours of work")
+    with claim_folder(tmp_path, HEADER):
+        assert (tmp_path / "models" / "sl-cai" / "checkpoint").read_text() == "hours of work"
+        assert not aside.exists()
 
 
 def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):

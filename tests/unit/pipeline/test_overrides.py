@@ -1,9 +1,13 @@
 """Proves that presets, `--set` and errors of configuration work on any nested model, and name the nearest field."""
 
+import math
+from typing import get_args
+
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from solon.errors import ConfigError
+from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.overrides import ABSENT, find_differences, merge, nest, parse_override, validate
 
 
@@ -77,3 +81,19 @@ def test_differences_are_listed_by_field_and_shown_old_to_new():
     assert [(d.field, d.old, d.new) for d in found] == [("a.b", 1, 2), ("d", "x", ABSENT), ("e", ABSENT, None)]
     assert [str(d) for d in found] == ["a.b: 1 -> 2", "d: x -> <absent>", "e: <absent> -> null"]
     assert find_differences({"a": {"b": 1}}, {"a": {"b": 1}}) == []
+
+
+def float_fields(model, path=()):
+    """The path of every field of a configuration that holds a float."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from float_fields(field.annotation, (*path, name))
+        elif float in (field.annotation, *get_args(field.annotation)):
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("path", list(float_fields(RunConfig)), ids=".".join)
+def test_no_number_of_a_configuration_may_be_infinite_or_no_number(path):
+    for value in (math.nan, math.inf):
+        with pytest.raises(ConfigError, match=f"{'.'.join(path)}: .*finite number"):
+            build_config("smoke", nest(path, value))

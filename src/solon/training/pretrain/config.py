@@ -11,7 +11,7 @@ class PretrainConfig(BaseModel):
     The schedule of the rates is that of Hu et al. 2024 (MiniCPM, arXiv 2404.06395): warm-up, constant, decay.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(ge=1)
     """Optimizer steps of the whole run."""
