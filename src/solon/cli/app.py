@@ -225,7 +225,8 @@ def build_world(
 
     manifest = run_nano_build(config, out, on_log=tell)
     print(f"{out}: {manifest['parameters']} parameters, digest {manifest['digest']}")
-    print(f"built in {format_seconds(manifest['seconds'])}; measure it with  solon world check --model {out}")
+    took = format_seconds(manifest["training_seconds"])
+    print(f"trained in {took}; measure it with  solon world check --model {out}")
 
 
 @world_app.command("check")
@@ -247,16 +248,19 @@ def check_world(
     """
     from solon.cli.tables import format_table
     from solon.lm.local import LocalModel
+    from solon.pipeline.nano_build import load_nano_manifest
     from solon.pipeline.nano_check import format_abilities, measure_abilities, record_abilities
     from solon.pipeline.shipped import find_nano_model
 
     if split not in ("heldout", "dev"):
         fail(f"--split {split}: expected heldout or dev")
     path = model if model is not None else find_nano_model()
+    if record:
+        load_nano_manifest(path)
     goals: Split = "dev" if split == "dev" else "heldout"
     rows = measure_abilities(LocalModel(path), n=n, split=goals, seed=seed)
+    print(format_table(format_abilities(rows)))
     if record:
         record_abilities(path, rows, split=goals, seed=seed)
-    print(format_table(format_abilities(rows)))
     if not all(row.reached for row in rows):
         raise SystemExit(1)

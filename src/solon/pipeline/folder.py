@@ -104,7 +104,12 @@ def _refuse_another_run(root: Path, header: RunHeader) -> None:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def lock_folder(root: Path) -> Iterator[None]:
+    """Hold a folder for this process, by a lock file in it.
+
+    Raises:
+        RunError: another process holds it.
+    """
     descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
@@ -112,7 +117,7 @@ def _locked(root: Path) -> Iterator[None]:
         except BlockingIOError as error:
             owner = os.read(descriptor, 32).decode(errors="replace").strip()
             who = f" (process {owner})" if owner else ""
-            raise RunError(f"{root}: another process{who} is working on this run: wait for it, or end it") from error
+            raise RunError(f"{root}: another process{who} is working here: wait for it, or end it") from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
@@ -137,7 +142,7 @@ def claim_folder(root: Path, header: RunHeader) -> Iterator[RunPaths]:
         _refuse_another_run(root, header)
     with ExitStack() as stack:
         try:
-            stack.enter_context(_locked(root))
+            stack.enter_context(lock_folder(root))
         except PermissionError as error:
             raise RunError(f"{root}: cannot be written to: {error.strerror or error}") from error
         if paths.header.exists():

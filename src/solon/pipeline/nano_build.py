@@ -9,12 +9,11 @@ with one number of processes only.
 
 import json
 import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from solon import __version__
 from solon.constitution import load_constitution
@@ -28,13 +27,16 @@ from solon.nets import (
     save_policy,
     weights_digest,
 )
+from solon.nets.tokenizer import join_spans
+from solon.pipeline.folder import lock_folder
 from solon.pipeline.nano_documents import LessonSource
 from solon.prompting import templates_digest
-from solon.records import replace_file
+from solon.records import content_digest, replace_file
 from solon.training.pretrain import PretrainConfig, PretrainLog, run_pretrain
 from solon.world.corpus import RuleBook, sample_lesson
 
 MANIFEST = "manifest.json"
+_WORK = ".build"
 
 
 class NanoConfig(BaseModel):
@@ -43,7 +45,7 @@ class NanoConfig(BaseModel):
     Every number here was chosen on goals of the `dev` split.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(0, ge=0, description="of the documents and of the initial weights")
     tokens: int = Field(80_000_000, ge=1, description="training tokens in all")
@@ -60,9 +62,13 @@ class NanoConfig(BaseModel):
     muon_learning_rate: float = Field(0.02, gt=0, description="peak, of Muon")
     processes: int = Field(2, ge=1, le=2, description="one core each")
 
-
-SMOKE = NanoConfig(tokens=400_000, tokenizer_lessons=2_000, width=64, layers=2, heads=2)
-"""Builds in under a minute; knows the grammar and little else. For tests of the whole pipeline."""
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} cannot be cut into {self.heads} heads of even size: change one")
+        if self.max_document > self.max_length:
+            raise ValueError(f"max_document {self.max_document} is more than max_length {self.max_length}: lower it")
+        return self
 
 
 def run_nano_build(
@@ -79,13 +85,26 @@ def run_nano_build(
         The manifest, as it is written to `out/manifest.json`; that of a finished build if `out` holds it.
 
     Raises:
-        RunError: `out` holds a build of another recipe, or something else.
+        RunError: `out` holds a build of another recipe or of other documents, or something else; or another process
+            is building there.
     """
-    work = out / ".build"
-    done = _claim(out, work / "recipe.json", config)
+    recipe = {**config.model_dump(mode="json"), "documents": documents_digest()}
+    done = _find_finished(out, recipe)
     if done is not None:
         return done
-    started = time.monotonic()
+    work = out / _WORK
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{work}: cannot be made: {error.strerror or error}") from error
+    with lock_folder(work):
+        _claim(work, recipe)
+        return _build(config, recipe["documents"], out, work, on_log)
+
+
+def _build(
+    config: NanoConfig, documents: str, out: Path, work: Path, on_log: Callable[[PretrainLog], None]
+) -> dict[str, Any]:
     tokenizer_path = work / "tokenizer"
     if not (tokenizer_path / "tokenizer.json").is_file():
         tokenizer = build_tokenizer(_spans(config), vocab_size=config.vocab_size, max_length=config.max_length)
@@ -119,30 +138,54 @@ def run_nano_build(
             "loss": round(summary.loss, 5),
             "loss_curve": loss_curve,
             "training_seconds": round(summary.seconds, 1),
-            "seconds": round(time.monotonic() - started, 1),
             "digest": weights_digest(temporary),
             "constitution": load_constitution("default").digest,
             "templates": templates_digest(),
+            "documents": documents,
         }
         save_nano_manifest(temporary, manifest)
     return manifest
 
 
-def _claim(out: Path, recipe: Path, config: NanoConfig) -> dict[str, Any] | None:
-    """Keep the recipe with the build, and refuse a folder of anything else; return the manifest of a finished build."""
-    mine = config.model_dump(mode="json")
-    done = load_nano_manifest(out) if (out / MANIFEST).is_file() else None
-    if done is None and not recipe.is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise RunError(f"{out}: holds something that is no build of a nano model: choose another folder")
-        recipe.parent.mkdir(parents=True)
-        with replace_file(recipe) as temporary:
-            temporary.write_text(json.dumps(mine) + "\n", encoding="utf-8")
-    kept = done["config"] if done is not None else json.loads(recipe.read_text(encoding="utf-8"))
-    changed = [f"{name} is {kept.get(name)}, not {value}" for name, value in mine.items() if kept.get(name) != value]
+def documents_digest(lessons: int = 50) -> str:
+    """Return a digest of lessons from every stage of the training: of the world, the constitution, the templates."""
+    rules = RuleBook(load_constitution("default"))
+    rng = random.Random(0)
+    sampled = [sample_lesson(rules, rng, progress=step / 20) for step in range(21) for _ in range(lessons)]
+    return content_digest(
+        [
+            (turn.role, [span.text for span in turn.spans], turn.weights, turn.end, turn.p_a)
+            for lesson in sampled
+            for turn in lesson.turns
+        ]
+    )
+
+
+def _find_finished(out: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the manifest of a finished build; None where there is none yet. Refuse anything else."""
+    if (out / MANIFEST).is_file():
+        manifest = load_nano_manifest(out)
+        _refuse_another(out, {**manifest["config"], "documents": manifest.get("documents")}, recipe)
+        return manifest
+    if out.exists() and (not out.is_dir() or any(entry.name != _WORK for entry in out.iterdir())):
+        raise RunError(f"{out}: holds something that is no build of a nano model: choose another folder")
+    return None
+
+
+def _claim(work: Path, recipe: Mapping[str, Any]) -> None:
+    """Keep the recipe with an unfinished build, or make sure that it is the same."""
+    path = work / "recipe.json"
+    if path.is_file():
+        _refuse_another(work.parent, json.loads(path.read_text(encoding="utf-8")), recipe)
+        return
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(recipe) + "\n", encoding="utf-8")
+
+
+def _refuse_another(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    changed = [f"{name} is {old.get(name)}, not {value}" for name, value in new.items() if old.get(name) != value]
     if changed:
         raise RunError(f"{out}: holds a build of another recipe ({'; '.join(changed)}): choose another folder")
-    return done
 
 
 def load_nano_manifest(checkpoint: Path) -> dict[str, Any]:
@@ -172,8 +215,6 @@ def _shape(tokenizer: Any, config: NanoConfig) -> Any:
 
 def _spans(config: NanoConfig) -> Iterator[str]:
     """Every text that the tokenizer is made from: the spans of lessons from the middle of the training."""
-    from solon.nets.tokenizer import join_spans
-
     rules = RuleBook(load_constitution("default"))
     rng = random.Random(config.seed)
     for _ in range(config.tokenizer_lessons):

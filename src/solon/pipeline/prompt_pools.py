@@ -5,6 +5,7 @@ comparisons used the prompts of its revisions, and its RL used them all.
 """
 
 from collections import Counter
+from itertools import chain
 
 from solon.pipeline.config import PoolSizes
 from solon.pipeline.outcomes import save_all
@@ -28,8 +29,8 @@ def draw_prompts(bench: Workbench) -> Outcome:
     sizes = bench.config.prompts
     groups = {group: getattr(sizes.evaluation, group) for group in GROUPS}
     evaluation = draw_evaluation_prompts(groups, sizes.evaluation.splits, seed=bench.seed)
-    measured = {prompt_key(prompt.conversation) for prompts in evaluation.values() for prompt in prompts}
-    measured.add(prompt_key(wifi_prompt().conversation))
+    asked = [*chain.from_iterable(evaluation.values()), wifi_prompt()]
+    measured = {prompt_key(prompt.conversation) for prompt in asked}
     own = prompts_from_constitution(bench.constitution)
     pools: dict[str, list[Prompt]] = {"revision": list(own.prompts), "comparisons": [], "ppo": []}
     for kind in _KINDS:
@@ -48,7 +49,7 @@ def draw_prompts(bench: Workbench) -> Outcome:
             if fate == "kept":
                 pool.append(prompt)
                 seen.add(key)
-        refuse_evaluation_prompts(pool)
+        refuse_evaluation_prompts(pool, asked)
         files[f"prompts_{name}"] = pool
     for group, prompts in evaluation.items():
         counts["kept"] += len(prompts)

@@ -147,7 +147,7 @@ def _result_table(caption: str, blocks: Mapping[str, Mapping[str, Any]]) -> Tabl
     counts = next(iter(blocks.values()))
     sizes = ", ".join(f"{counts[group]['n']} {word}" for group, word in _GROUPS if group in counts)
     rows = [(MODEL_NAMES.get(name, name), cells(block)) for name, block in blocks.items()]
-    return Table(f"{caption} ({sizes} prompts)", [heading for *_, heading in _RESULT_COLUMNS], rows)
+    return Table(f"{caption} (answers: {sizes})", [heading for *_, heading in _RESULT_COLUMNS], rows)
 
 
 _SPLIT_CAPTIONS = {
@@ -267,13 +267,14 @@ def _training_charts(curves: Mapping[str, Sequence[Row]]) -> Iterator[dict[str, 
 def _example(run: RunData, example: Example) -> dict[str, Any]:
     chosen = next((r for r in example.draws if r.grade.attributes.get("complies", False)), None)
     shown = chosen if chosen is not None else example.draws[0]
-    requests = {principle.id: principle.critique_request or "" for principle in run.constitution.principles}
+    principles = {principle.id: principle for principle in run.constitution.principles}
     chain = example.chain
     steps = [
         {
             "principle": step.principle_id,
-            "request": requests.get(step.principle_id, ""),
-            "critique": step.critique.text if step.critique is not None else "(direct revision, no critique)",
+            "critique_request": principles[step.principle_id].critique_request,
+            "critique": None if step.critique is None else step.critique.text,
+            "revision_request": principles[step.principle_id].revision_request,
             "revision": step.revision.text,
         }
         for step in (chain.steps if chain is not None else ())

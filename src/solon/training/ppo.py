@@ -195,9 +195,8 @@ def run_ppo(
     queries = [(prompt, encoder.prompt(prompt.conversation)) for prompt in prompts]
     asked = [query for query in queries if len(query[1]) <= config.max_prompt_tokens]
     if not asked:
-        raise RecordError(
-            f"no prompt to answer: {len(prompts)} given, all longer than max_prompt_tokens {config.max_prompt_tokens}"
-        )
+        why = f"all {len(prompts)} are longer than max_prompt_tokens {config.max_prompt_tokens}"
+        raise RecordError(f"no prompt to answer: {why if prompts else 'none was given'}")
     identity = content_digest(
         [
             "ppo",

@@ -142,7 +142,8 @@ def run_preference_model(
     rows = _encode(pairs, config, encoder)
     measured = _encode(heldout, config, encoder)
     if not rows:
-        raise RecordError(f"no pair to learn from: {len(pairs)} given, all longer than max_tokens {config.max_tokens}")
+        why = f"all {len(pairs)} are longer than max_tokens {config.max_tokens}" if pairs else "none was given"
+        raise RecordError(f"no pair to learn from: {why}")
     identity = content_digest(
         [
             "preference model",

@@ -185,10 +185,11 @@ def _encode(
     held = {prompt for prompt, _ in kept if derive_seed("sft held out", prompt) < config.eval_fraction * 2**63}
     rows = [row for prompt, row in kept if prompt not in held]
     if not rows:
-        raise RecordError(
-            f"no example to learn from: {len(examples)} given, {len(examples) - len(kept)} longer than max_tokens "
-            f"{config.max_tokens}, the rest held out; raise max_tokens or lower eval_fraction"
+        why = (
+            f"of {len(examples)}, {len(examples) - len(kept)} are longer than max_tokens {config.max_tokens}, the rest "
+            "held out; raise max_tokens or lower eval_fraction"
         )
+        raise RecordError(f"no example to learn from: {why if examples else 'none was given'}")
     return rows, [row for prompt, row in kept if prompt in held], len(examples) - len(kept)
 
 

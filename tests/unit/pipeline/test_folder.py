@@ -96,12 +96,12 @@ def test_a_folder_moved_aside_for_one_that_never_came_is_moved_back(tmp_path):
 
 
 def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
-    hold = "import sys,time; from pathlib import Path; from solon.pipeline.folder import _locked\n"
-    hold += "with _locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    hold = "import sys,time; from pathlib import Path; from solon.pipeline.folder import lock_folder\n"
+    hold += "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match=rf"process {other.pid}\) is working on this run"):
+        with pytest.raises(RunError, match=rf"process {other.pid}\) is working here"):
             claim_folder(tmp_path, HEADER).__enter__()
         other.kill()
     with claim_folder(tmp_path, HEADER):

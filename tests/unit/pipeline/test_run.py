@@ -485,3 +485,12 @@ def test_it_runs_where_an_event_loop_is_running_as_in_a_notebook(tmp_path, engin
         return start(tmp_path, engine)
 
     assert asyncio.run(notebook()).results["ppo"]["iterations"] == 3
+
+
+def test_a_prompt_of_the_evaluation_that_slips_into_training_stops_the_run(tmp_path, engine, shared, monkeypatch):
+    (asked, *_) = load_records(RunPaths(shared.result.folder).records("prompts_benign"), Prompt)
+    own = (asked.conversation.messages[-1].text,)
+    law = load_constitution("default").model_copy(update={"helpful_prompts": own})
+    monkeypatch.setattr("solon.pipeline.prompt_pools.prompt_key", id)  # so that nothing is left out
+    with pytest.raises(ConfigError, match="1 prompts of a training pool belong to evaluation"):
+        start(tmp_path, engine, out="second", constitution=law)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from solon.constitution import Constitution
 from solon.errors import RunError
 from solon.records import GIVEN, EvalRecord, Failure, RevisionChain, RunHeader, load_records, save_records
 from solon.report import write_report
@@ -135,6 +136,18 @@ def test_the_example_goes_turn_by_turn(page):
     order = [text.index(word) for word in ("Prompt", "Base: complied", "Critique 1", "Revision 1", "Critique 2")]
     order += [text.index(word) for word in ("Revision 2", "SL-CAI", "RL-CAI")]
     assert order == sorted(order)
+
+
+def test_a_direct_revision_shows_the_request_that_was_sent_and_no_critique(finished_run):
+    (chain,) = load_records(finished_run.records("example_chain"), RevisionChain)
+    steps = tuple(step.model_copy(update={"critique": None}) for step in chain.steps)
+    save_records(finished_run.records("example_chain"), [chain.model_copy(update={"steps": steps})])
+    text = Page(write_report(finished_run.root).read_text()).sections["example"]
+    law = Constitution.from_json(finished_run.constitution.read_text())
+    principle = next(p for p in law.principles if p.id == steps[0].principle_id)
+    assert principle.revision_request in text
+    assert principle.critique_request not in text
+    assert "critique" not in text.lower()
 
 
 def test_an_example_that_never_complied_says_so(finished_run):

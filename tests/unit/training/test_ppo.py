@@ -290,5 +290,5 @@ def test_prompts_are_shared_only_where_every_network_that_learns_can(models: Pat
 def test_prompts_too_long_are_left_out_and_counted(models: Path, tmp_path: Path) -> None:
     summary = train(models, tmp_path / "some", CONFIG.model_copy(update={"max_prompt_tokens": 12})).summary
     assert 0 < summary.prompts_left_out < len(PROMPTS)
-    with pytest.raises(RecordError, match="10 given, all longer than max_prompt_tokens 2"):
+    with pytest.raises(RecordError, match="all 10 are longer than max_prompt_tokens 2"):
         train(models, tmp_path / "none", CONFIG.model_copy(update={"max_prompt_tokens": 2}))

@@ -132,5 +132,7 @@ def test_without_held_out_pairs_nothing_is_claimed_and_without_pairs_nothing_is_
 ) -> None:
     summary = run_preference_model(base, PAIRS, [], CONFIG, tmp_path / "out", seed=3, metrics=tmp_path / "m.jsonl")
     assert (summary.loss, summary.accuracy, summary.ece, summary.clear_pairs) == (None, None, None, 0)
-    with pytest.raises(RecordError, match="20 given, all longer than max_tokens 2"):
+    with pytest.raises(RecordError, match="all 20 are longer than max_tokens 2"):
         train(base, tmp_path / "none", PreferenceModelConfig(max_tokens=2))
+    with pytest.raises(RecordError, match="none was given"):
+        run_preference_model(base, [], [], CONFIG, tmp_path / "none", seed=3, metrics=tmp_path / "m.jsonl")

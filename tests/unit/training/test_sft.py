@@ -119,8 +119,10 @@ def test_the_result_loads_and_the_summary_adds_up(base: Path, tmp_path: Path) ->
 
 
 def test_nothing_to_learn_from_is_an_error_that_says_why(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="24 given, 24 longer than max_tokens 3"):
+    with pytest.raises(RecordError, match="of 24, 24 are longer than max_tokens 3"):
         train(base, tmp_path, SFTConfig(max_tokens=3))
+    with pytest.raises(RecordError, match="none was given"):
+        sft.run_sft(base, [], SFTConfig(), tmp_path, seed=3, metrics=tmp_path / "m.jsonl")
 
 
 def test_a_checkpoint_of_other_settings_is_refused(base: Path, tmp_path: Path) -> None:
