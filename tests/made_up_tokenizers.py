@@ -69,6 +69,12 @@ def unigram() -> Any:
     return tokenizer
 
 
+def word_level(vocabulary: dict[str, int]) -> Any:
+    """Whole words under the ids they are given; the last ends a text. Its ids need not be consecutive."""
+    engine = Tokenizer(models.WordLevel(vocabulary, unk_token=next(iter(vocabulary))))
+    return PreTrainedTokenizerFast(tokenizer_object=engine, eos_token=list(vocabulary)[-1])
+
+
 ALL = {builder.__name__: builder for builder in (nano, chatml, stripping, dropping, without_template, unigram)}
 CHATTING = {name: builder for name, builder in ALL.items() if name != "without_template"}
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from solon import algorithms
-from solon.algorithms import masks
+from solon.algorithms import advantages, masks
 from tests.mutating import assert_killed
 from tests.reference import formulas, test_formulas
 from tests.unit.algorithms import test_algorithms as unit
@@ -160,9 +161,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "standardised without centring": (
         algorithms.standardize,
-        "(values - mean) /",
-        "values /",
+        "(wide - mean) /",
+        "wide /",
         unit.test_standardize_centres_and_scale_by_std_does_not,
+    ),
+    "rounding is taken for a spread": (
+        advantages._std,
+        "_ROUNDING * torch",
+        "0 * torch",
+        lambda: unit.test_equal_values_are_no_spread_however_their_mean_is_rounded(2.7, torch.float64),
     ),
     "scaled with centring": (
         algorithms.scale_by_std,

@@ -10,13 +10,14 @@ import pytest
 
 from solon.lm import drawing, fallback, items, journal, journaled, local, sampler
 from solon.nets import cache, decoder, folder, prefixes, scorer, tokenizer
+from solon.records import Sampling
 from tests import made_up_tokenizers
 from tests.invariants import test_journal as journals
 from tests.invariants import test_sampler_batching as batching
 from tests.language_models import make_model
 from tests.mutating import assert_killed
 from tests.reference import test_sampler_against_hf as reference
-from tests.unit.lm import test_drawing, test_items, test_journal, test_local
+from tests.unit.lm import test_drawing, test_items, test_journal, test_local, test_sampler
 from tests.unit.nets import test_decoder, test_folder, test_prefixes, test_scorer, test_tokenizer
 
 Test = Callable[[Path, Path], Any]
@@ -115,7 +116,7 @@ FUNCTIONS: dict[str, Mutant] = {
         draws(test_drawing.test_uniforms_are_uniform_and_independent),
     ),
     "read at the wrong place without a cache": (
-        fallback.logprobs_after,
+        fallback.logits_after,
         "wanted.clamp_max(width - 1)",
         "(wanted + 1).clamp_max(width - 1)",
         weighed_without_a_cache,
@@ -149,10 +150,16 @@ FUNCTIONS: dict[str, Mutant] = {
         ),
     ),
     "one failure too many is allowed": (
-        items.run_items,
-        "failed > allowed",
-        "failed > allowed + 1",
+        items.check_failures,
+        "len(failures) > max",
+        "len(failures) > 1 + max",
         draws(test_items.test_a_stage_fails_past_its_bound_and_not_before),
+    ),
+    "a share that is reached exactly is refused": (
+        items.check_failures,
+        "* count + _ROUNDING",
+        "* count",
+        draws(lambda: test_items.test_a_share_that_is_reached_exactly_is_allowed(29)),
     ),
     "a failed call stops the stage": (
         items.run_items,
@@ -257,6 +264,15 @@ METHODS: dict[str, tuple[type, Mutant]] = {
             "not self._frozen",
             "False",
             draws(batching.test_changed_weights_are_read_again_unless_frozen),
+        ),
+    ),
+    "rows without a token are drawn": (
+        sampler.Sampler,
+        (
+            sampler.Sampler._rule_out,
+            "if self._unknown is None",
+            "if True",
+            draws(lambda: test_sampler.test_only_tokens_that_the_tokenizer_has_are_drawn("Llama", Sampling(), ())),
         ),
     ),
     "an option's later tokens are weighed one late": (
@@ -428,6 +444,15 @@ METHODS: dict[str, tuple[type, Mutant]] = {
             "except PromptingError as error",
             "except ZeroDivisionError as error",
             lambda model, tmp: test_local.test_a_text_that_cannot_be_tokenised_safely_fails_alone(model),
+        ),
+    ),
+    "a call that could not be written is never told": (
+        journal.Journal,
+        (
+            journal.Journal._commit,
+            "except Exception as error",
+            "except JournalError as error",
+            lambda model, tmp: test_journal.test_a_row_that_cannot_be_encoded_fails_every_call_of_its_turn(tmp),
         ),
     ),
     "control tokens come from text": (

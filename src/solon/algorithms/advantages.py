@@ -5,6 +5,9 @@ from torch import Tensor
 
 from solon.algorithms.masks import check_prefix_mask, check_same_shape, masked_mean
 
+_ROUNDING = 8
+"""Standard deviation, in units of the last place of the values' size, up to which values are taken to be equal."""
+
 
 def gae_advantages(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, gae_lambda: float) -> Tensor:
     """Estimate advantages by generalised advantage estimation.
@@ -52,17 +55,19 @@ def standardize(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tenso
     Args:
         values: any shape.
         mask: True where a value counts; same shape.
-        epsilon: keeps equal values at 0 where std is 0.
+        epsilon: added to the standard deviation.
 
     Returns:
-        Counted values with mean 0 and standard deviation 1, exactly 0 elsewhere. Same shape.
+        Counted values with mean 0 and standard deviation 1, or all 0 where they differ by no more than rounding;
+        exactly 0 elsewhere. Same shape and type.
 
     Raises:
         ShapeError: shapes differ.
     """
     check_same_shape(values=values, mask=mask)
-    mean = masked_mean(values, mask)
-    return torch.where(mask, (values - mean) / (_std(values, mask) + epsilon), 0.0)
+    wide, std = values.double(), _std(values, mask)
+    mean = masked_mean(wide, mask)
+    return torch.where(mask & (std != 0.0), (wide - mean) / (std + epsilon), 0.0).to(values.dtype)
 
 
 def scale_by_std(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
@@ -74,7 +79,7 @@ def scale_by_std(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tens
         epsilon: added to the standard deviation.
 
     Returns:
-        Counted values divided, exactly 0 elsewhere. Same shape.
+        Counted values divided, exactly 0 elsewhere. Same shape and type.
 
     Raises:
         ShapeError: shapes differ.
@@ -96,17 +101,20 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
         mask: True where a token counts. Shape (B, R).
 
     Returns:
-        The share; 0 where the returns do not vary. Shape ().
+        The share; 0 where the returns differ by no more than rounding. Shape (), of the returns' type.
 
     Raises:
         ShapeError: shapes differ.
     """
     check_same_shape(values=values, returns=returns, mask=mask)
     total = _std(returns, mask).square()
-    left = _std(returns - values, mask).square()
-    return torch.where(total > 0.0, 1.0 - left / total, torch.zeros_like(total))
+    left = _std(returns.double() - values.double(), mask).square()
+    return torch.where(total > 0.0, 1.0 - left / total, 0.0).to(returns.dtype)
 
 
 def _std(values: Tensor, mask: Tensor) -> Tensor:
-    mean = masked_mean(values, mask)
-    return masked_mean((values - mean).square(), mask).sqrt()
+    """Standard deviation of the counted values, in float64; 0 where it is no more than their type's rounding."""
+    wide = values.double()
+    std = masked_mean((wide - masked_mean(wide, mask)).square(), mask).sqrt()
+    size = masked_mean(wide.square(), mask).sqrt()
+    return torch.where(std <= _ROUNDING * torch.finfo(values.dtype).eps * size, 0.0, std)

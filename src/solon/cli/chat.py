@@ -1,6 +1,7 @@
 """A conversation with one model of a run, line by line."""
 
 import asyncio
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,8 @@ def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, se
     if header.models["base"].source == NANO:
         print("This is a nano model of a small world; it knows requests such as:  How do I water a hedge?")
     interactive = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # bytes that are no text become U+FFFD
     with LocalEngine().open_model(path) as model:
         messages: list[Message] = []
         for turn, line in enumerate(_lines(interactive)):

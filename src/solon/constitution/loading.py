@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from solon.constitution.nodes import Item, compose, nearest, shorten
+from solon.constitution.nodes import Item, compose, find_control, nearest, shorten
 from solon.constitution.principles import ComparisonExemplar, Constitution, Principle, RevisionExemplar
 from solon.constitution.sentences import principle_from_sentence
 from solon.errors import ConstitutionError
@@ -88,10 +88,9 @@ def _read_text(path: Path) -> str:
         line = content[: error.start].count(b"\n") + 1
         raise ConstitutionError(f"{path}:{line}: not text in UTF-8: name a text file, or save it as UTF-8") from None
     for number, line_text in enumerate(text.split("\n"), 1):
-        odd = next((c for c in line_text if (c < " " and c not in "\t\r") or c == "\x7f"), None)
-        if odd is not None:
+        if control := find_control(line_text):
             raise ConstitutionError(
-                f"{path}:{number}: a control character (U+{ord(odd):04X}): name a text file, or remove the character"
+                f"{path}:{number}: a control character ({control}): name a text file, or remove the character"
             )
     if not text.strip():
         raise ConstitutionError(f"{path}: the file is empty: write at least one principle, or a list of sentences")
@@ -104,7 +103,7 @@ def _read_text(path: Path) -> str:
 def _parse_lines(text: str, file: str, name: str) -> Constitution:
     found = _Principles(file)
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
-        sentence = line.strip().removeprefix("- ").strip()
+        sentence = f"{line.strip()} ".removeprefix("- ").strip()  # of a dash alone, nothing is left
         if sentence.startswith("#"):
             continue
         if not sentence:

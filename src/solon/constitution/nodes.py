@@ -3,11 +3,15 @@
 A file is composed, never constructed: no tag can make an object. Anchors and aliases may be used, but a file
 that unfolds into more values than any constitution holds, or is nested too deeply, is refused before it is
 unfolded. Every reading method either returns a plain value or raises one short message.
+
+Escapes are read as JSON means them: a character that is written as a pair of surrogates is one character. What an
+escape may not bring in is what the file itself may not hold: control characters, and halves of a pair.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -19,6 +23,7 @@ from solon.errors import ConstitutionError
 MAX_VALUES: Final = 50_000
 MAX_DEPTH: Final = 16
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _STRING: Final = "tag:yaml.org,2002:str"
 _NULL: Final = "tag:yaml.org,2002:null"
 _NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -39,6 +44,12 @@ def nearest(word: str, known: Iterable[str], *, most: int = 12) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return f"expected one of {', '.join([*known[:most], '…'] if len(known) > most else known)}"
+
+
+def find_control(text: str) -> str | None:
+    """Return the first control character of `text` that is no white space, as `U+0007`; None where there is none."""
+    found = _CONTROL.search(text)
+    return f"U+{ord(found[0]):04X}" if found else None
 
 
 def shorten(text: str, limit: int = 40) -> str:
@@ -119,7 +130,7 @@ class Item:
     def mapping_value(self, name: str) -> Item | None:
         """Return the value of one key before anything is checked, None where there is none."""
         pairs = self.node.value if isinstance(self.node, yaml.MappingNode) else []
-        return next((Item(value, self.file, self.label) for key, value in pairs if key.value == name), None)
+        return next((Item(value, self.file, self.under(name)) for key, value in pairs if key.value == name), None)
 
     def items(self, label: str) -> list[Item]:
         """Read a list; `label` is what to call an entry. An empty list or entry is an error."""
@@ -143,7 +154,14 @@ class Item:
             self.fail("is empty: write it, or leave the key out")
         if self.node.tag != _STRING and not (numbers and self.node.tag in _NUMBERS):
             self.fail(f"should be text, found {self._kind()} {shorten(self.node.value)}: put it in quotes")
-        return str(self.node.value).strip()
+        try:
+            text = str(self.node.value).encode("utf-16-le", "surrogatepass").decode("utf-16-le")  # pairs are joined
+        except UnicodeDecodeError as error:
+            half = int.from_bytes(error.object[error.start : error.start + 2], "little")
+            self.fail(f"holds half of a character (U+{half:04X}): write the whole character")
+        if control := find_control(text):
+            self.fail(f"holds a control character ({control}): remove it")
+        return text.strip()
 
     def number(self) -> float:
         """Read a number."""

@@ -6,7 +6,7 @@ remembers and adds what it does not. `items` runs a stage's items side by side, 
 the others.
 """
 
-from solon.lm.items import ItemResults, OnProgress, run_items
+from solon.lm.items import ItemResults, OnProgress, check_failures, run_items
 from solon.lm.journal import Journal, StoredCall, read_call
 from solon.lm.journaled import CallCounter, JournaledModel
 from solon.lm.protocol import LanguageModel
@@ -21,6 +21,7 @@ __all__ = [
     "OnProgress",
     "ScriptedModel",
     "StoredCall",
+    "check_failures",
     "read_call",
     "run_items",
 ]

@@ -55,8 +55,8 @@ def generate_with_draws(
         model.generation_config = own
 
 
-def logprobs_after(model: Any, rows: Sequence[list[int]], places: Tensor) -> Tensor:
-    """Return log-probabilities of the next token after some places of each row, by plain forward passes.
+def logits_after(model: Any, rows: Sequence[list[int]], places: Tensor) -> Tensor:
+    """Return logits of the next token after some places of each row, by plain forward passes.
 
     Args:
         model: a causal language model.
@@ -64,7 +64,7 @@ def logprobs_after(model: Any, rows: Sequence[list[int]], places: Tensor) -> Ten
         places: which tokens of each row; past the end of a row they mean nothing. Shape (B, S).
 
     Returns:
-        Natural log-probabilities. Shape (B, S, V).
+        Float32. Shape (B, S, V).
     """
     longest, vocabulary = max(map(len, rows)), model.config.get_text_config().vocab_size
     at_once = max(1, MAX_LOGITS // (longest * vocabulary))
@@ -76,5 +76,5 @@ def logprobs_after(model: Any, rows: Sequence[list[int]], places: Tensor) -> Ten
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in part], device=model.device)
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         kept = wanted.clamp_max(width - 1)[..., None].expand(-1, -1, logits.shape[2])
-        found.append(torch.log_softmax(logits.gather(1, kept).float(), dim=-1))
+        found.append(logits.gather(1, kept).float())
     return torch.cat(found)

@@ -22,6 +22,9 @@ OnProgress = Callable[[int, int], None]
 CONCURRENCY = 512
 """Items under way at once: enough to fill any backend's batches, few enough to keep their prompts in memory."""
 
+_ROUNDING = 1e-6
+"""Items by which a share of all items may be rounded down: 0.29 of 100 is a little less than 29."""
+
 
 @dataclass(frozen=True)
 class ItemResults(Generic[R]):
@@ -71,11 +74,11 @@ async def run_items(
     """
     results: list[Any] = [None] * len(items)
     queue = iter(enumerate(items))
-    allowed = max_failure_fraction * len(items)
-    done = failed = 0
+    failures: list[Failure] = []
+    done = 0
 
     async def work_off() -> None:
-        nonlocal done, failed
+        nonlocal done
         for index, item in queue:
             try:
                 result = await work(item)
@@ -84,12 +87,8 @@ async def run_items(
             results[index] = result
             done += 1
             if isinstance(result, Failure):
-                failed += 1
-                if failed > allowed:
-                    raise StageFailedError(
-                        f"{stage}: {failed} of {len(items)} items failed, more than the {max_failure_fraction:.0%} "
-                        f"allowed; the last was {result.item}: {result.reason} {result.detail}".rstrip()
-                    )
+                failures.append(result)
+                check_failures(failures, len(items), stage=stage, max_failure_fraction=max_failure_fraction)
             if on_progress is not None:
                 on_progress(done, len(items))
 
@@ -101,3 +100,23 @@ async def run_items(
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
     return ItemResults(results)
+
+
+def check_failures(failures: Sequence[Failure], count: int, *, stage: str, max_failure_fraction: float) -> None:
+    """Hold the failures of a stage to its bound; a share that is reached exactly is allowed.
+
+    Args:
+        failures: those so far, the last one last.
+        count: items of the stage.
+        stage: its name.
+        max_failure_fraction: share of the items, in [0, 1], that may fail.
+
+    Raises:
+        StageFailedError: more items failed than allowed; says the last failure.
+    """
+    if len(failures) > max_failure_fraction * count + _ROUNDING:
+        last = failures[-1]
+        raise StageFailedError(
+            f"{stage}: {len(failures)} of {count} items failed, more than the {100 * max_failure_fraction:g}% allowed; "
+            f"the last was {last.item}: {last.reason} {last.detail}".rstrip()
+        )

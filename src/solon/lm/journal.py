@@ -3,7 +3,7 @@
 A write-ahead log, synchronous=FULL, one transaction for all calls that finish in one turn of the event loop. The
 writer holds a lock on the file beside it for as long as it lives; others read. Errors are never stored.
 On a network file system, where a write-ahead log is unsafe, the file has a rollback journal instead
-(`Journal.mode` says which).
+(`Journal.mode` says which, `Journal.notice` says so to people).
 """
 
 import asyncio
@@ -26,6 +26,7 @@ _TABLE = "CREATE TABLE calls (key TEXT PRIMARY KEY, kind TEXT NOT NULL, request 
 _NETWORK = ("nfs", "cifs", "smb", "sshfs", "9p", "lustre", "ceph", "gpfs", "beegfs", "afs", "glusterfs", "davfs")
 
 Kind = Literal["generate", "choose"]
+Mode = Literal["wal", "delete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,26 @@ class Journal:
         self._lock = _take_lock(self._path)
         self._readers: list[_Reader] = []
         try:
-            self._writer, self.mode = _open_to_write(self._path)
+            self._writer, self._mode = _open_to_write(self._path)
             self._readers = [_Reader(other) for other in also_read]
         except BaseException:
             os.close(self._lock)
             raise
+
+    @property
+    def mode(self) -> Mode:
+        """How a transaction is made safe: `wal`, a write-ahead log, or `delete`, a rollback journal."""
+        return self._mode
+
+    @property
+    def notice(self) -> str | None:
+        """What the user should know about where the file lies; None where there is nothing."""
+        if self._mode == "wal":
+            return None
+        return (
+            f"{self._path}: on a network file system: calls are kept in a rollback journal, which is safe there "
+            "but slower than a local disk's write-ahead log"
+        )
 
     def find(self, key: str) -> StoredCall | None:
         """Look a call up, first in this journal and then in the others.
@@ -86,6 +102,7 @@ class Journal:
 
         Raises:
             JournalError: it could not be written (disk full, file damaged).
+            Exception: whatever else kept it, or another call of the turn, from being written.
         """
         loop = asyncio.get_running_loop()
         if not self._pending:
@@ -97,12 +114,12 @@ class Journal:
     def _commit(self) -> None:
         pending, self._pending = self._pending, []
         rows = [row for row, _ in pending]
-        failure: JournalError | None = None
+        failure: Exception | None = None
         try:
             with _explaining(self._path), self._writer:
                 self._writer.execute("BEGIN")
                 self._writer.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?)", rows)
-        except JournalError as error:
+        except Exception as error:  # a caller who is not told waits for ever
             failure = error
         for _, written in pending:
             if not written.done():
@@ -200,8 +217,8 @@ def _stored(key: str, row: tuple[Any, ...], path: Path) -> StoredCall:
         raise JournalError(f"{path}: call {key} is damaged ({error}): restore the file from a copy") from error
 
 
-def _open_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
-    """Open or make a journal; return it with its journal mode, `wal` or `delete`."""
+def _open_to_write(path: Path) -> tuple[sqlite3.Connection, Mode]:
+    """Open or make a journal; return it with its mode."""
     with _explaining(path):
         connection = sqlite3.connect(path, isolation_level=None)
         try:
@@ -218,7 +235,7 @@ def _open_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                     connection.execute(_TABLE)
             wanted = "DELETE" if _is_network(path) else "WAL"
-            mode = str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]).lower()
+            mode: Mode = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0].lower()
             if mode not in ("wal", "delete"):
                 raise sqlite3.OperationalError(f"its journal mode is {mode} and cannot be changed")
         except BaseException:

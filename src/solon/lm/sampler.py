@@ -7,6 +7,10 @@ other architecture runs through transformers' `generate`, with the same draws fr
 What a row becomes depends on its prompt, seed, sampling and the weights. The rounding of floating point depends
 on the batch as well: log-probabilities agree to about 1e-6, and a draw differs only where its uniform number falls
 within that of a boundary between two tokens.
+
+The distribution is over the tokens that the tokenizer has. A model may have more rows than that, its vocabulary padded
+to a round number; these are ruled out before anything is drawn or weighed, and log-probabilities, recorded ones
+included, are normalised over the rest.
 """
 
 from collections.abc import Sequence
@@ -26,6 +30,9 @@ from solon.records import Sampling, StopReason
 MAX_FUSED_BYTES = 8 * 2**30
 """Size of parameters above which no fused copy is made and `generate` is used instead."""
 
+MAX_CONTEXT = 10**9
+"""Tokens above which a tokenizer's `model_max_length` means that nobody knows."""
+
 _KEEP_FRACTION = 0.75
 """A batch is compacted once no more than this share of its rows is unfinished."""
 
@@ -36,7 +43,7 @@ class Generated:
 
     Attributes:
         token_ids: what was drawn, the end token included where there is one.
-        logprobs: natural log-probability of each at temperature 1.
+        logprobs: natural log-probability of each at temperature 1, among the tokens of the tokenizer.
         stop_reason: `end`, `stop` or `length`.
     """
 
@@ -57,6 +64,9 @@ class Sampler:
         batch_size: rows decoded together.
         frozen: True where the weights will not change while this sampler is used.
         end_ids: tokens that end a continuation; None for the tokenizer's end of turn and end of sequence.
+
+    Raises:
+        ModelError: neither the model nor its tokenizer says how many tokens fit.
     """
 
     def __init__(
@@ -75,6 +85,9 @@ class Sampler:
         self._device: torch.device = next(model.parameters()).device
         own_ends = {end_token_id(tokenizer), tokenizer.eos_token_id} - {None}
         self._end_ids = sorted(own_ends if end_ids is None else end_ids)
+        self._context = _read_context(model, tokenizer)
+        self._rows: int = model.config.get_text_config().vocab_size
+        self._unknown = _find_unknown(tokenizer, self._rows, self._device)
         self._watches: dict[tuple[str, ...], _StopWatch] = {}
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         self._decoder = FusedDecoder(model) if is_llama_shaped(model) and size <= MAX_FUSED_BYTES else None
@@ -87,7 +100,7 @@ class Sampler:
     @property
     def context(self) -> int:
         """Tokens that prompt and continuation may have together."""
-        return int(self._model.config.max_position_embeddings)
+        return self._context
 
     @torch.inference_mode()
     def sample(
@@ -159,12 +172,16 @@ class Sampler:
         if "" in stop:
             raise PromptingError("an empty stop string ends every text before it begins: leave it out")
         if stop and stop not in self._watches:
-            self._watches[stop] = _StopWatch(self._tokenizer, stop, self._device)
+            self._watches[stop] = _StopWatch(self._tokenizer, stop, self._rows, self._device)
         return self._watches.get(stop)
 
     def _refresh(self) -> None:
         if self._decoder is not None and not self._frozen:
             self._decoder.refresh()
+
+    def _rule_out(self, logits: Tensor) -> Tensor:
+        """Return logits with -inf at the rows that stand for no token; as they are where there are none."""
+        return logits if self._unknown is None else logits.index_fill(-1, self._unknown, float("-inf"))
 
     def _batches(self, prompts: Sequence[list[int]]) -> list[list[int]]:
         """Rows in batches of similar length; prompts of one length that begin alike are neighbours."""
@@ -180,7 +197,7 @@ class Sampler:
         rows = torch.arange(batch, device=self._device)
         record = _Record(batch, longest, self._end_ids, self._device, watch)
         for step in range(longest):
-            tokens, logprobs = draw_tokens(logits, uniforms[rows, step], sampling)
+            tokens, logprobs = draw_tokens(self._rule_out(logits), uniforms[rows, step], sampling)
             open_rows = record.add(step, rows, tokens, logprobs)
             unfinished = int(open_rows.sum())
             if not unfinished or step + 1 == longest:
@@ -200,14 +217,15 @@ class Sampler:
         rows = torch.arange(len(prompts), device=self._device)
 
         def draw(step: int, logits: Tensor) -> tuple[Tensor, bool]:
-            tokens, logprobs = draw_tokens(logits, uniforms[:, step], sampling)
+            tokens, logprobs = draw_tokens(self._rule_out(logits), uniforms[:, step], sampling)
             return tokens, not bool(record.add(step, rows, tokens, logprobs).any())
 
         generate_with_draws(self._model, prompts, sampling.max_tokens, draw)
         return record.finish()
 
     def _choose_batch(self, prompts: list[list[int]], options: list[Sequence[list[int]]]) -> list[list[float]]:
-        first, cache = self._read(prompts)
+        logits, cache = self._read(prompts)
+        first = torch.log_softmax(self._rule_out(logits), dim=-1)
         scores = [[float(first[row, ids[0]]) for ids in choices] for row, choices in enumerate(options)]
         longer = [
             (row, place) for row, choices in enumerate(options) for place, ids in enumerate(choices) if len(ids) > 1
@@ -215,7 +233,8 @@ class Sampler:
         for start in range(0, len(longer), self._batch_size):
             part = longer[start : start + self._batch_size]
             rests = [options[row][place] for row, place in part]
-            after = self._read_on(prompts, cache, [row for row, _ in part], [ids[:-1] for ids in rests])
+            logits = self._read_on(prompts, cache, [row for row, _ in part], [ids[:-1] for ids in rests])
+            after = torch.log_softmax(self._rule_out(logits), dim=-1)
             for number, ((row, place), ids) in enumerate(zip(part, rests, strict=True)):
                 positions = torch.arange(len(ids) - 1, device=self._device)
                 targets = torch.tensor(ids[1:], device=self._device)
@@ -223,29 +242,51 @@ class Sampler:
         return scores
 
     def _read(self, prompts: list[list[int]]) -> tuple[Tensor, Cache | None]:
-        """Return log-probabilities of the next token after each prompt, and the cache where there is one."""
+        """Return logits of the next token after each prompt (B, V), and the cache where there is one."""
         if self._decoder is not None:
             cache, logits = self._decoder.prefill(prompts)
-            return torch.log_softmax(logits, dim=-1), cache
-        from solon.lm.fallback import logprobs_after
+            return logits, cache
+        from solon.lm.fallback import logits_after
 
         last = torch.tensor([[len(prompt) - 1] for prompt in prompts], device=self._device)
-        return logprobs_after(self._model, prompts, last).squeeze(1), None
+        return logits_after(self._model, prompts, last).squeeze(1), None
 
     def _read_on(
         self, prompts: list[list[int]], cache: Cache | None, rows: list[int], blocks: list[list[int]]
     ) -> Tensor:
-        """Return log-probabilities after each token of the blocks that continue the given prompts. (N, longest, V)."""
+        """Return logits after each token of the blocks that continue the given prompts. Shape (N, longest, V)."""
         if self._decoder is not None and cache is not None:
-            chosen = cache.select(torch.tensor(rows, device=self._device))
-            return torch.log_softmax(self._decoder.peek(chosen, blocks), dim=-1)
-        from solon.lm.fallback import logprobs_after
+            return self._decoder.peek(cache.select(torch.tensor(rows, device=self._device)), blocks)
+        from solon.lm.fallback import logits_after
 
         starts = torch.tensor([[len(prompts[row])] for row in rows], device=self._device)
         places = starts + torch.arange(max(map(len, blocks)), device=self._device)
-        return logprobs_after(
+        return logits_after(
             self._model, [prompts[row] + block for row, block in zip(rows, blocks, strict=True)], places
         )
+
+
+def _read_context(model: Any, tokenizer: Any) -> int:
+    """Return how many tokens fit, as the model says or else its tokenizer; models without positions say nothing."""
+    config = model.config.get_text_config()
+    for stated in (
+        getattr(config, "max_position_embeddings", None),
+        getattr(config, "max_seq_len", None),
+        tokenizer.model_max_length,
+    ):
+        if stated is not None and 0 < stated < MAX_CONTEXT:
+            return int(stated)
+    raise ModelError(
+        f"{config.model_type}: neither the model nor its tokenizer says how many tokens fit: "
+        "set model_max_length in its tokenizer_config.json"
+    )
+
+
+def _find_unknown(tokenizer: Any, rows: int, device: torch.device) -> Tensor | None:
+    """Return the model's rows for which the tokenizer has no token; None where it has all."""
+    engine = tokenizer.backend_tokenizer
+    unknown = [index for index in range(rows) if engine.id_to_token(index) is None]
+    return torch.tensor(unknown, device=device) if unknown else None
 
 
 class _Record:
@@ -299,10 +340,10 @@ class _Record:
 class _StopWatch:
     """Finds stop strings in decoded text, decoding only rows whose newest token could complete one."""
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str], device: torch.device) -> None:
+    def __init__(self, tokenizer: Any, stop: Sequence[str], rows: int, device: torch.device) -> None:
         self._tokenizer = tokenizer
         self._stop = stop
-        vocabulary = [[index] for index in range(len(tokenizer))]
+        vocabulary = [[index] for index in range(rows)]
         pieces = tokenizer.backend_tokenizer.decode_batch(vocabulary, skip_special_tokens=False)
         lasts = {text[-1] for text in self._stop}
         if not all(last.isascii() and last.isprintable() and last != " " for last in lasts):

@@ -9,10 +9,15 @@ ordinary added tokens), the text is cut inside it and tokenised again.
 Spans are tokenised apart from each other, so that untrusted text cannot change the tokens of the text around it.
 A space before a span's end belongs to the word after it ("Request: " + "how" is tokenised "Request:" + " how"),
 as it would in running text.
+
+A prompt depends on the checkpoint and on what was rendered, and on nothing else: a template that asks for the date
+(those of Llama 3.1 and its kin put it into the system turn) is told one day, for ever, since a call of tomorrow must
+find what a call of today left in the journal. The template that is saved with a checkpoint stays as it is.
 """
 
 import copy
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +31,12 @@ Tokenizer = Any
 """A fast tokenizer of transformers."""
 
 _CACHED_SPANS = 16384
+
+_DAY = datetime(2024, 7, 26)
+"""What a chat template takes for now: the day that Llama's templates name themselves where nobody tells them."""
+
+_DIRECTIVES = ("a", "A", "b", "B", "d", "-d", "m", "-m", "y", "Y", "j", "H", "I", "M", "S", "p")
+"""What templates write dates with."""
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -59,7 +70,7 @@ def encode_prompt(tokenizer: Tokenizer, rendered: Rendered) -> list[int]:
 
     Raises:
         ModelError: there is no chat template, or it cannot hold this sequence of turns.
-        PromptingError: text that cannot be tokenised without a control token.
+        PromptingError: text that cannot be tokenised without a control token, or holds half of a character.
     """
     return _encoder(tokenizer).prompt(tokenizer, rendered)
 
@@ -68,7 +79,7 @@ def encode_response(tokenizer: Tokenizer, text: str) -> list[int]:
     """Return the token ids of a response or option; the caller appends the end token where one belongs.
 
     Raises:
-        PromptingError: text that cannot be tokenised without a control token.
+        PromptingError: text that cannot be tokenised without a control token, or holds half of a character.
     """
     return list(_encoder(tokenizer).span(text))
 
@@ -181,6 +192,13 @@ class _Encoder:
 
     def _encode_span(self, text: str) -> tuple[int, ...]:
         """Tokenise text that may hold anything, without ever producing a control token."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PromptingError(
+                f"the text holds half of a character (U+{ord(text[error.start]):04X}, a lone surrogate): "
+                "write the whole character"
+            ) from None
         encoding = self._engine.encode(text, add_special_tokens=False)
         ids: list[int] = encoding.ids
         if self._control.isdisjoint(ids):
@@ -236,7 +254,12 @@ def _split_template(tokenizer: Tokenizer, roles: tuple[Role, ...], *, generation
     messages = [{"role": role, "content": content} for role, content in zip(roles, marks, strict=True)]
     shape = ", ".join(roles)
     try:
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
+        text: str = tokenizer.apply_chat_template(
+            messages,
+            chat_template=_stop_clock(tokenizer.get_chat_template()),
+            tokenize=False,
+            add_generation_prompt=generation,
+        )
     except Exception as error:
         raise ModelError(f"{_name(tokenizer)}: its chat template refuses the turns {shape}: {error}") from error
     pieces: list[str] = []
@@ -249,6 +272,14 @@ def _split_template(tokenizer: Tokenizer, roles: tuple[Role, ...], *, generation
         piece, text = text.split(content)
         pieces.append(piece)
     return [*pieces, text]
+
+
+def _stop_clock(template: str) -> str:
+    """Give a template that asks for the date a `strftime_now` of its own, which knows one day only."""
+    if "strftime_now" not in template:
+        return template
+    filters = "".join(f"|replace('%{directive}', '{_DAY:%{directive}}')" for directive in _DIRECTIVES)
+    return f"{{% macro strftime_now(format) %}}{{{{ format{filters} }}}}{{% endmacro %}}\n{template}"
 
 
 def _name(tokenizer: Tokenizer) -> str:

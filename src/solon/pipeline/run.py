@@ -132,6 +132,8 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
             with replace_file(paths.constitution) as temporary:
                 temporary.write_text(law.to_json() + "\n", encoding="utf-8")
         journal = stack.enter_context(Journal(paths.journal))
+        if journal.notice is not None:
+            observer.notice(journal.notice)
         pipeline = _Pipeline(
             config=config,
             constitution=law,

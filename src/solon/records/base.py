@@ -36,14 +36,25 @@ def derive_seed(*parts: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def describe_misfit(error: ValidationError, *within: str) -> str:
+    """Say the first thing that is wrong with the fields of a record: which field, under `within`, and what."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in (*within, *first["loc"]))
+    said = first["msg"]
+    if first["type"] == "string_unicode":
+        said = "holds half of a character (a lone surrogate, such as \\ud83d without its other half): write it whole"
+    return f"{field}: {said}" if field else said
+
+
 class Record(BaseModel):
     """Root of all records.
 
     Subclasses declare fields only, plus pure functions of them. `SCHEMA` grows when a stored field changes
-    its meaning.
+    its meaning. Text is text: half of a surrogate pair, which no file in UTF-8 can hold, is refused in every field.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, ser_json_inf_nan="constants")
+    # A bound on length, even this one, makes pydantic read each string as UTF-8 and refuse lone surrogates.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, ser_json_inf_nan="constants", str_min_length=0)
     SCHEMA: ClassVar[int] = 1
 
     def to_json(self) -> str:
@@ -73,9 +84,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate(body)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise RecordError(f"{where}: {cls.__name__}.{field}: {first['msg']}") from error
+            raise RecordError(f"{where}: {describe_misfit(error, cls.__name__)}") from error
 
 
 RecordT = TypeVar("RecordT", bound=Record)

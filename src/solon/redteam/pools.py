@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from solon.constitution import Constitution
 from solon.errors import RecordError
-from solon.records import Conversation, Message, Prompt, PromptKind, Record, Split
+from solon.records import Conversation, Message, Prompt, PromptKind, Record, Split, describe_misfit
 from solon.redteam.selecting import assign_split
 from solon.redteam.wording import prompt_key
 
@@ -109,9 +109,7 @@ def _read_json(line: str, where: str, source: str, kind: PromptKind | None, spli
         conversation = Conversation(messages=tuple(_messages(body, where)))
         return _make(conversation, _known(body.get("kind", kind), where), source, body.get("split", split))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{where}: {field + ': ' if field else ''}{first['msg']}") from error
+        raise RecordError(f"{where}: {describe_misfit(error)}") from error
 
 
 def _stored(line: str, where: str) -> Prompt:

@@ -24,8 +24,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from solon.constitution import Constitution, Principle, choose_principle
-from solon.errors import CallFailedError, ConstitutionError, StageFailedError
-from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
+from solon.errors import CallFailedError, ConstitutionError
+from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, run_items
 from solon.prompting import render_critique, render_response, render_revision
 from solon.records import (
     Failure,
@@ -59,7 +59,7 @@ class RevisionConfig(BaseModel):
         layout: how prompts are laid out. Paper: `transcript`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rounds: int = Field(4, ge=1)
     targets: Literal["all", "last"] = "all"
@@ -241,8 +241,4 @@ def _check_calls(results: ItemResults[RevisionChain], bound: float) -> None:
     """Hold calls that failed in a round, which their chains survive, to the same bound as prompts without a chain."""
     broken = [chain.failure for chain in results.kept if chain.failure is not None]
     failed = [*results.failures, *(failure for failure in broken if failure.reason == "call_failed")]
-    if len(failed) > bound * len(results.results):
-        raise StageFailedError(
-            f"{STAGE}: {len(failed)} of {len(results.results)} items failed, more than the {bound:.0%} allowed; "
-            f"the last was {failed[-1].item}: {failed[-1].reason} {failed[-1].detail}"
-        )
+    check_failures(failed, len(results.results), stage=STAGE, max_failure_fraction=bound)

@@ -75,8 +75,39 @@ def test_standardize_centres_and_scale_by_std_does_not() -> None:
     assert bool((algorithms.scale_by_std(values, MASK)[~MASK] == 0).all())
 
 
-def test_equal_values_standardize_to_zero() -> None:
-    assert bool((algorithms.standardize(torch.full((2, 3), 7.0), MASK) == 0).all())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("constant", [7.0, 0.1, 2.7, -1 / 3, 1234.567, 1e6 + 0.1, 1e-6, 0.0])
+def test_equal_values_are_no_spread_however_their_mean_is_rounded(constant: float, dtype: torch.dtype) -> None:
+    """Nor are values that differ in their last bit."""
+    equal = torch.full((40, 25), constant, dtype=dtype)
+    nearly = equal.clone()
+    nearly[::2] = torch.nextafter(equal[::2], torch.tensor(torch.inf, dtype=dtype))
+    values = torch.rand(equal.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    mask = values < 0.8
+    for returns in (equal, nearly) if constant else (equal,):
+        assert bool((algorithms.standardize(returns, mask) == 0).all())
+        assert float(algorithms.explained_variance(values, returns, mask)) == 0.0
+
+
+@pytest.mark.parametrize("wrong", [NAN, INF])
+def test_what_is_no_number_is_not_taken_for_no_spread(wrong: float) -> None:
+    assert bool(algorithms.standardize(rows([wrong, 1.0, 0.0], [2.0, 0.0, 0.0]), MASK).isnan().any())
+
+
+def test_a_spread_that_is_small_but_no_rounding_counts() -> None:
+    values = 3.0 + 1e-3 * torch.randn(40, 25, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(values, dtype=torch.bool)
+    done = algorithms.standardize(values, mask)
+    assert float(done.std(correction=0)) == pytest.approx(1.0, rel=1e-4)
+    assert float(algorithms.explained_variance(values, values, mask)) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_type_of_the_numbers_is_kept(dtype: torch.dtype) -> None:
+    values = torch.tensor([[1.0, 3.0, 9.0], [5.0, 9.0, 9.0]], dtype=dtype)
+    for scale in (algorithms.standardize, algorithms.scale_by_std):
+        assert scale(values, MASK).dtype == dtype
+    assert algorithms.explained_variance(values / 2, values, MASK).dtype == dtype
 
 
 def test_explained_variance() -> None:

@@ -32,7 +32,7 @@ def talk(tmp_path, monkeypatch, capsys):
         model = ScriptedModel(replies)
         monkeypatch.setattr("solon.cli.chat.LocalEngine.__init__", lambda _: None)
         monkeypatch.setattr("solon.cli.chat.LocalEngine.open_model", lambda _, path: nullcontext(model))
-        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)) if isinstance(lines, list) else lines)
         run_chat(tmp_path, "rl-cai", temperature=0.5, max_tokens=7, seed=3)
         return capsys.readouterr().out, model.generated
 
@@ -52,6 +52,14 @@ def test_a_call_that_fails_is_said_and_not_remembered(talk):
     out, asked = talk(["Hello?", "Well?"], [call_failed(), "Two."])
     assert out == "(no answer: the line is dead)\nTwo.\n"
     assert asked[1][0] == render_response(Conversation.of("Well?"), "transcript")
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_bytes_that_are_no_text_reach_the_model_as_such_in_every_locale(talk, errors):
+    typed = io.TextIOWrapper(io.BytesIO(b"Hel\xfflo?\nAnd?\n"), encoding="utf-8", errors=errors)
+    out, asked = talk(typed, ["One.", "Two."])
+    assert out == "One.\nTwo.\n"
+    assert asked[0][0] == render_response(Conversation.of("Hel\ufffdlo?"), "transcript")
 
 
 def test_a_model_that_is_not_there_yet_is_said_to_be_missing(talk, tmp_path):

@@ -1,5 +1,6 @@
 """Proves that every form of a constitution is read, and every fault told in one short message with file and line."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,21 @@ def test_json_is_yaml_too(write: Callable[..., Path]) -> None:
     assert len(load_constitution(write('["Do no harm.", "Be honest."]', "rules.json")).principles) == 2
 
 
+def test_a_character_that_json_writes_as_two_escapes_is_one_character(write: Callable[..., Path]) -> None:
+    sentences = ["Do no harm \U0001f600.", "Be honest."]
+    escaped = load_constitution(write(json.dumps(sentences), "rules.json"))
+    assert escaped == load_constitution(write(json.dumps(sentences, ensure_ascii=False), "rules.yaml"))
+    keyed = [{"id": "kind", "comparison": sentences[0]}, {"id": "s", "critique_request": "C", "revision_request": "R"}]
+    found = load_constitution(write(json.dumps({"name": "t", "principles": keyed}), "keyed.json"))
+    assert found.principle("kind").comparison == sentences[0]
+    assert len(found.digest) == 32
+
+
+def test_white_space_may_be_written_as_escapes(write: Write) -> None:
+    found = load_constitution(write(HEAD + STEP + '  - {id: c, comparison: "Which\\tis\\nkinder\\r\\n?"}\n'))
+    assert found.principle("c").comparison == "Which\tis\nkinder\r\n?"
+
+
 STEP = "  - {id: s, critique_request: C, revision_request: R.}\n"
 PAIR = "  - {id: c, comparison: Which}\n"
 HEAD = "name: tiny\nprinciples:\n"
@@ -265,6 +281,27 @@ FAULTS = {
     "very deep nesting": ("[" * 2_000, ": nested too deeply"),
     "binary": (b"\x7fELF\x02\x00\xff\xfe", ":1: not text in UTF-8"),
     "binary that decodes": (b"- fine\nPK\x03\x04\x00", ":2: a control character (U+0003)"),
+    "control character by an escape": (
+        HEAD + STEP + '  - id: x\n    comparison: "Which\\0"\n',
+        ":5: principle 'x', comparison holds a control character (U+0000): remove it",
+    ),
+    "control character in a sentence": (
+        '- Be kind.\n- "Be\\e[2Jhonest."\n',
+        ":2: principle 2 holds a control character",
+    ),
+    "control character of the upper half": (
+        HEAD + '  - {id: "x\\x9b", comparison: W}\n',
+        ":3: principles, principle 1",
+    ),
+    "half of a character": (
+        HEAD + STEP + '  - id: x\n    comparison: "Which \\ud83d is kinder"\n',
+        ":5: principle 'x', comparison holds half of a character (U+D83D): write the whole character",
+    ),
+    "half of a character in a sentence": (
+        '- Be kind.\n- "Be \\ude00\\ud83d."\n',
+        ":2: principle 2 holds half of a char",
+    ),
+    "half of a character in an id": (HEAD + '  - {id: "\\udc00", comparison: W}\n', ":3: principles, principle 1, id"),
     "Latin-1": ("- Sei höflich.\n".encode("latin-1"), ":1: not text in UTF-8"),
     "exemplar without revision": (
         HEAD + STEP + PAIR + "exemplars:\n  revision:\n  - conversation: q\n    response: r\n    critique: c\n",
@@ -327,12 +364,15 @@ def test_a_fault_is_named_with_its_place_and_its_remedy(fault: str, write: Write
 
 LINES = {
     "an empty line": ("Do no harm.\n\nBe honest.\n", ":2: the line is empty: write a sentence, or remove the line"),
+    "an empty bullet": ("- Do no harm.\n- \n- Be honest.\n", ":2: the line is empty: write a sentence, or remove"),
+    "a dash alone": ("- Do no harm.\n  -\n", ":2: the line is empty"),
     "an empty line at the end": ("Do no harm.\n \n", ":2: the line is empty"),
     "the same line twice": ("A.\nB.\nA.\n", ":3: principle 'a-"),
     "only comments": ("# a\n# b\n", ": nothing but comments"),
     "YAML by another name": ("name: t\nprinciples:\n  - Be kind.\n", ":2: this is YAML, and the file's name does not"),
     "empty": ("", ": the file is empty"),
     "binary": (b"\x00\x01", ":1: a control character (U+0000)"),
+    "control character of the upper half": ("Do no harm.\nBe \x9bhonest.\n", ":2: a control character (U+009B)"),
 }
 
 

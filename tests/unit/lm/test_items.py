@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from solon.errors import CallFailedError, StageFailedError
-from solon.lm import ItemResults, run_items
+from solon.lm import ItemResults, check_failures, run_items
 from solon.records import Failure
 
 
@@ -66,6 +66,24 @@ def test_a_stage_fails_past_its_bound_and_not_before() -> None:
         run(fail_on_even, bound=0.4)
     with pytest.raises(StageFailedError, match="1 of 6"):
         run(fail_on_even, bound=0.0)
+
+
+@pytest.mark.parametrize("percent", range(101))
+def test_a_share_that_is_reached_exactly_is_allowed(percent: int) -> None:
+    """The product of 0.29 and 100 is below 29 in floating point."""
+    failure = Failure(item="x", stage="stage", reason="call_failed", detail="dead")
+    for count in (100, 700):
+        allowed = percent * count // 100
+        check_failures([failure] * allowed, count, stage="stage", max_failure_fraction=percent / 100)
+        with pytest.raises(
+            StageFailedError, match=rf"more than the {percent}% allowed; the last was x: call_failed dead$"
+        ):
+            check_failures([failure] * (allowed + 1), count, stage="stage", max_failure_fraction=percent / 100)
+
+
+def test_the_bound_is_said_as_it_was_set() -> None:
+    with pytest.raises(StageFailedError, match=r"1 of 6 items failed, more than the 0\.5% allowed"):
+        run(fail_on_even, bound=0.005)
 
 
 def test_failures_that_work_returns_count_too() -> None:

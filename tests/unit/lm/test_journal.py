@@ -110,6 +110,7 @@ def test_another_journal_may_be_in_use_by_its_writer(tmp_path: Path) -> None:
 def test_a_journal_is_durable_by_its_settings(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as store:
         assert store.mode == "wal"
+        assert store.notice is None
         assert store._writer.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
@@ -119,6 +120,8 @@ def test_on_a_network_file_system_it_keeps_a_rollback_journal(tmp_path: Path, mo
     monkeypatch.setattr(journal, "_is_network", lambda path: True)
     with Journal(tmp_path / "j") as store:
         assert store.mode == "delete"
+        assert store.notice is not None
+        assert store.notice.startswith(f"{tmp_path / 'j'}: on a network file system")
         assert store._writer.execute("PRAGMA synchronous").fetchone() == (2,)
         assert generate(store) == (first, True)
         assert not (tmp_path / "j-wal").exists()
@@ -231,6 +234,17 @@ def test_a_write_that_fails_reaches_the_caller_and_is_not_used(tmp_path: Path) -
             asyncio.run(big.generate(PROMPT, Sampling(), seed=9))
         store._writer.execute("PRAGMA max_page_count = 10000")
         assert asyncio.run(big.generate(PROMPT, Sampling(), seed=9)).text == "x" * 100_000
+
+
+def test_a_row_that_cannot_be_encoded_fails_every_call_of_its_turn(tmp_path: Path) -> None:
+    async def add_two(store: Journal) -> list[Any]:
+        adding = (store.add("key", "choose", "{}", text) for text in ("{}", "\ud83d"))
+        return await asyncio.wait_for(asyncio.gather(*adding, return_exceptions=True), timeout=5)
+
+    with Journal(tmp_path / "j") as store:
+        assert [type(error) for error in asyncio.run(add_two(store))] == [UnicodeEncodeError] * 2
+        assert store.find("key") is None
+        assert generate(store)[1] is False
 
 
 def test_what_is_pending_is_kept_when_the_journal_closes(tmp_path: Path) -> None:

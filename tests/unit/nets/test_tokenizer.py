@@ -111,6 +111,13 @@ def test_a_control_token_of_one_character_is_refused() -> None:
         encode_response(tokenizer, "see → 2")
 
 
+@everyone
+@pytest.mark.parametrize("text", ["see \ud83d", "\udcff", "\ude00\ud83d"])
+def test_half_of_a_character_is_refused(name: str, text: str) -> None:
+    with pytest.raises(PromptingError, match=r"half of a character \(U\+D[0-9A-F]{3}, .*: write the whole character"):
+        encode_response(built[name](), text)
+
+
 @chatting
 def test_an_assistant_turn_at_the_end_is_left_open(name: str) -> None:
     tokenizer = built[name]()
@@ -151,6 +158,41 @@ def test_templates_that_lose_or_refuse_turns_are_refused() -> None:
     tokenizer.chat_template = "{{ raise_exception('never') }}"
     with pytest.raises(ModelError, match="refuses the turns user: never"):
         encode_prompt(tokenizer, chat(("user", "a")))
+
+
+LLAMA_3 = """\
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "a day" %}
+    {%- endif %}
+{%- endif %}
+{% for m in messages %}<|im_start|>{{ date_string }}: {{ m['content'] }}<|im_end|>{% endfor %}"""
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (LLAMA_3, "<|im_start|>26 Jul 2024: why<|im_end|>"),
+        (
+            "\n  It is {{ strftime_now('%A, %B %-d, %Y') }}.{{ messages[0].content }}",
+            "\n  It is Friday, July 26, 2024.why",
+        ),
+        ("{{ messages[0].content + ' ' + strftime_now(format='%Y-%m-%d %H:%M:%S') }}", "why 2024-07-26 00:00:00"),
+        ("{{ messages[0].content }} {{ strftime_now('%Y') | int - 1 }}", "why 2023"),
+        (
+            "{% macro day() %}{{ strftime_now('%j') }}{% endmacro %}"
+            "{% for m in messages %}{{ m.content }} {{ day() }}{% endfor %}",
+            "why 208",
+        ),
+    ],
+)
+def test_a_template_that_asks_for_the_date_is_told_the_same_day_for_ever(template: str, expected: str) -> None:
+    tokenizer = tokenizers.chatml()
+    tokenizer.chat_template = template
+    assert decode_response(tokenizer, encode_prompt(tokenizer, chat(("user", "why")))) == expected
+    assert tokenizer.chat_template == template
 
 
 def test_contents_that_look_like_placeholders_stay_contents() -> None:

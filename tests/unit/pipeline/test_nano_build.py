@@ -1,6 +1,7 @@
 """Proves that a build of the nano model goes on only with the recipe and the documents that it began with."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 from pydantic import ValidationError
@@ -9,7 +10,9 @@ from solon.errors import RunError
 from solon.pipeline import nano_build
 from solon.pipeline.folder import lock_folder
 from solon.pipeline.nano_build import NanoConfig, documents_digest, run_nano_build
+from solon.records import Span
 from solon.world import corpus
+from solon.world.corpus import LessonTurn
 
 RECIPE = NanoConfig(tokens=1000)
 
@@ -35,41 +38,83 @@ def test_a_shape_that_cannot_be_is_refused_at_once(change, said):
 
 
 def test_a_build_that_was_interrupted_goes_on_with_the_same_recipe_only(tmp_path, unbuilt):
-    (tmp_path / "nano" / ".build").mkdir(parents=True)  # killed before its recipe was written
+    (tmp_path / "nano" / ".build").mkdir(parents=True)
+    (tmp_path / "nano" / ".build" / ".recipe.json.7.tmp").write_text("{")  # killed before its recipe was written
     assert run_nano_build(RECIPE, tmp_path / "nano") == {"built": True}
     kept = (tmp_path / "nano" / ".build" / "recipe.json").read_text()
     assert run_nano_build(RECIPE, tmp_path / "nano") == {"built": True}
-    with pytest.raises(RunError, match=r"another recipe.*tokens is 1000, not 2000"):
+    with pytest.raises(RunError, match=r"another recipe(.|\n)*config\.tokens: 1000 -> 2000\n"):
         run_nano_build(NanoConfig(tokens=2000), tmp_path / "nano")
     assert (tmp_path / "nano" / ".build" / "recipe.json").read_text() == kept
 
 
-@pytest.mark.parametrize("finished", [False, True])
-def test_documents_that_have_changed_since_are_another_recipe(tmp_path, unbuilt, monkeypatch, finished):
+@pytest.mark.parametrize("name", ["documents", "templates", "constitution", "code_version"])
+def test_a_build_goes_on_only_with_what_it_began_with(tmp_path, unbuilt, name):
     run_nano_build(RECIPE, tmp_path / "nano")
-    if finished:
-        manifest = {"config": RECIPE.model_dump(mode="json"), "documents": "these"}
-        (tmp_path / "nano" / "manifest.json").write_text(json.dumps(manifest))
-        assert run_nano_build(RECIPE, tmp_path / "nano") == manifest
-    monkeypatch.setattr(nano_build, "documents_digest", lambda: "others")
-    with pytest.raises(RunError, match="documents is these, not others"):
+    path = tmp_path / "nano" / ".build" / "recipe.json"
+    began = json.loads(path.read_text())
+    path.write_text(json.dumps({**began, name: "another"}))
+    with pytest.raises(RunError, match=rf"\n  {name}: another -> {began[name]}\n"):
         run_nano_build(RECIPE, tmp_path / "nano")
 
 
+def test_a_build_that_does_not_say_what_it_is_of_does_not_go_on(tmp_path, unbuilt):
+    run_nano_build(RECIPE, tmp_path / "nano")
+    (tmp_path / "nano" / ".build" / "training").mkdir()
+    (tmp_path / "nano" / ".build" / "recipe.json").unlink()
+    with pytest.raises(RunError, match=r"holds no recipe\.json"):
+        run_nano_build(RECIPE, tmp_path / "nano")
+
+
+def finish(folder, **manifest):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return manifest
+
+
+def test_a_finished_build_is_known_by_recipe_and_documents(tmp_path, unbuilt):
+    config = RECIPE.model_dump(mode="json")
+    done = finish(tmp_path, config=config, documents="these", code_version="0")
+    assert run_nano_build(RECIPE, tmp_path) == done
+    done = finish(tmp_path, config=config)  # as the manifests of the first builds, that of the shipped model among them
+    assert run_nano_build(RECIPE, tmp_path) == done
+    finish(tmp_path, config=config, documents="others")
+    with pytest.raises(RunError, match="other documents(.|\n)*documents: others -> these(.|\n)*another folder"):
+        run_nano_build(RECIPE, tmp_path)
+    with pytest.raises(RunError, match=r"config\.tokens: 1000 -> 2000"):
+        run_nano_build(NanoConfig(tokens=2000), tmp_path)
+    finish(tmp_path, of="something else")
+    with pytest.raises(RunError, match="another recipe"):
+        run_nano_build(RECIPE, tmp_path)
+
+
 def test_the_digest_of_the_documents_is_of_texts_losses_and_answers(monkeypatch):
+    def untrusted(text):
+        return LessonTurn("user", (Span(text=text, trusted=False),), (0.0,))
+
     digests = {documents_digest(2)}
     assert digests == {documents_digest(2)}
-    for name, value in (("ASK_REQUEST", "What is asked?"), ("VERDICT_LOSS", 2.0), ("prefer_by", lambda *_: 0.5)):
+    for name, value in (("ASK_REQUEST", "What is asked?"), ("VERDICT_LOSS", 2.0), ("prefer_by", lambda *_: 0.5), ("_asked", untrusted)):
         with monkeypatch.context() as patch:
             patch.setattr(corpus, name, value)
             digests.add(documents_digest(2))
-    assert len(digests) == 4
+    assert len(digests) == 5
 
 
 def test_two_builds_in_one_folder_are_refused(tmp_path, unbuilt):
     run_nano_build(RECIPE, tmp_path / "nano")
     with lock_folder(tmp_path / "nano" / ".build"), pytest.raises(RunError, match="another process"):
         run_nano_build(RECIPE, tmp_path / "nano")
+
+
+def test_a_build_that_another_process_has_just_finished_is_not_made_again(tmp_path, unbuilt, monkeypatch):
+    @contextmanager
+    def finished_meanwhile(work):
+        finish(work.parent, config=RECIPE.model_dump(mode="json"), digest="theirs")
+        yield
+
+    monkeypatch.setattr(nano_build, "lock_folder", finished_meanwhile)
+    assert run_nano_build(RECIPE, tmp_path / "nano")["digest"] == "theirs"
 
 
 def test_a_folder_that_cannot_be_made_or_holds_something_else_is_refused(tmp_path, unbuilt):

@@ -15,6 +15,7 @@ from solon.records import (
     Comparison,
     Conversation,
     Failure,
+    Grade,
     Message,
     PreferenceLabel,
     Prompt,
@@ -81,6 +82,10 @@ def test_what_is_written_is_read_again(record, tmp_path) -> None:
         ('{"schema": 2, "text": "x", "trusted": true}', "Span schema 2, this version reads 1"),
         ('{"schema": 1, "text": "x"}', r"Span\.trusted: Field required"),
         ('{"schema": 1, "text": "x", "trusted": true, "more": 1}', r"Span\.more: "),
+        (
+            r'{"schema": 1, "text": "x\ud83d", "trusted": true}',
+            r"Span\.text: holds half of a character .* write it whole",
+        ),
     ],
 )
 def test_a_line_that_does_not_fit_is_named(tmp_path, line, said) -> None:
@@ -181,6 +186,24 @@ def test_the_response_after_no_revision_is_the_first(tmp_path) -> None:
     assert chain.response_after(1) == chain.steps[0].revision
     with pytest.raises(IndexError):
         chain.response_after(2)
+
+
+HALF = "x\ud83d"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Message(role="user", text=HALF),
+        lambda: Failure(item="x", stage="s", reason="r", detail=HALF),
+        lambda: Choice(options=("A", HALF), logprobs=(-1.0, -2.0), model="m", prompt_tokens=1),
+        lambda: Grade(attributes={HALF: True}),
+        lambda: Vote(principle_id="p", order="ab", logprob_a=-1.0, logprob_b=-1.0, reasoning=HALF),
+    ],
+)
+def test_half_of_a_character_is_no_text_wherever_it_stands(make) -> None:
+    with pytest.raises(ValidationError, match="unicode"):
+        make()
 
 
 def test_records_cannot_be_changed() -> None:

@@ -83,6 +83,8 @@ def test_split_by_hash_is_that_of_the_text_alone(tmp_path: Path) -> None:
         ("a.jsonl", '{"messages": [{"role": "human", "content": "x"}]}', "role"),
         ("a.jsonl", '{"prompt": "x", "split": "test"}', "split"),
         ("a.jsonl", '{"prompt": "x", "kind": "rude"}', "kind"),
+        ("a.jsonl", '{"prompt": "fine"}\n{"prompt": "x\\ud83d"}', ":2: text: holds half of a character"),
+        ("a.jsonl", '{"schema": 1, "id": "\\udc00"}', ":1: Prompt.id: holds half of a character"),
         ("a.jsonl", "[" * 100_000, "is not a line of JSON"),
         ("a.jsonl", '{"schema": 1, "id": "x"}', "Prompt"),
     ],

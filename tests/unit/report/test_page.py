@@ -116,6 +116,7 @@ def test_numbers_of_the_run_are_there(page):
     assert "87.0 – 93.0" in sections["results"]
     assert "known to the base" in sections["results"]
     assert "no document" in sections["results"]
+    assert "(100 answers to harmful prompts, 90 to benign, 30 to benign twins)" in sections["results"]
     assert "theft" in sections["categories"]
     assert "after 2" in sections["revisions"]
     assert "1.25" in sections["feedback"]
@@ -148,6 +149,7 @@ def test_a_direct_revision_shows_the_request_that_was_sent_and_no_critique(finis
     assert principle.revision_request in text
     assert principle.critique_request not in text
     assert "critique" not in text.lower()
+    assert "what became of it in 2 revisions" in text
 
 
 def test_an_example_that_never_complied_says_so(finished_run):

@@ -146,6 +146,17 @@ def test_failed_calls_stop_the_stage_past_the_bound_in_whatever_round(asked: str
         run(10, bound=0.09, write=write)
 
 
+def test_a_bound_that_is_reached_exactly_holds_in_whatever_round() -> None:
+    """The product of 0.29 and 100 is below 29 in floating point."""
+    broken = {prompt.conversation.messages[0].text for prompt in make_prompts(29)}
+
+    def write(rendered: Rendered, sampling: Sampling, seed: int) -> Reply:
+        return call_failed() if rendered.turns[0].text in broken and len(rendered.turns) > 1 else "fine"
+
+    results, *_ = run(100, bound=0.29, write=write, rounds=1)
+    assert reasons(results) == ["call_failed"] * 29
+
+
 def test_prompts_that_come_to_nothing_are_bounded_too_and_steps_lost_to_faults_are_not() -> None:
     with pytest.raises(StageFailedError, match="empty_response"):
         run(10, bound=0.9, write=lambda *_: "")

@@ -292,3 +292,9 @@ def test_prompts_too_long_are_left_out_and_counted(models: Path, tmp_path: Path)
     assert 0 < summary.prompts_left_out < len(PROMPTS)
     with pytest.raises(RecordError, match="all 10 are longer than max_prompt_tokens 2"):
         train(models, tmp_path / "none", CONFIG.model_copy(update={"max_prompt_tokens": 2}))
+
+
+def test_without_prompts_nothing_is_blamed_on_their_length(models: Path, tmp_path: Path) -> None:
+    start, scorer = models / "policy", models / "scorer"
+    with pytest.raises(RecordError, match="no prompt to answer: none was given"):
+        run_ppo(start, scorer, [], CONFIG, tmp_path / "out", seed=3, metrics=tmp_path / "m.jsonl")
