@@ -29,7 +29,9 @@ def test_it_ends_with_the_table_and_the_path_of_the_report(whole_run):
     done, folder = whole_run.done, whole_run.folder
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith(f"report: {folder / 'report.html'}")
-    for word in ("base", "SL-CAI", "RL-CAI", "heldout: 12 answers to harmful prompts, 12 to benign, 6 to twins", "novel:", "CPU seconds"):
+    for split in ("heldout", "novel"):
+        assert f"{split}, answers: 12 to harmful, 12 to benign, 6 to twins" in done.stdout
+    for word in ("base", "SL-CAI", "RL-CAI", "CPU seconds"):
         assert word in done.stdout
     assert [line.split(":")[0] for line in done.stderr.splitlines() if line.endswith("started")] == STAGES
     assert "note:" not in done.stderr

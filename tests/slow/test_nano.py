@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from solon.nets import weights_digest
-from solon.pipeline.nano_build import load_nano_manifest
+from solon.pipeline.nano_build import documents_digest, load_nano_manifest
 from tests.e2e.conftest import call_solon
 
 pytestmark = pytest.mark.slow
@@ -33,6 +33,7 @@ def test_the_manifest_says_how_it_was_made_and_the_loss_fell(built):
     manifest = load_nano_manifest(built)
     assert manifest["config"].items() >= RECIPE.items()
     assert manifest["digest"] == weights_digest(built)
+    assert manifest["documents"] == documents_digest()
     assert 250_000 * 0.9 < manifest["tokens"] < 250_000 * 1.2
     curve = [loss for _, loss in manifest["loss_curve"]]
     assert curve[-1] < curve[0] - 1.0

@@ -37,11 +37,11 @@ def results_table(results: Mapping[str, Any]) -> str:
     parts = []
     for split, rows in groupby(table_rows(models), key=lambda row: row.split):
         block = next(iter(models.values()))["by_split"][split]
-        sizes = ", ".join(f"{block[group]['n']} {group}" for group in dict(COLUMNS))
+        sizes = ", ".join(f"{block[group]['n']} to {group}" for group in dict(COLUMNS))
         groups = [group if i == 0 or COLUMNS[i - 1][0] != group else "" for i, (group, _) in enumerate(COLUMNS)]
         lines = [["", *groups], ["%", *(_SHORT.get(metric, metric) for _, metric in COLUMNS)]]
         lines += [line for row in rows for line in _rows(row)]
-        parts.append(f"{split}, answers by kind of prompt: {sizes}\n{format_table(lines)}")
+        parts.append(f"{split}, answers: {sizes}\n{format_table(lines)}")
     minutes, seconds = divmod(round(results["total_seconds"]), 60)
     cost = f"{minutes} min {seconds} s, {results['cpu_seconds']:.0f} CPU seconds, {results['peak_rss_mb']:.0f} MiB"
     return "\n\n".join([*parts, cost])

@@ -56,7 +56,7 @@ def load_header(root: Path) -> RunHeader:
         raise RunError(str(error)) from error
 
 
-def _is_empty(root: Path) -> bool:
+def is_empty(root: Path) -> bool:
     """Say whether a folder holds nothing but what an attempt killed in its first moment may have left."""
     return all(entry.name == _LOCK or _is_temporary(entry) for entry in root.iterdir())
 
@@ -89,7 +89,7 @@ def refuse_strangers(root: Path) -> None:
     """
     if root.exists() and not root.is_dir():
         raise RunError(f"{root}: is a file: give --out a folder")
-    if root.is_dir() and not (root / "run.yaml").exists() and not _is_empty(root):
+    if root.is_dir() and not (root / "run.yaml").exists() and not is_empty(root):
         raise RunError(f"{root}: is not empty and holds no run: give --out a new or empty folder")
 
 

@@ -2,9 +2,9 @@
 
 Documents come from `world.corpus`, the tokenizer is frozen before any training, the training loop is
 `training.pretrain`. A build that is interrupted goes on from its last checkpoint when it is started again in the
-same folder. The result is a plain checkpoint folder with `manifest.json`: the recipe, what it cost, the losses
-and the digest. The recipe and the abilities (`nano_check`) are reproducible anywhere, the digest on one machine
-with one number of processes only.
+same folder, by the same code, from the same recipe, constitution, templates and documents. The result is a plain
+checkpoint folder with `manifest.json`: these, what it cost, the losses and the digest. The recipe and the abilities
+(`nano_check`) are reproducible anywhere, the digest on one machine with one number of processes only.
 """
 
 import json
@@ -28,8 +28,9 @@ from solon.nets import (
     weights_digest,
 )
 from solon.nets.tokenizer import join_spans
-from solon.pipeline.folder import lock_folder
+from solon.pipeline.folder import is_empty, lock_folder
 from solon.pipeline.nano_documents import LessonSource
+from solon.pipeline.overrides import find_differences
 from solon.prompting import templates_digest
 from solon.records import content_digest, replace_file
 from solon.training.pretrain import PretrainConfig, PretrainLog, run_pretrain
@@ -88,7 +89,7 @@ def run_nano_build(
         RunError: `out` holds a build of another recipe or of other documents, or something else; or another process
             is building there.
     """
-    recipe = {**config.model_dump(mode="json"), "documents": documents_digest()}
+    recipe = _describe(config)
     done = _find_finished(out, recipe)
     if done is not None:
         return done
@@ -98,12 +99,15 @@ def run_nano_build(
     except OSError as error:
         raise RunError(f"{work}: cannot be made: {error.strerror or error}") from error
     with lock_folder(work):
-        _claim(work, recipe)
-        return _build(config, recipe["documents"], out, work, on_log)
+        done = _find_finished(out, recipe)  # by the process that held the lock until now
+        if done is None:
+            _claim(work, recipe)
+            done = _build(config, recipe, out, work, on_log)
+    return done
 
 
 def _build(
-    config: NanoConfig, documents: str, out: Path, work: Path, on_log: Callable[[PretrainLog], None]
+    config: NanoConfig, recipe: Mapping[str, Any], out: Path, work: Path, on_log: Callable[[PretrainLog], None]
 ) -> dict[str, Any]:
     tokenizer_path = work / "tokenizer"
     if not (tokenizer_path / "tokenizer.json").is_file():
@@ -130,8 +134,7 @@ def _build(
         manifest = {
             "schema": 1,
             "command": "solon world build",
-            "code_version": __version__,
-            "config": config.model_dump(mode="json"),
+            **recipe,
             "parameters": sum(p.numel() for p in model.parameters()),
             "tokens": summary.tokens,
             "steps": summary.steps,
@@ -139,22 +142,34 @@ def _build(
             "loss_curve": loss_curve,
             "training_seconds": round(summary.seconds, 1),
             "digest": weights_digest(temporary),
-            "constitution": load_constitution("default").digest,
-            "templates": templates_digest(),
-            "documents": documents,
         }
         save_nano_manifest(temporary, manifest)
     return manifest
 
 
-def documents_digest(lessons: int = 50) -> str:
-    """Return a digest of lessons from every stage of the training: of the world, the constitution, the templates."""
+def _describe(config: NanoConfig) -> dict[str, Any]:
+    """Return all that a build depends on, under the names it has in the manifest."""
+    return {
+        "code_version": __version__,
+        "config": config.model_dump(mode="json"),
+        "constitution": load_constitution("default").digest,
+        "templates": templates_digest(),
+        "documents": documents_digest(),
+    }
+
+
+def documents_digest(lessons: int = 15) -> str:
+    """Return a digest of a few hundred lessons from all stages of the training: of the world, as far as they show it.
+
+    Args:
+        lessons: from each of 21 points of the training, both ends included.
+    """
     rules = RuleBook(load_constitution("default"))
     rng = random.Random(0)
     sampled = [sample_lesson(rules, rng, progress=step / 20) for step in range(21) for _ in range(lessons)]
     return content_digest(
         [
-            (turn.role, [span.text for span in turn.spans], turn.weights, turn.end, turn.p_a)
+            (turn.role, [(span.text, span.trusted) for span in turn.spans], turn.weights, turn.end, turn.p_a)
             for lesson in sampled
             for turn in lesson.turns
         ]
@@ -162,10 +177,15 @@ def documents_digest(lessons: int = 50) -> str:
 
 
 def _find_finished(out: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the manifest of a finished build; None where there is none yet. Refuse anything else."""
+    """Return the manifest of a finished build; None where there is none yet. Refuse anything else.
+
+    It is known by configuration and documents, or by configuration alone where its manifest says no more, as that of
+    the first models.
+    """
     if (out / MANIFEST).is_file():
         manifest = load_nano_manifest(out)
-        _refuse_another(out, {**manifest["config"], "documents": manifest.get("documents")}, recipe)
+        kept = {"config": manifest.get("config"), "documents": manifest.get("documents", recipe["documents"])}
+        _refuse_another(out, kept, {name: recipe[name] for name in kept})
         return manifest
     if out.exists() and (not out.is_dir() or any(entry.name != _WORK for entry in out.iterdir())):
         raise RunError(f"{out}: holds something that is no build of a nano model: choose another folder")
@@ -177,15 +197,21 @@ def _claim(work: Path, recipe: Mapping[str, Any]) -> None:
     path = work / "recipe.json"
     if path.is_file():
         _refuse_another(work.parent, json.loads(path.read_text(encoding="utf-8")), recipe)
-        return
-    with replace_file(path) as temporary:
-        temporary.write_text(json.dumps(recipe) + "\n", encoding="utf-8")
+    elif is_empty(work):
+        with replace_file(path) as temporary:
+            temporary.write_text(json.dumps(recipe) + "\n", encoding="utf-8")
+    else:
+        raise RunError(f"{work}: holds no recipe.json, so nobody knows what this build is of: choose another folder")
 
 
 def _refuse_another(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    changed = [f"{name} is {old.get(name)}, not {value}" for name, value in new.items() if old.get(name) != value]
-    if changed:
-        raise RunError(f"{out}: holds a build of another recipe ({'; '.join(changed)}): choose another folder")
+    differences = find_differences(old, new)
+    if differences:
+        lines = "\n".join(f"  {difference}" for difference in differences)
+        raise RunError(
+            f"{out}: holds a build of another recipe or of other documents (old -> new):\n{lines}\n"
+            "nothing was changed: choose another folder, or undo the difference"
+        )
 
 
 def load_nano_manifest(checkpoint: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ learned is what is asked later. The answer to a comparison is one position with 
 
 import random
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -63,16 +64,9 @@ def _option_target(a: int, b: int, p_a: float) -> dict[int, float]:
 
 def _weighted_texts(turn: LessonTurn) -> list[tuple[str, float]]:
     """Pair what is tokenised together with the largest weight among the spans it holds."""
-    weights: list[float] = []
-    trusted: bool | None = None
-    for span, weight in zip(turn.spans, turn.weights, strict=True):
-        if not span.text:
-            continue
-        if span.trusted is trusted:
-            weights[-1] = max(weights[-1], weight)
-        else:
-            weights.append(weight)
-            trusted = span.trusted
+    worded = [pair for pair in zip(turn.spans, turn.weights, strict=True) if pair[0].text]
+    runs = groupby(worded, key=lambda pair: pair[0].trusted)
+    weights = [max(weight for _, weight in run) for _, run in runs]
     return list(zip(join_spans(turn.spans), weights, strict=True))
 
 

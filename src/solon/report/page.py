@@ -145,9 +145,9 @@ def _result_table(caption: str, blocks: Mapping[str, Mapping[str, Any]]) -> Tabl
         return [_percent(block.get(group, {}).get(key)) for group, key, _ in _RESULT_COLUMNS]
 
     counts = next(iter(blocks.values()))
-    sizes = ", ".join(f"{counts[group]['n']} {word}" for group, word in _GROUPS if group in counts)
+    sizes = ", ".join(f"{counts[group]['n']} to {word}" for group, word in _GROUPS if group in counts)
     rows = [(MODEL_NAMES.get(name, name), cells(block)) for name, block in blocks.items()]
-    return Table(f"{caption} (answers: {sizes})", [heading for *_, heading in _RESULT_COLUMNS], rows)
+    return Table(f"{caption} (answers: {sizes} prompts)", [heading for *_, heading in _RESULT_COLUMNS], rows)
 
 
 _SPLIT_CAPTIONS = {
@@ -349,12 +349,12 @@ def _stage_row(manifest: Manifest) -> dict[str, str]:
 
 
 def _principle_row(run: RunData, principle: Any) -> dict[str, Any]:
-    critiques, comparisons = run.draws.get(principle.id, (0, 0))
+    revisions, comparisons = run.draws.get(principle.id, (0, 0))
     words = [w for w in (principle.critique_request, principle.revision_request, principle.comparison) if w]
     return {
         "id": principle.id,
         "words": words,
-        "critiques": critiques if principle.critique_request else UNMEASURED,
+        "revisions": revisions if principle.critique_request else UNMEASURED,
         "comparisons": comparisons if principle.comparison else UNMEASURED,
     }
 

@@ -1,9 +1,11 @@
-"""Proves that a table of abilities is never measured in vain."""
+"""Proves that a table of abilities is never measured in vain, and that a build says how long all of it took."""
+
+from pathlib import Path
 
 import pytest
 
-from solon.cli.app import check_world
-from solon.pipeline import nano_check
+from solon.cli.app import build_world, check_world
+from solon.pipeline import nano_build, nano_check
 from solon.pipeline.nano_check import Ability
 
 
@@ -44,3 +46,10 @@ def test_the_table_is_printed_before_it_is_recorded(tmp_path, measured, monkeypa
     with pytest.raises(SystemExit):
         check(tmp_path, record=True)
     assert "base responds" in capsys.readouterr().out
+
+
+def test_the_time_of_a_build_that_was_resumed_is_that_of_all_its_training(monkeypatch, capsys):
+    manifest = {"parameters": 7, "digest": "d", "training_seconds": 9484.6}
+    monkeypatch.setattr(nano_build, "run_nano_build", lambda *_, **__: manifest)
+    build_world(out=Path("model"), overrides=[])
+    assert "trained in 2:38:05" in capsys.readouterr().out

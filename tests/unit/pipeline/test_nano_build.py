@@ -79,7 +79,7 @@ def test_a_finished_build_is_known_by_recipe_and_documents(tmp_path, unbuilt):
     done = finish(tmp_path, config=config)  # as the manifests of the first builds, that of the shipped model among them
     assert run_nano_build(RECIPE, tmp_path) == done
     finish(tmp_path, config=config, documents="others")
-    with pytest.raises(RunError, match="other documents(.|\n)*documents: others -> these(.|\n)*another folder"):
+    with pytest.raises(RunError, match=r"other documents(.|\n)*documents: others -> these(.|\n)*another folder"):
         run_nano_build(RECIPE, tmp_path)
     with pytest.raises(RunError, match=r"config\.tokens: 1000 -> 2000"):
         run_nano_build(NanoConfig(tokens=2000), tmp_path)
@@ -88,17 +88,23 @@ def test_a_finished_build_is_known_by_recipe_and_documents(tmp_path, unbuilt):
         run_nano_build(RECIPE, tmp_path)
 
 
-def test_the_digest_of_the_documents_is_of_texts_losses_and_answers(monkeypatch):
-    def untrusted(text):
+def test_the_digest_of_the_documents_is_of_texts_trust_losses_and_answers(monkeypatch):
+    def ask_untrusted(text):
         return LessonTurn("user", (Span(text=text, trusted=False),), (0.0,))
 
+    changes = {
+        "ASK_REQUEST": "What is asked?",
+        "VERDICT_LOSS": 2.0,
+        "prefer_by": lambda *_: 0.5,
+        "_asked": ask_untrusted,
+    }
     digests = {documents_digest(2)}
     assert digests == {documents_digest(2)}
-    for name, value in (("ASK_REQUEST", "What is asked?"), ("VERDICT_LOSS", 2.0), ("prefer_by", lambda *_: 0.5), ("_asked", untrusted)):
+    for name, value in changes.items():
         with monkeypatch.context() as patch:
             patch.setattr(corpus, name, value)
             digests.add(documents_digest(2))
-    assert len(digests) == 5
+    assert len(digests) == 1 + len(changes)
 
 
 def test_two_builds_in_one_folder_are_refused(tmp_path, unbuilt):

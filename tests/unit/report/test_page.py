@@ -116,7 +116,7 @@ def test_numbers_of_the_run_are_there(page):
     assert "87.0 – 93.0" in sections["results"]
     assert "known to the base" in sections["results"]
     assert "no document" in sections["results"]
-    assert "(100 answers to harmful prompts, 90 to benign, 30 to benign twins)" in sections["results"]
+    assert "(answers: 100 to harmful, 90 to benign, 30 to benign twin prompts)" in sections["results"]
     assert "theft" in sections["categories"]
     assert "after 2" in sections["revisions"]
     assert "1.25" in sections["feedback"]
@@ -185,6 +185,7 @@ def test_a_folder_is_called_by_its_name_wherever_it_is_seen_from(finished_run, m
 
 def test_principles_come_with_their_counts(page):
     text = page.sections["constitution"]
+    assert "for a revision, with or without a critique, and for a comparison" in text
     assert re.search(r"p-1.*2\s*0\s*p-2.*–\s*1", text, re.DOTALL)
 
 

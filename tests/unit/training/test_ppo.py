@@ -295,6 +295,5 @@ def test_prompts_too_long_are_left_out_and_counted(models: Path, tmp_path: Path)
 
 
 def test_without_prompts_nothing_is_blamed_on_their_length(models: Path, tmp_path: Path) -> None:
-    start, scorer = models / "policy", models / "scorer"
     with pytest.raises(RecordError, match="no prompt to answer: none was given"):
-        run_ppo(start, scorer, [], CONFIG, tmp_path / "out", seed=3, metrics=tmp_path / "m.jsonl")
+        run_ppo(models / "sl-cai", models / "pm", [], CONFIG, tmp_path, seed=3, metrics=tmp_path / "m.jsonl")

@@ -40,7 +40,7 @@ class Progress:
 
 
 def identify_run(config: PretrainConfig, shape: LlamaShape) -> str:
-    """Write what a checkpoint must agree with for a resumed run to be the same run."""
+    """Write what a checkpoint must agree with for a resumed run to be the same run; documents are the caller's care."""
     free = {"log_every", "checkpoint_every", "data_workers"}
     return json.dumps([config.model_dump(exclude=free), dataclasses.asdict(shape)], sort_keys=True)
 
