@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, PreTrainedConfig
 
 from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer
 from solon.training import PPOConfig, PreferenceModelConfig, preference_model, sft
 from solon.training import learner as learner_module
 from solon.training.batching import RowEncoder, TokenBatch, TokenRow, pack_rows
 from solon.training.learner import Learner
-from solon.training.reading import read_logprobs, read_scores, read_values
+from solon.training.reading import can_share_prompts, read_logprobs, read_scores, read_values
 from solon.training.rollout import ScoreScale, ValueModel, compute_targets, read_rollout
 from tests.alone import logprobs_alone, score_alone, values_alone
 from tests.tiny import WORDS, build_tiny_policy, make_example, make_pair
@@ -141,6 +142,36 @@ def compare_with_rows_alone(model: Any, scorer: Any, together: TokenBatch, rows:
             same(scores[number].double(), score_alone(scorer, row.ids))
             assert bool((logprobs[number, length:] == 0).all())
             assert bool((values[number, length:] == 0).all())
+
+
+SIZES = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "initializer_range": 1.0,
+}
+OTHER_HEADS = [
+    GraniteConfig(logits_scaling=3.0, **SIZES),
+    CohereConfig(logit_scale=0.2, **SIZES),
+    Gemma2Config(final_logit_softcapping=2.0, head_dim=8, **SIZES),
+]
+
+
+@pytest.mark.parametrize("config", OTHER_HEADS, ids=lambda config: config.model_type)
+def test_what_a_model_does_to_its_logits_after_the_head_is_read_too(models: Path, config: PreTrainedConfig) -> None:
+    tokenizer = load_tokenizer(models / "base")
+    config.vocab_size = len(tokenizer)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    encoder = RowEncoder(tokenizer)
+    rows = [encoder.row(e.conversation, e.response) for e in (make_example(number) for number in range(4))]
+    with torch.no_grad():
+        logprobs = read_logprobs(model, pack_rows(rows, share_prompts=can_share_prompts(model)))
+    for number, row in enumerate(rows):
+        found, first = logprobs[number, : row.response_length].double(), row.prompt_length - 1
+        same(found, logprobs_alone(model, row.ids)[first:])
 
 
 def test_gradients_of_shared_rows_are_those_of_single_rows(models: Path) -> None:

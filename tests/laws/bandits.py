@@ -45,8 +45,8 @@ class Table(nn.Module):
         self.device = torch.device("cpu")
         self.config = SimpleNamespace(model_type="table")
 
-    def get_output_embeddings(self) -> nn.Linear:
-        return self.score
+    def forward(self, input_ids: Tensor, use_cache: bool = False) -> Any:
+        return SimpleNamespace(logits=self.score(self.base_model(input_ids, use_cache).last_hidden_state))
 
     def logprobs(self) -> Tensor:
         """Log-probability of each next token after each token. Shape (V + 1, V)."""

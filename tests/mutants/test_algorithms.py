@@ -166,15 +166,15 @@ MUTANTS: dict[str, Mutant] = {
         unit.test_standardize_centres_and_scale_by_std_does_not,
     ),
     "rounding is taken for a spread": (
-        advantages._std,
+        advantages.masked_std,
         "_ROUNDING * torch",
         "0 * torch",
         lambda: unit.test_equal_values_are_no_spread_however_their_mean_is_rounded(2.7, torch.float64),
     ),
     "scaled with centring": (
         algorithms.scale_by_std,
-        "values / (_std",
-        "(values - masked_mean(values, mask)) / (_std",
+        "values / (masked_std",
+        "(values - masked_mean(values, mask)) / (masked_std",
         unit.test_standardize_centres_and_scale_by_std_does_not,
     ),
     "padding is read": (
@@ -185,8 +185,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "variance explained of the values": (
         algorithms.explained_variance,
-        "_std(returns, mask)",
-        "_std(values, mask)",
+        "masked_std(returns, mask)",
+        "masked_std(values, mask)",
         unit.test_explained_variance,
     ),
     "k1 of the other direction": (

@@ -65,7 +65,7 @@ def standardize(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tenso
         ShapeError: shapes differ.
     """
     check_same_shape(values=values, mask=mask)
-    wide, std = values.double(), _std(values, mask)
+    wide, std = values.double(), masked_std(values, mask)
     mean = masked_mean(wide, mask)
     return torch.where(mask & (std != 0.0), (wide - mean) / (std + epsilon), 0.0).to(values.dtype)
 
@@ -85,7 +85,7 @@ def scale_by_std(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tens
         ShapeError: shapes differ.
     """
     check_same_shape(values=values, mask=mask)
-    return torch.where(mask, values / (_std(values, mask) + epsilon), 0.0)
+    return torch.where(mask, values / (masked_std(values, mask) + epsilon), 0.0)
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
@@ -107,13 +107,27 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
         ShapeError: shapes differ.
     """
     check_same_shape(values=values, returns=returns, mask=mask)
-    total = _std(returns, mask).square()
-    left = _std(returns.double() - values.double(), mask).square()
+    total = masked_std(returns, mask).square()
+    left = masked_std(returns.double() - values.double(), mask).square()
     return torch.where(total > 0.0, 1.0 - left / total, 0.0).to(returns.dtype)
 
 
-def _std(values: Tensor, mask: Tensor) -> Tensor:
-    """Standard deviation of the counted values, in float64; 0 where it is no more than their type's rounding."""
+def masked_std(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the population standard deviation of the counted values; 0 where it is no more than rounding.
+
+        sqrt(sum_i m_i (x_i - mean)^2 / sum_i m_i),   mean = sum_i m_i x_i / sum_i m_i
+
+    Args:
+        values: any shape.
+        mask: True where a value counts; same shape.
+
+    Returns:
+        Shape (), float64. 0 where the counted values differ by no more than the rounding of their type.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_same_shape(values=values, mask=mask)
     wide = values.double()
     std = masked_mean((wide - masked_mean(wide, mask)).square(), mask).sqrt()
     size = masked_mean(wide.square(), mask).sqrt()

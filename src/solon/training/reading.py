@@ -1,9 +1,9 @@
 """Reading a batch of rows: the log-probability of each response token, the value before it, the score of the whole.
 
-Each function runs a model's trunk once over a `TokenBatch` and its head only where something is wanted. Results come
-row by row, whatever sequences the rows shared. Sequences are padded on the right; since a token never looks ahead,
-what stands after a row cannot change it, and rows of their own need no attention mask, which keeps the fast causal
-path of attention.
+Each function runs a model's trunk once over a `TokenBatch`, and of a Llama-shaped one the head only where something is
+wanted. Results come row by row, whatever sequences the rows shared. Sequences are padded on the right; since a token
+never looks ahead, what stands after a row cannot change it, and rows of their own need no attention mask, which keeps
+the fast causal path of attention.
 """
 
 from torch import Tensor
@@ -21,8 +21,20 @@ def can_share_prompts(model: PreTrainedModel) -> bool:
 
 def read_logprobs(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """Return the log-probability of each response token under a causal model; differentiable. Shape (B, R)."""
-    logits = model.get_output_embeddings()(read_trunk(model, batch)[batch.sources]).float()
+    logits = _read_logits(model, batch).float()
     return batch.to_responses(-cross_entropy(logits, batch.targets, reduction="none"))
+
+
+def _read_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Return the logits before each response token. Shape (N, vocabulary).
+
+    Another architecture may scale or cap what comes out of the head, so its own forward pass is asked, for every token.
+    """
+    if is_llama_shaped(model):
+        logits: Tensor = model.get_output_embeddings()(read_trunk(model, batch)[batch.sources])
+        return logits
+    own: Tensor = model(input_ids=batch.ids, use_cache=False).logits
+    return own.flatten(0, 1)[batch.sources]
 
 
 def read_values(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
@@ -37,7 +49,7 @@ def read_scores(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
 
 
 def read_trunk(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Return the trunk's output at every token of every sequence, one after the other. Shape (S * T, width)."""
+    """Return the trunk's output at every token of every sequence, one after the other. Shape (B * T, width)."""
     shared = {} if batch.visible is None else {"attention_mask": batch.visible, "position_ids": batch.positions}
     hidden: Tensor = model.base_model(input_ids=batch.ids, use_cache=False, **shared).last_hidden_state
     return hidden.flatten(0, 1)

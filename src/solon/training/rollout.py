@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from solon.algorithms import gae_advantages, kl_penalty_rewards, masked_mean, standardize
+from solon.algorithms import gae_advantages, kl_penalty_rewards, masked_mean, masked_std, standardize
 from solon.nets.policy import PreTrainedModel
 from solon.training.batching import TokenBatch, TokenRow, pack_rows, plan_microbatches
 from solon.training.reading import can_share_prompts, read_logprobs, read_scores, read_trunk, read_values
@@ -56,8 +56,8 @@ class ScoreScale(NamedTuple):
 
     @classmethod
     def of(cls, scores: Tensor) -> "ScoreScale":
-        """Measure the scale of scores; equal scores have standard deviation 1."""
-        std = float(scores.double().std(correction=0))
+        """Measure the scale of scores; those that are equal but for rounding have standard deviation 1."""
+        std = float(masked_std(scores, torch.ones_like(scores, dtype=torch.bool)))
         return cls(float(scores.double().mean()), std if std > 0.0 else 1.0)
 
     def apply(self, values: Tensor) -> Tensor:

@@ -199,3 +199,11 @@ def test_accuracy_counts_clear_pairs_only_and_a_tie_as_half() -> None:
 def test_what_does_not_fit_is_refused_by_name_and_row(call: object, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         call()  # type: ignore[operator]
+
+
+def test_a_standard_deviation_by_hand() -> None:
+    values = torch.tensor([[1.0, 2.0], [3.0, 90.0]])
+    mask = torch.tensor([[True, True], [True, False]])
+    assert float(algorithms.masked_std(values, mask)) == pytest.approx((2 / 3) ** 0.5, abs=1e-12)
+    with pytest.raises(ShapeError):
+        algorithms.masked_std(values, mask[0])

@@ -243,6 +243,7 @@ def test_standardised_advantages_leave_returns_as_they_are() -> None:
 def test_the_scale_is_mean_and_deviation_and_never_divides_by_zero() -> None:
     assert ScoreScale.of(torch.tensor([1.0, 3.0])) == (2.0, 1.0)
     assert ScoreScale.of(torch.tensor([4.0, 4.0])) == (4.0, 1.0)
+    assert ScoreScale.of(torch.tensor([4.0, 4.0 + 4.8e-7])).std == 1.0
     assert ScoreScale(2.0, 4.0).apply(torch.tensor([10.0])).tolist() == [2.0]
 
 
