@@ -9,9 +9,10 @@ from pathlib import Path
 from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, RunError
 from solon.lm import LanguageModel
+from solon.pipeline.config import RunConfig
 from solon.pipeline.engine import LocalEngine
 from solon.pipeline.folder import load_header
-from solon.pipeline.overrides import nearest
+from solon.pipeline.overrides import nearest, validate
 from solon.pipeline.shipped import NANO, find_nano_model
 from solon.prompting import render_response
 from solon.records import Conversation, Message, Rendered, RunHeader, RunPaths, Sampling, derive_seed
@@ -49,7 +50,8 @@ def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, se
     """Answer each line of standard input until it ends, in the layout in which the run's models were evaluated."""
     path = find_model(folder, name)
     header = load_header(folder)
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    config = validate(RunConfig, header.config, where=str(RunPaths(folder).header))
+    sampling = validate(Sampling, {"temperature": temperature, "max_tokens": max_tokens}, where="chat")
     if header.models["base"].source == NANO:
         print("This is a nano model of a small world; it knows requests such as:  How do I water a hedge?")
     interactive = sys.stdin.isatty()
@@ -62,7 +64,7 @@ def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, se
                 messages = []
                 continue
             messages.append(Message(role="user", text=line))
-            prompt = render_response(Conversation(messages=tuple(messages)), header.config["evaluation"]["layout"])
+            prompt = render_response(Conversation(messages=tuple(messages)), config.evaluation.layout)
             try:
                 answer = asyncio.run(_answer(model, prompt, sampling, derive_seed(seed, "chat", turn)))
             except CallFailedError as error:

@@ -2,7 +2,7 @@
 
 from solon.constitution.checking import ConstitutionFacts, check_constitution
 from solon.constitution.choosing import choose_principle
-from solon.constitution.loading import SHIPPED, load_constitution
+from solon.constitution.loading import SHIPPED, load_constitution, load_run_constitution
 from solon.constitution.principles import ComparisonExemplar, Constitution, Principle, PrincipleUse, RevisionExemplar
 from solon.constitution.sentences import principle_from_sentence, sentence_id
 
@@ -17,6 +17,7 @@ __all__ = [
     "check_constitution",
     "choose_principle",
     "load_constitution",
+    "load_run_constitution",
     "principle_from_sentence",
     "sentence_id",
 ]

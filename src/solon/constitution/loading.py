@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from solon.constitution.nodes import Item, compose, find_control, nearest, shorten
 from solon.constitution.principles import ComparisonExemplar, Constitution, Principle, RevisionExemplar
 from solon.constitution.sentences import principle_from_sentence
-from solon.errors import ConstitutionError
-from solon.records import Conversation, PromptKind, Record
+from solon.errors import ConstitutionError, RecordError
+from solon.records import Conversation, PromptKind, Record, RunHeader, RunPaths, read_text
 
 SHIPPED: Final = ("default",)
 """Names of the constitutions in the package."""
@@ -64,6 +64,21 @@ def load_constitution(path_or_name: str | Path) -> Constitution:
     if path.suffix.lower() in _YAML_SUFFIXES:
         return _parse_yaml(text, str(path), path.stem)
     return _parse_lines(text, str(path), path.stem)
+
+
+def load_run_constitution(paths: RunPaths, header: RunHeader) -> Constitution:
+    """Read the constitution that a run was governed by, from its folder.
+
+    Raises:
+        RecordError: it cannot be read, or is another than the header names.
+    """
+    constitution = Constitution.from_json(read_text(paths.constitution), where=str(paths.constitution))
+    if constitution.digest != header.constitution.digest:
+        raise RecordError(
+            f"{paths.constitution}: is not the constitution of this run, its content has changed: "
+            "remove it and run the same command again, which writes it anew"
+        )
+    return constitution
 
 
 def _read_text(path: Path) -> str:

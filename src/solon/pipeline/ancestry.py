@@ -5,12 +5,12 @@ will do where it is unique. What a record was made from is told below it, furthe
 on come last, each with the prompt as it was sent.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solon.constitution import Constitution
+from solon.constitution import Constitution, load_run_constitution
 from solon.errors import RecordError, RunError
 from solon.lm import StoredCall, read_call
 from solon.pipeline.folder import load_header
@@ -29,6 +29,7 @@ from solon.records import (
     Sample,
     SFTExample,
     load_records,
+    read_text,
 )
 
 _KINDS: dict[str, tuple[type[Record], str]] = {
@@ -68,13 +69,14 @@ def describe(folder: Path, record_id: str) -> str:
 
     Raises:
         RunError: the folder is no run, nothing is called so, or several things are.
-        RecordError: a line that holds the id cannot be read.
+        RecordError: a line that holds the id, or one that it came from, or the constitution cannot be read; or the
+            record refers to what is not there.
     """
-    load_header(folder)
+    header = load_header(folder)
     if len(record_id) < _SHORTEST:
         raise RunError(f"{record_id}: give at least the first {_SHORTEST} characters of an id")
     paths = RunPaths(folder)
-    teller = _Teller(paths)
+    teller = _Teller(paths, load_run_constitution(paths, header))
     found = list(_find(paths, record_id))
     names = {_name(item) for item in found}
     if len(names) > 1:
@@ -100,7 +102,7 @@ def _find(paths: RunPaths, record_id: str) -> Iterator[_Found]:
         path = paths.records(file)
         if not path.is_file():
             continue
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        for number, line in enumerate(read_text(path).split("\n"), 1):
             if record_id not in line:
                 continue
             record = kind.from_json(line, where=f"{path}:{number}")
@@ -122,10 +124,9 @@ def _youngest(found: list[_Found]) -> list[_Found]:
 class _Teller:
     """Writes records and their ancestors as indented lines."""
 
-    def __init__(self, paths: RunPaths) -> None:
+    def __init__(self, paths: RunPaths, constitution: Constitution) -> None:
         self._paths = paths
-        text = paths.constitution.read_text(encoding="utf-8")
-        self._constitution = Constitution.from_json(text, where=str(paths.constitution))
+        self._constitution = constitution
         self._calls: dict[str, None] = {}
         self._tell: dict[type[Record], Callable[[Any], Iterator[str]]] = {
             Prompt: self._prompt,
@@ -241,7 +242,7 @@ class _Teller:
         yield from self._prompt(_pick(prompts, "id", prompt_id))
 
     def _principle(self, where: str, principle_id: str) -> Iterator[str]:
-        principle = self._constitution.principle(principle_id)
+        principle = _pick(self._constitution.principles, "id", principle_id)
         yield f"{where}: principle {principle.id}"
         for label, text in (
             ("critique request", principle.critique_request),
@@ -287,7 +288,7 @@ def _conversation(conversation: Conversation) -> Iterator[str]:
         yield f"{message.role}: {message.text}"
 
 
-def _pick(records: list[Any], field: str, value: str) -> Any:
+def _pick(records: Sequence[Any], field: str, value: str) -> Any:
     for record in records:
         if getattr(record, field) == value:
             return record

@@ -10,10 +10,11 @@ from solon.records.base import (
     derive_seed,
     describe_misfit,
     load_records,
+    read_text,
     replace_file,
     save_records,
 )
-from solon.records.calls import Choice, Failure, Sample, Sampling, StopReason
+from solon.records.calls import Choice, Failure, Sample, Sampling, StopReason, Temperature
 from solon.records.conversation import (
     Conversation,
     Layout,
@@ -30,6 +31,7 @@ from solon.records.evaluation import EvalRecord, Grade, Rate
 from solon.records.manifest import Manifest, TokenCounts
 from solon.records.points import pass_point, watch_points
 from solon.records.preference import Comparison, PreferenceLabel, PreferencePair, Vote
+from solon.records.results import Results
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
 from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
 
@@ -54,6 +56,7 @@ __all__ = [
     "Rate",
     "Record",
     "Rendered",
+    "Results",
     "RevisionChain",
     "RevisionStep",
     "Role",
@@ -65,6 +68,7 @@ __all__ = [
     "Span",
     "Split",
     "StopReason",
+    "Temperature",
     "TokenCounts",
     "Turn",
     "Vote",
@@ -73,6 +77,7 @@ __all__ = [
     "describe_misfit",
     "load_records",
     "pass_point",
+    "read_text",
     "replace_file",
     "save_records",
     "watch_points",

@@ -40,7 +40,7 @@ def describe_misfit(error: ValidationError, *within: str) -> str:
     """Say the first thing that is wrong with the fields of a record: which field, under `within`, and what."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in (*within, *first["loc"]))
-    said = first["msg"]
+    said = first["msg"].removeprefix("Value error, ")
     if first["type"] == "string_unicode":
         said = "holds half of a character (a lone surrogate, such as \\ud83d without its other half): write it whole"
     return f"{field}: {said}" if field else said
@@ -71,7 +71,7 @@ class Record(BaseModel):
         """
         try:
             body = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{where}: not a JSON line ({error})") from error
         if not isinstance(body, dict):
             raise RecordError(f"{where}: expected a JSON object, found {type(body).__name__}")
@@ -125,16 +125,27 @@ def save_records(path: Path, records: Iterable[Record]) -> int:
     return count
 
 
+def read_text(path: Path) -> str:
+    """Read a file of a run as text.
+
+    Raises:
+        RecordError: the file is missing, cannot be read or is no text; it is named.
+    """
+    if not path.is_file():
+        raise RecordError(f"{path}: no such file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: is not text in UTF-8") from error
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
 def load_records(path: Path, kind: type[RecordT]) -> list[RecordT]:
     """Read a file written by `save_records`.
 
     Raises:
         RecordError: the file is missing, is no text, or a line does not fit; file and line are named.
     """
-    if not path.is_file():
-        raise RecordError(f"{path}: no such record file")
-    try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: is not text in UTF-8: was the file damaged?") from error
+    lines = read_text(path).removesuffix("\n").split("\n")
     return [kind.from_json(line, where=f"{path}:{number}") for number, line in enumerate(lines, 1) if line]

@@ -1,13 +1,27 @@
 """What goes into a model call and what comes out of it."""
 
 import math
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from solon.records.base import Record
 
 StopReason = Literal["end", "stop", "length"]
+
+
+_LOWEST_TEMPERATURE: Final = 1e-4
+"""Below it, logits divided by a temperature leave the range in which a softmax can tell them apart."""
+
+
+def _check_temperature(value: float) -> float:
+    if 0.0 < value < _LOWEST_TEMPERATURE:
+        raise ValueError(f"give 0, which is greedy, or at least {_LOWEST_TEMPERATURE:g}")
+    return value
+
+
+Temperature = Annotated[float, Field(ge=0.0, allow_inf_nan=False), AfterValidator(_check_temperature)]
+"""A temperature to draw at: 0 is greedy."""
 
 
 class Sampling(Record):
@@ -19,7 +33,7 @@ class Sampling(Record):
         top_p: nucleus mass; 1 keeps everything.
     """
 
-    temperature: float = Field(1.0, ge=0.0)
+    temperature: Temperature = 1.0
     max_tokens: int = Field(64, ge=1)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
 
@@ -82,7 +96,7 @@ class Failure(Record):
     Attributes:
         item: id of the item.
         stage: where it failed.
-        reason: short machine-readable name, e.g. `call_failed`, `truncated`, `below_mass_floor`.
+        reason: short machine-readable name, e.g. `call_failed`, `truncated_response`, `empty_critique`.
         detail: for people.
         call: key in the journal of the call whose answer is at fault; empty where no call was answered, or none kept.
     """

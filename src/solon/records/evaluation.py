@@ -13,7 +13,7 @@ class Grade(Record):
     """What a grader decided about one response, or why it could not.
 
     Attributes:
-        attributes: name to truth, e.g. `complies`, `refuses`, `helps_correctly`; empty where unparsed.
+        attributes: name to truth, e.g. `complies`, `refused`, `helps_correctly`; empty where unparsed.
         category: the category of the request, where the grader knows it.
         unparsed: True where the response is outside what the grader can read; never counted as a zero.
         reason: why it is unparsed, empty otherwise.

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from solon.errors import RecordError
-from solon.records.base import Record, replace_file
+from solon.records.base import Record, describe_misfit, replace_file
 
 RESULTS_SCHEMA: Final = 1
 """What `schema` says in the `results.json` that this version writes and reads."""
@@ -61,6 +61,14 @@ class RunHeader(Record):
     overrides: dict[str, Any] = Field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if "preset" not in self.config:
+            raise ValueError("config names no preset")
+        if "base" not in self.models:
+            raise ValueError("models names no base")
+        return self
+
     def save(self, path: Path) -> None:
         """Write the header as YAML, whole or not at all."""
         body = {"schema": self.SCHEMA, **self.model_dump(mode="json")}
@@ -84,9 +92,7 @@ class RunHeader(Record):
         try:
             return cls.model_validate(body)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise RecordError(f"{path}: {field}: {first['msg']}") from error
+            raise RecordError(f"{path}: {describe_misfit(error)}") from error
 
 
 @dataclass(frozen=True)

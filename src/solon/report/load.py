@@ -7,20 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solon.constitution import Constitution
+from pydantic import ValidationError
+
+from solon.constitution import Constitution, load_run_constitution
 from solon.errors import RecordError, RunError
 from solon.records import (
     RESULTS_SCHEMA,
     EvalRecord,
     Manifest,
     PreferenceLabel,
+    Results,
     RevisionChain,
     RunHeader,
     RunPaths,
+    describe_misfit,
     load_records,
+    read_text,
 )
 
 Row = Mapping[str, float]
+
+_AGAIN = "run the same command again, which writes it anew"
 
 
 @dataclass(frozen=True)
@@ -80,21 +87,20 @@ def load_run_data(root: Path) -> RunData:
     if not paths.results.is_file():
         raise RunError(f"{root}: this run is not finished (it holds no results.json): resume it with  solon run")
     try:
+        header = RunHeader.load(paths.header)
+        constitution = load_run_constitution(paths, header)
         results = load_results(paths.results)
-        manifests = [load_account(paths.manifest(stage)) for stage in results["stages"]]
         return RunData(
             folder=root.resolve().name,
-            header=RunHeader.load(paths.header),
+            header=header,
             results=results,
-            constitution=Constitution.from_json(
-                paths.constitution.read_text(encoding="utf-8"), where=str(paths.constitution)
-            ),
+            constitution=constitution,
             draws=_count_draws(paths),
-            manifests=manifests,
+            manifests=[load_account(paths.manifest(stage)) for stage in results["stages"]],
             curves=_load_curves(paths),
-            example=_load_example(paths),
+            example=_load_example(paths, constitution),
         )
-    except (OSError, RecordError, ValueError, KeyError) as error:
+    except RecordError as error:
         raise RunError(f"{root}: this run cannot be reported on: {error}") from error
 
 
@@ -102,24 +108,28 @@ def load_results(path: Path) -> dict[str, Any]:
     """Read a `results.json`.
 
     Raises:
-        RecordError: it cannot be read, or is of another version; the file is named.
+        RecordError: it cannot be read, is of another version, or lacks something; the file is named.
     """
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read ({error}): make the run again") from error
+        results = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: is not JSON ({error}): {_AGAIN}") from error
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != RESULTS_SCHEMA:
         raise RecordError(
             f"{path}: schema {schema!r}, this version reads {RESULTS_SCHEMA}: "
             "read it with the version of solon named in run.yaml"
         )
+    try:
+        Results.model_validate(results, strict=True)
+    except ValidationError as error:
+        raise RecordError(f"{path}: {describe_misfit(error)}: {_AGAIN}") from error
     return dict(results)
 
 
 def load_account(path: Path) -> Manifest:
     """Read the account of one stage."""
-    return Manifest.from_json(path.read_text(encoding="utf-8"), where=str(path))
+    return Manifest.from_json(read_text(path), where=str(path))
 
 
 def _count_draws(paths: RunPaths) -> dict[str, tuple[int, int]]:
@@ -135,15 +145,25 @@ def _count_draws(paths: RunPaths) -> dict[str, tuple[int, int]]:
 def _load_curves(paths: RunPaths) -> dict[str, list[Row]]:
     curves: dict[str, list[Row]] = {}
     for file in sorted((paths.root / "metrics").glob("*.jsonl")):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
-        curves[file.stem] = [
-            {key: float(value) for key, value in row.items() if isinstance(value, int | float)} for row in rows
-        ]
+        lines = enumerate(read_text(file).split("\n"), 1)
+        curves[file.stem] = [_row(line, f"{file}:{number}") for number, line in lines if line]
     return curves
 
 
-def _load_example(paths: RunPaths) -> Example | None:
+def _row(line: str, where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{where}: not a JSON line ({error})") from error
+    if not isinstance(row, dict):
+        raise RecordError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    try:
+        return {key: float(value) for key, value in row.items() if isinstance(value, int | float)}
+    except OverflowError as error:
+        raise RecordError(f"{where}: holds a number that is too large") from error
+
+
+def _load_example(paths: RunPaths, constitution: Constitution) -> Example | None:
     if not paths.records("example").is_file():
         return None
     records = load_records(paths.records("example"), EvalRecord)
@@ -151,5 +171,9 @@ def _load_example(paths: RunPaths) -> Example | None:
     draws = [r for r in records if r.model_name == "base"]
     if not draws:
         return None
+    known = {principle.id for principle in constitution.principles}
+    for step in (step for chain in chains for step in chain.steps):
+        if step.principle_id not in known:
+            raise RecordError(f"{paths.records('example_chain')}: principle '{step.principle_id}' is not of this run")
     finals = [r for r in records if r.model_name != "base"]
     return Example(draws=draws, chain=chains[0] if chains else None, finals=finals)

@@ -18,7 +18,7 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from solon.records import GIVEN, EvalRecord, Failure, Manifest, replace_file
+from solon.records import GIVEN, EvalRecord, Failure, Manifest, RunPaths, replace_file
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data
 
@@ -58,14 +58,14 @@ class Table:
     rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]
 
 
-def write_report(root: Path) -> Path:
+def write_report(root: str | Path) -> Path:
     """Write `report.html` of the run in `root` and return its path.
 
     Raises:
         RunError: the folder is no finished run, or a file of it cannot be read.
     """
-    page = render_report(load_run_data(root))
-    path = root / "report.html"
+    page = render_report(load_run_data(Path(root)))
+    path = RunPaths(Path(root)).report
     with replace_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
@@ -142,10 +142,10 @@ def _percent(rate: Mapping[str, float] | None) -> tuple[str, str]:
 
 def _result_table(caption: str, blocks: Mapping[str, Mapping[str, Any]]) -> Table:
     def cells(block: Mapping[str, Any]) -> list[tuple[str, str]]:
-        return [_percent(block.get(group, {}).get(key)) for group, key, _ in _RESULT_COLUMNS]
+        return [_percent(block[group][key]) for group, key, _ in _RESULT_COLUMNS]
 
     counts = next(iter(blocks.values()))
-    sizes = ", ".join(f"{counts[group]['n']} to {word}" for group, word in _GROUPS if group in counts)
+    sizes = ", ".join(f"{counts[group]['n']} to {word}" for group, word in _GROUPS)
     rows = [(MODEL_NAMES.get(name, name), cells(block)) for name, block in blocks.items()]
     return Table(f"{caption} (answers: {sizes} prompts)", [heading for *_, heading in _RESULT_COLUMNS], rows)
 
@@ -158,17 +158,13 @@ _SPLIT_CAPTIONS = {
 
 
 def _result_tables(models: Mapping[str, Any]) -> Iterator[Table]:
-    splits = next(iter(models.values())).get("by_split", {})
-    for split in splits:
-        yield _result_table(
-            _SPLIT_CAPTIONS.get(split, split), {name: model["by_split"][split] for name, model in models.items()}
-        )
-    if not splits:
-        yield _result_table("All evaluation prompts", models)
+    for split in dict.fromkeys(split for model in models.values() for split in model["by_split"]):
+        blocks = {name: model["by_split"][split] for name, model in models.items() if split in model["by_split"]}
+        yield _result_table(_SPLIT_CAPTIONS.get(split, split), blocks)
 
 
 def _category_table(models: Mapping[str, Any]) -> Table | None:
-    categories = sorted({name for model in models.values() for name in model.get("by_category", {})})
+    categories = sorted({name for model in models.values() for name in model["by_category"]})
     if not categories:
         return None
     rows = [
@@ -180,7 +176,7 @@ def _category_table(models: Mapping[str, Any]) -> Table | None:
 
 def _attribute_tables(models: Mapping[str, Any]) -> Iterator[Table]:
     for group in ("harmful", "benign"):
-        found = {name: model.get("attributes", {}).get(group, {}) for name, model in models.items()}
+        found = {name: model["attributes"].get(group, {}) for name, model in models.items()}
         names = sorted({name for rates in found.values() for name in rates})
         if names:
             rows = [(name.replace("_", " "), [_percent(rates.get(name)) for rates in found.values()]) for name in names]
@@ -210,8 +206,8 @@ def _revisions(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         lines.append(Line(label, [float(row["round"]) for row in measured], values, lows, highs))
     title = "Share of stage-1 answers that comply, and that refuse and explain, by number of revisions"
     keys = ("complies", "refuses_and_explains", "unparsed")
-    rows = [(f"after {row['round']}", [_percent(row[key]) for key in keys]) for row in rounds]
-    caption = f"Answers to {rounds[0]['n']} red-team prompts"
+    rows = [(f"after {row['round']} ({row['n']} answers)", [_percent(row[key]) for key in keys]) for row in rounds]
+    caption = "Answers to red-team prompts; a chain that broke off counts up to its last revision"
     return {
         "chart": draw_lines("revisions-chart", title, lines, x_label="revisions", y_label="share"),
         "table": Table(caption, ["complies", "refuses and explains", "unparsed"], rows),

@@ -8,8 +8,9 @@ from contextlib import nullcontext
 import pytest
 
 from solon.cli.chat import run_chat
-from solon.errors import RunError
+from solon.errors import ConfigError, RunError
 from solon.lm import ScriptedModel
+from solon.pipeline.config import build_config
 from solon.prompting import render_response
 from solon.records import Conversation, Origin, RunHeader, RunPaths
 from tests.scripts import call_failed
@@ -20,7 +21,7 @@ def talk(tmp_path, monkeypatch, capsys):
     """Say some lines to a scripted RL-CAI; return what was printed and what the model was asked."""
     RunHeader(
         code_version="1",
-        config={"evaluation": {"layout": "transcript"}},
+        config=build_config("smoke", {"evaluation": {"layout": "transcript"}}).model_dump(mode="json"),
         constitution=Origin(source="default", digest="c"),
         models={"base": Origin(source="/a/model", digest="m")},
     ).save(RunPaths(tmp_path).header)
@@ -28,12 +29,12 @@ def talk(tmp_path, monkeypatch, capsys):
     checkpoint.mkdir(parents=True)
     (checkpoint / "config.json").write_text("{}")
 
-    def call(lines, replies):
+    def call(lines, replies, *, temperature=0.5):
         model = ScriptedModel(replies)
         monkeypatch.setattr("solon.cli.chat.LocalEngine.__init__", lambda _: None)
         monkeypatch.setattr("solon.cli.chat.LocalEngine.open_model", lambda _, path: nullcontext(model))
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)) if isinstance(lines, list) else lines)
-        run_chat(tmp_path, "rl-cai", temperature=0.5, max_tokens=7, seed=3)
+        run_chat(tmp_path, "rl-cai", temperature=temperature, max_tokens=7, seed=3)
         return capsys.readouterr().out, model.generated
 
     return call
@@ -66,3 +67,16 @@ def test_a_model_that_is_not_there_yet_is_said_to_be_missing(talk, tmp_path):
     (RunPaths(tmp_path).model("rl-cai") / "config.json").unlink()
     with pytest.raises(RunError, match="has no rl-cai yet"):
         talk(["Hello?"], [])
+
+
+@pytest.mark.parametrize(("temperature", "said"), [(1e-40, r"at least 0\.0001"), (-1.0, ""), (float("nan"), "")])
+def test_a_temperature_at_which_nothing_can_be_drawn_is_refused(talk, temperature, said):
+    with pytest.raises(ConfigError, match=f"chat: temperature: .*{said}"):
+        talk(["Hello?"], ["One."], temperature=temperature)
+
+
+def test_a_damaged_header_is_named(talk, tmp_path):
+    header = RunPaths(tmp_path).header
+    header.write_text(header.read_text().replace("layout: transcript", "layout: telegram"))
+    with pytest.raises(ConfigError, match=r"run\.yaml: evaluation\.layout"):
+        talk(["Hello?"], ["One."])

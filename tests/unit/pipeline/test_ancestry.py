@@ -14,7 +14,8 @@ def paths(tmp_path):
     paths = RunPaths(tmp_path)
     law = make_constitution()
     origin = Origin(source="given", digest=law.digest)
-    RunHeader(code_version="1", config={}, constitution=origin, models={}).save(paths.header)
+    asked = RunHeader(code_version="1", config={"preset": "smoke"}, constitution=origin, models={"base": origin})
+    asked.save(paths.header)
     paths.constitution.write_text(law.to_json())
     texts = ("one\u2028two\x85three\x0bfour", "five")
     prompts = [Prompt.make(Conversation.of(t), kind="helpful", source="t", split="train") for t in texts]
@@ -54,3 +55,12 @@ def test_a_damaged_line_is_named(paths):
     file.write_text(file.read_text().replace(f'"{first}"', f'"{first}', 1))
     with pytest.raises(RecordError, match=r"prompts_ppo\.jsonl:1: not a JSON line"):
         describe(paths.root, first)
+    file.write_bytes(b"\xff" + file.read_bytes())
+    with pytest.raises(RecordError, match=r"prompts_ppo\.jsonl: is not text in UTF-8"):
+        describe(paths.root, first)
+
+
+def test_principles_are_never_told_from_another_constitution(paths):
+    paths.constitution.write_text(make_constitution("pqr").to_json())
+    with pytest.raises(RecordError, match=r"constitution\.json: is not the constitution of this run"):
+        describe(paths.root, ids(paths)[0])

@@ -96,7 +96,7 @@ def test_a_line_that_does_not_fit_is_named(tmp_path, line, said) -> None:
 
 
 def test_a_file_that_is_missing_or_no_text_is_named(tmp_path) -> None:
-    with pytest.raises(RecordError, match=r"none\.jsonl: no such record file"):
+    with pytest.raises(RecordError, match=r"none\.jsonl: no such file"):
         load_records(tmp_path / "none.jsonl", Span)
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(RecordError, match=r"bytes\.jsonl: is not text"):

@@ -229,3 +229,72 @@ def test_a_folder_that_is_no_finished_run_is_refused(finished_run, tmp_path):
     with pytest.raises(RunError, match="not finished"):
         write_report(finished_run.root)
     assert results["seed"] == 3
+
+
+def paths_in(tree, *before):
+    """Every place in a tree of JSON, as keys and positions."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield (*before, key)
+        yield from paths_in(value, *before, key)
+
+
+DAMAGES = {"null": None, "a list": [[]], "a text": "0.5"}
+
+
+@pytest.mark.parametrize("damage", ["removed", *DAMAGES])
+def test_results_that_lack_something_are_refused_or_reported_on_without_it(finished_run, damage):
+    whole = finished_run.results.read_text()
+    finished_run.metrics("sft").unlink()  # a long curve takes long to draw
+    said = []
+    for place in paths_in(json.loads(whole)):
+        results = json.loads(whole)
+        within = results
+        for key in place[:-1]:
+            within = within[key]
+        if damage == "removed":
+            del within[place[-1]]
+        else:
+            within[place[-1]] = DAMAGES[damage]
+        finished_run.results.write_text(json.dumps(results))
+        try:
+            write_report(finished_run.root)
+        except RunError as error:
+            said.append(str(error))
+    assert len(said) > 80
+    assert [text for text in said if ".json: " not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("metrics/ppo.jsonl", b"[1, 2]\n", r"ppo\.jsonl:1: expected a JSON object, found list"),
+        ("metrics/ppo.jsonl", b"{\n", r"ppo\.jsonl:1: not a JSON line"),
+        ("metrics/ppo.jsonl", b"\xff\n", r"ppo\.jsonl: is not text"),
+        ("metrics/ppo.jsonl", b"[" * 50_000, r"ppo\.jsonl:1: not a JSON line"),
+        ("metrics/ppo.jsonl", b'{"objective/kl": 1%s}' % (b"0" * 400), r"ppo\.jsonl:1: holds a number that is too"),
+        ("results.json", b"[" * 50_000, r"results\.json: is not JSON"),
+        ("records/example.jsonl", b"[" * 50_000, r"example\.jsonl:1: not a JSON line"),
+        ("manifest/sft.json", b"{}", r"sft\.json: Manifest schema None"),
+        ("constitution.json", b"{}", r"constitution\.json: "),
+        ("run.yaml", b"schema: 1\n", r"run\.yaml: code_version: Field required"),
+    ],
+)
+def test_a_damaged_file_is_named(finished_run, file, content, message):
+    assert (finished_run.root / file).is_file()
+    (finished_run.root / file).write_bytes(content)
+    with pytest.raises(RunError, match=message):
+        write_report(str(finished_run.root))
+
+
+def test_an_edited_constitution_is_not_reported_as_that_of_the_run(finished_run):
+    file = finished_run.constitution
+    file.write_text(file.read_text().replace("Mend it.", "Worsen it."))
+    with pytest.raises(RunError, match=r"constitution\.json: is not the constitution of this run"):
+        write_report(finished_run.root)
+
+
+def test_an_example_under_a_principle_of_no_constitution_is_refused(finished_run):
+    file = finished_run.records("example_chain")
+    file.write_text(file.read_text().replace('"principle_id":"', '"principle_id":"un-', 1))
+    with pytest.raises(RunError, match=r"example_chain\.jsonl: principle 'un-.*' is not of this run"):
+        write_report(finished_run.root)
