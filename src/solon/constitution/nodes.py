@@ -27,6 +27,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _STRING: Final = "tag:yaml.org,2002:str"
 _NULL: Final = "tag:yaml.org,2002:null"
 _NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_KINDS: Final = ("str", "null", "int", "float", "bool", "timestamp", "value", "merge", "seq", "map")
+_TAGS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in _KINDS)
+"""What plain YAML, without a written tag, is made of."""
 
 _ADVICE: Final = {
     "another document": "keep one document, without the line '---'",
@@ -170,7 +173,8 @@ class Item:
                 return float(self.node.value)
             except ValueError:
                 pass
-        return self.fail(f"should be a number such as 1 or 0.5, found {self._kind()}")
+        found = shorten(self.node.value) if isinstance(self.node, yaml.ScalarNode) else self._kind()
+        return self.fail(f"should be a number such as 1 or 0.5, found {found}")
 
     def one_of(self, known: Iterable[str]) -> str:
         """Read one of a few words."""
@@ -216,7 +220,7 @@ def compose(text: str, file: str) -> Item | None:
 
 
 def _measure(root: yaml.Node, file: str) -> None:
-    """Refuse a document that is too deep or, with its aliases unfolded, too large."""
+    """Refuse a document that is too deep or, with its aliases unfolded, too large, or that asks for objects."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, depth: int) -> int:
@@ -224,6 +228,11 @@ def _measure(root: yaml.Node, file: str) -> None:
         if depth > MAX_DEPTH:
             raise ConstitutionError(
                 f"{file}:{line}: nested too deeply for a constitution, or an alias that holds itself: write it out"
+            )
+        if node.tag not in _TAGS:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            raise ConstitutionError(
+                f"{file}:{line}: has the tag {shorten(tag)}: remove it, a constitution is plain text"
             )
         if id(node) not in sizes:
             total = 1

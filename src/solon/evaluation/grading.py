@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
-from solon.records import EvalRecord, Grade, Layout, Prompt, Sampling, content_digest, derive_seed
+from solon.records import EvalRecord, Grade, Layout, Prompt, Sampling, Temperature, content_digest, derive_seed
 
 STAGE = "evaluation"
 
@@ -45,7 +45,7 @@ class EvaluationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    temperature: float = Field(1.0, ge=0.0)
+    temperature: Temperature = 1.0
     max_tokens: int = Field(256, ge=1)
     samples_per_prompt: int = Field(1, ge=1)
     layout: Layout = "chat"

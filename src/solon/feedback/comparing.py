@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from solon.feedback.concurrency import gather_all
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
-from solon.records import Comparison, Layout, Prompt, Sample, Sampling, content_digest, derive_seed
+from solon.records import Comparison, Layout, Prompt, Sample, Sampling, Temperature, content_digest, derive_seed
 
 STAGE = "comparisons"
 
@@ -32,7 +32,7 @@ class ComparisonConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    temperature: float = Field(1.0, ge=0.0)
+    temperature: Temperature = 1.0
     max_tokens: int = Field(256, ge=1)
     layout: Layout = "chat"
 

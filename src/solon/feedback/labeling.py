@@ -43,6 +43,7 @@ from solon.records import (
     PreferenceLabel,
     Rendered,
     Sampling,
+    Temperature,
     Vote,
     derive_seed,
 )
@@ -78,7 +79,7 @@ class FeedbackConfig(BaseModel):
     orders: Literal["both", "ab"] = "both"
     mass_floor: float = Field(0.5, ge=0.0, le=1.0)
     chain_of_thought: bool = False
-    temperature: float = Field(1.0, ge=0.0)
+    temperature: Temperature = 1.0
     max_reasoning_tokens: int = Field(256, ge=1)
     clamp: tuple[float, float] | Literal["paper"] | None = "paper"
     exemplars: int | None = Field(None, ge=0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from solon.errors import ModelError
+from solon.nets.folder import quiet_transformers, read_checkpoint_config
 from solon.nets.policy import PreTrainedModel, load_checkpoint, save_policy
 from solon.nets.tokenizer import Tokenizer, end_token_id, load_tokenizer
 
@@ -53,8 +54,29 @@ def check_trainable(path: Path) -> None:
     """Make sure, without loading its weights, that the method can train this causal checkpoint.
 
     Raises:
-        ModelError: it is no checkpoint, or has no chat template or no usable padding token.
+        ModelError: it is no checkpoint, has no chat template or no usable padding token, or is of an architecture of
+            which no preference model can be made.
     """
+    from transformers import (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        AutoConfig,
+        AutoModelForSequenceClassification,
+    )
+
+    read_checkpoint_config(path)
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(str(path), num_labels=1, trust_remote_code=False, local_files_only=True)
+            has_scorer = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+            scorer = AutoModelForSequenceClassification.from_config(config) if has_scorer else None
+    except Exception as error:
+        raise ModelError(f"{path}: no model can be made of its config.json ({error})") from error
+    if scorer is None:
+        raise ModelError(
+            f"{path}: transformers has no sequence classifier of the architecture {config.model_type!r}, so no "
+            "preference model can be made from it: choose a base of another architecture"
+        )
+    _head(scorer, path)
     tokenizer = load_tokenizer(path)
     if not tokenizer.chat_template:
         raise ModelError(

@@ -25,7 +25,7 @@ PRESETS = ("nano", "smoke")
 
 
 class PoolSizes(BaseModel):
-    """How many prompts of each kind a stage works on.
+    """How many prompts of each kind a stage works on. The world has wordings for as many as may be asked for.
 
     Attributes:
         red_team: prompts that ask for harm.
@@ -34,8 +34,8 @@ class PoolSizes(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    red_team: int = Field(ge=0)
-    helpful: int = Field(ge=0)
+    red_team: int = Field(ge=0, le=100_000)
+    helpful: int = Field(ge=0, le=100_000)
 
 
 class EvaluationSizes(BaseModel):
@@ -51,9 +51,9 @@ class EvaluationSizes(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    harmful: int = Field(ge=1)
-    benign: int = Field(ge=1)
-    twins: int = Field(ge=1)
+    harmful: int = Field(ge=1, le=20_000)
+    benign: int = Field(ge=1, le=20_000)
+    twins: int = Field(ge=1, le=20_000)
     splits: tuple[Literal["heldout", "novel", "dev"], ...] = Field(("heldout", "novel"), min_length=1)
 
     @field_validator("splits")

@@ -21,7 +21,7 @@ from solon.pipeline.folder import claim_folder, load_header, refuse_strangers
 from solon.pipeline.grading import OracleGrader
 from solon.pipeline.observer import Observer, Silence
 from solon.pipeline.overrides import flatten, merge, validate
-from solon.pipeline.preflight import refuse_unserved_prompts
+from solon.pipeline.preflight import refuse_idle_stages, refuse_unserved_prompts
 from solon.pipeline.results import build_results, save_results
 from solon.pipeline.shipped import NANO, find_nano_model
 from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, save_manifest, used_by
@@ -116,6 +116,7 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
             raise ConfigError(f"{name} cannot be set over a preset: give it with {instead}")
     config = build_config(request.preset, merge(request.settings, {"constitution": _source_of(constitution)}))
     law = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
+    refuse_idle_stages(config, law)
     refuse_unserved_prompts(config, law)
     refuse_strangers(root)
     with ExitStack() as stack:

@@ -35,6 +35,7 @@ from solon.records import (
     RevisionStep,
     Sample,
     Sampling,
+    Temperature,
     content_digest,
     derive_seed,
 )
@@ -65,7 +66,7 @@ class RevisionConfig(BaseModel):
     targets: Literal["all", "last"] = "all"
     direct: bool = False
     helpful_samples: int = Field(2, ge=0)
-    temperature: float = Field(1.0, ge=0.0)
+    temperature: Temperature = 1.0
     max_tokens: int = Field(256, ge=1)
     max_critique_tokens: int = Field(256, ge=1)
     exemplars: int | None = Field(None, ge=0)

@@ -273,7 +273,20 @@ FAULTS = {
     "blank": ("\n  \n", ": the file is empty"),
     "a tag that makes objects": (
         "- !!python/object/apply:os.system [exit]\n",
-        ":1: principle 1 should be text, found a list",
+        ":1: has the tag '!!python/object/apply:os.system': remove it",
+    ),
+    "an object where a list may be": (
+        HEAD + STEP + "  - id: x\n    comparison: W\n    tags: !!python/object/apply:os.system [exit]\n",
+        ":6: has the tag '!!python/object/apply:os.system'",
+    ),
+    "a set": (HEAD + STEP + "  - !!set {id: x, comparison: W}\n", ":4: has the tag '!!set': remove it"),
+    "no number": (
+        HEAD + "  - {id: x, comparison: W, weight: .nan}\n",
+        ":3: principle 'x', weight should be a number such as 1 or 0.5, found '.nan'",
+    ),
+    "a number of another base": (
+        HEAD + "  - {id: x, comparison: W, weight: 0x10}\n",
+        ":3: principle 'x', weight should be a number such as 1 or 0.5, found '0x10'",
     ),
     "alias bomb": (BOMB, ": aliases unfold into more than 50000 values"),
     "alias of itself": ("- &a [*a]\n", ":1: nested too deeply for a constitution, or an alias that holds itself"),

@@ -1,9 +1,12 @@
 """Proves that a preference model is the policy's trunk with a drawn head, and loads as a plain sequence classifier."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import CTRLConfig, CTRLLMHeadModel, GraniteConfig, GraniteForCausalLM
 
 from solon.errors import ModelError
 from solon.nets import (
@@ -97,4 +100,32 @@ def test_what_cannot_be_trained_is_known_without_its_weights(
         setattr(tokenizer, name, value)
     save_policy(model, tokenizer, tmp_path / "m")
     with pytest.raises(ModelError, match=said):
+        check_trainable(tmp_path / "m")
+
+
+def test_an_architecture_without_a_sequence_classifier_is_refused_with_its_name(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tokenizer = load_tokenizer(tiny_model_dir)
+    save_policy(GraniteForCausalLM(GraniteConfig(vocab_size=len(tokenizer), **sizes)), tokenizer, tmp_path / "m")
+    with pytest.raises(ModelError, match="no sequence classifier of the architecture 'granite'"):
+        check_trainable(tmp_path / "m")
+
+
+def test_a_sequence_classifier_without_a_scalar_head_named_score_is_refused(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    tokenizer = load_tokenizer(tiny_model_dir)
+    config = CTRLConfig(vocab_size=len(tokenizer), n_embd=16, dff=32, n_layer=1, n_head=2)
+    save_policy(CTRLLMHeadModel(config), tokenizer, tmp_path / "m")
+    with pytest.raises(ModelError, match="CTRLForSequenceClassification has no scalar head named score"):
+        check_trainable(tmp_path / "m")
+
+
+def test_a_configuration_of_which_no_model_can_be_made_is_refused(tiny_model_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model_dir, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | {"hidden_act": "no such function"}))
+    with pytest.raises(ModelError, match=r"no model can be made of its config\.json"):
         check_trainable(tmp_path / "m")

@@ -223,6 +223,12 @@ def test_another_request_in_the_same_folder_is_refused(tmp_path, engine, finishe
     assert read_folder(tmp_path / "run", "**/*") == before
 
 
+def test_a_stage_without_prompts_is_refused_before_anything_is_written(tmp_path, engine):
+    with pytest.raises(ConfigError, match=r"^prompts\.ppo: there is no prompt for this stage"):
+        start(tmp_path, engine, overrides={"prompts": {"ppo": {"red_team": 0, "helpful": 0}}})
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("finished")
 def test_a_constitution_object_and_its_file_are_the_same_request(tmp_path, engine):
     result = start(tmp_path, engine, constitution=load_constitution("default"))
