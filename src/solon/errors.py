@@ -14,7 +14,8 @@
     └── MissingExtraError (ImportError)     an optional dependency is absent; says the command that installs it
 
 Leaves also inherit the builtin they replace. A message says where, what was expected, and what to do. Errors
-that a user can mend are printed by the command line as one short message with exit code 2.
+that a user can mend are printed by the command line as one short message with exit code 2, a stage that failed and an
+error of the operating system with 1.
 """
 
 
@@ -71,6 +72,6 @@ class MissingExtraError(SolonError, ImportError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed: run  pip install 'solon[{extra}]'")
+        super().__init__(f"{package} is not installed: run  pip install '.[{extra}]'  in a checkout of solon")
         self.package = package
         self.extra = extra

@@ -125,7 +125,7 @@ except solon.MissingExtraError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "torch is not installed: run  pip install 'solon[local]'\n"
+    assert done.stdout == "torch is not installed: run  pip install '.[local]'  in a checkout of solon\n"
 
 
 def test_help_answers_at_once_and_without_torch():

@@ -4,6 +4,20 @@ It is the only room that reads the environment. Nothing heavy is imported before
 `solon --help` answers at once and works without torch.
 """
 
-from solon.cli.app import main
+import sys
 
-__all__ = ["main"]
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        from solon.cli.app import app
+
+        app(prog_name="solon")
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(INTERRUPTED) from None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from solon.cli.errors import INTERRUPTED, fail, reports_errors
+from solon.cli import INTERRUPTED
+from solon.cli.errors import fail, reports_errors
 
 if TYPE_CHECKING:
     from solon.records import Split
@@ -27,18 +28,6 @@ app.add_typer(constitution_app, name="constitution")
 app.add_typer(world_app, name="world")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
-
-
-def main() -> None:
-    """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        app(prog_name="solon")
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        raise SystemExit(INTERRUPTED) from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -64,11 +53,11 @@ def run(
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="What to run: nano (minutes) or smoke (under a minute).")
     ] = "nano",
-    constitution: Annotated[str, typer.Option(metavar="FILE", help="A constitution; the shipped one if left out.")] = (
-        "default"
-    ),
+    constitution: Annotated[
+        str, typer.Option(metavar="FILE", help="A constitution file, or the name of a shipped one.")
+    ] = "default",
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; runs/PRESET if left out.")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every draw; the preset's if left out.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every draw; 0 if left out.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field, e.g. ppo.kl_coef=0.05.")
     ] = None,

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
+from solon.cli import INTERRUPTED
 from solon.errors import MissingExtraError, SolonError, StageFailedError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-USAGE, FAILED, INTERRUPTED = 2, 1, 130
+USAGE, FAILED = 2, 1
 
 _LOCAL = ("torch", "transformers", "tokenizers", "safetensors")
 

@@ -1,7 +1,11 @@
 """Proves that an expected error is one short message and a code, that no path is broken, and that faults stay loud."""
 
+import sys
+from types import ModuleType
+
 import pytest
 
+from solon.cli import main
 from solon.cli.errors import printable, reports_errors
 from solon.errors import ConfigError, RunError, StageFailedError
 
@@ -61,3 +65,20 @@ def test_printable_shows_what_would_act_on_a_terminal():
     assert printable("a\tb\nc") == "a\tb\nc"
     assert printable("\x1b]0;x\x07\r\u202e") == "\\x1b]0;x\\x07\\r\\u202e"
     assert printable("häßlich 汉字") == "häßlich 汉字"
+
+
+@pytest.mark.parametrize("when", ["while the commands are read", "while one runs"])
+def test_an_interruption_is_said_and_has_its_code(capsys, monkeypatch, when):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    module = ModuleType("solon.cli.app")
+    if when == "while one runs":
+        module.app = interrupted
+    else:
+        module.__getattr__ = interrupted
+    monkeypatch.setitem(sys.modules, "solon.cli.app", module)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
