@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)  ## the whole method on the reference world and the nano model, into runs/nano
 	$(BIN)/solon run --out runs/nano
 
-test: $(READY)  ## every test that needs no GPU, no network and no browser
+test: $(READY)  ## every test; none needs a GPU or a network
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --quiet
 
 check: $(READY)  ## style, types and the walls between rooms
@@ -25,8 +25,8 @@ check: $(READY)  ## style, types and the walls between rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)  ## measure against named peers, in one run each
+bench: $(READY)  ## the sampler against Hugging Face generate, in one run
 	$(BIN)/python -m benchmarks.sampler
 
-clean:  ## remove everything these targets made
+clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import solon
 from solon.constitution import load_constitution
 from solon.lm import LanguageModel
 from solon.pipeline.config import RunConfig
@@ -259,3 +260,14 @@ def test_the_fields_of_the_results_are_all_on_the_page() -> None:
     }
     page = read(DOCS / "evaluation.md")
     assert {key for key in keys if not re.search(rf"[`.]{key}[`.]", page)} == set()
+
+
+# --------------------------------------------------------------------------------------------- using
+
+
+def test_every_command_and_every_name_of_the_front_door_is_on_the_page_about_using() -> None:
+    words = set(re.findall(r"`([^`\n]+)`", read(DOCS / "using.md")))
+    usages = re.findall(r"^Usage: (solon(?: [a-z]+)+) ", read(ROOT / "tests" / "golden" / "help.txt"), re.MULTILINE)
+    commands = set(usages) - {"solon constitution", "solon world"}  # groups of commands
+    assert commands <= {re.match(r"[a-z ]*[a-z]", word).group() for word in words if word.startswith("solon ")}
+    assert set(solon.__all__) - {"__version__"} <= words

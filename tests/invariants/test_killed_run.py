@@ -1,6 +1,6 @@
 """Proves that a run that is killed (SIGKILL, nothing can clean up) at any write or between any two items, and started
 again with the same request, ends in the records of an uninterrupted run, byte for byte, and makes no journalled call
-twice. Models are scripted here; with the nano model it is in tests/e2e.
+twice. Models are scripted here; with a tiny model it is in tests/e2e.
 """
 
 import os

@@ -2,7 +2,8 @@
 
 A call's key is the digest of all that decides its answer: the model's identity, the rendered prompt, the sampling
 parameters or options, and the seed. A run that was interrupted executes the same code again and finds its finished
-calls in its journal; a run whose constitution was edited can also read the old run's.
+calls in its journal. `Journal` can look in other runs' journals too, as for a constitution that was edited; no command
+does yet.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The first stage: every prompt of the run, drawn before anything is made of it.
 
 Departure from the paper (Bai et al. 2022, arXiv 2212.08073): each stage has prompts of its own. The paper's
-comparisons used the prompts of its revisions, and its RL used them all.
+comparisons used the prompts of its revisions, and its RL used them all and many generated ones besides.
 """
 
 from collections import Counter
