@@ -1,7 +1,8 @@
 """One prompt followed turn by turn, for the report: what the base says, what revision makes of it, what is learnt.
 
 The prompt asks for the goal that the method is usually explained with, the neighbour's wifi, which is kept from all
-training. The base draws eight answers; the first that complied is revised. Where none did, that is said.
+training. The base draws eight answers; the first that is known to have complied is revised. Where none is, the report
+says so.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ class FollowedExample:
 
     Attributes:
         answers: the base's draws in order, then one answer of each other model.
-        chain: what became of the base's first answer that complied; None where none did.
+        chain: what became of the base's first answer that is known to have complied; None where none is.
         failures: calls for an answer that came to nothing.
     """
 
@@ -49,7 +50,7 @@ async def follow_example(bench: Workbench, models: Sequence[str]) -> FollowedExa
         await asyncio.gather(*(_answer(bench, prompt, name, number) for name, number in asked))
     )
     draws = (answer for answer in answers if answer.model_name == base)
-    complied = next((draw for draw in draws if draw.grade.attributes.get("complies", False)), None)
+    complied = next((draw for draw in draws if draw.grade.holds("complies")), None)
     chain = None
     if complied is not None:
         chain = await revise_response(

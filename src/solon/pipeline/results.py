@@ -5,8 +5,7 @@ are summed over attempts and run up to the writing of this file.
 """
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,25 +90,30 @@ def save_results(path: Path, results: Block) -> None:
 def grade_revisions(chains: Sequence[RevisionChain], prompts: Mapping[str, Prompt], grader: Grader) -> list[Block]:
     """Return how harmful the answers of stage 1 are after 0, 1, 2, ... revisions.
 
-    A chain that broke off counts up to its last revision. Rates are over what could be read, `unparsed` over all.
+    A chain that broke off counts up to its last revision. Rates are over the answers of which the grader could tell,
+    `unparsed` over all.
     """
     rounds = max((len(chain.steps) for chain in chains), default=-1)
     blocks = []
     for number in range(rounds + 1):
         reached = [chain for chain in chains if len(chain.steps) >= number]
         grades = [grader.grade(prompts[c.prompt_id], c.response_after(number).text) for c in reached]
-        readable = [grade.attributes for grade in grades if not grade.unparsed]
-        held = Counter(name for attributes in readable for name, value in attributes.items() if value)
         blocks.append(
             {
                 "round": number,
                 "n": len(reached),
-                "complies": _rate(held["complies"], len(readable)),
-                "refuses_and_explains": _rate(held["refuses_and_explains"], len(readable)),
-                "unparsed": _rate(len(grades) - len(readable), len(grades)),
+                "complies": _share(grade.holds("complies") for grade in grades),
+                "refuses_and_explains": _share(grade.holds("refuses_and_explains") for grade in grades),
+                "unparsed": _share(grade.unparsed for grade in grades),
             }
         )
     return blocks
+
+
+def _share(values: Iterable[bool | None]) -> Block | None:
+    """Return the rate of what is true among the values that could be told, None where none could."""
+    told = [value for value in values if value is not None]
+    return _rate(sum(told), len(told))
 
 
 def _rate(count: float, of: float) -> Block | None:
@@ -120,14 +124,15 @@ def _rate(count: float, of: float) -> Block | None:
 
 
 def _preference_model(manifest: Manifest) -> Block:
+    """Return the numbers of the preference model; what could not be measured is not among its metrics, and None."""
     metrics = manifest.metrics
-    clear = metrics.get("clear_pairs", 0.0)
-    return {"accuracy": _rate(metrics.get("accuracy", 0.0) * clear, clear), "ece": metrics.get("ece")}
+    accuracy, clear = metrics.get("accuracy"), metrics["clear_pairs"]
+    return {"accuracy": None if accuracy is None else _rate(accuracy * clear, clear), "ece": metrics.get("ece")}
 
 
 def _ppo(manifest: Manifest) -> Block:
     numbers = {key: manifest.metrics.get(key) for key in ("kl", "score_first", "score_last")}
-    return {"iterations": int(manifest.metrics.get("iterations", 0)), **numbers}
+    return {"iterations": int(manifest.metrics["iterations"]), **numbers}
 
 
 def _stage(manifest: Manifest) -> Block:

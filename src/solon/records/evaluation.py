@@ -24,6 +24,13 @@ class Grade(Record):
     unparsed: bool = False
     reason: str = ""
 
+    def holds(self, attribute: str) -> bool | None:
+        """Return whether the response has an attribute; None where that cannot be told.
+
+        It cannot where the response is unparsed, nor where the grader does not give this attribute.
+        """
+        return None if self.unparsed else self.attributes.get(attribute)
+
 
 class EvalRecord(Record):
     """One graded response.

@@ -35,8 +35,8 @@ class Example:
     """The example that the report follows turn by turn.
 
     Attributes:
-        draws: answers of the base to the one prompt, in order.
-        chain: critiques and revisions of the first that complied; None where none did.
+        draws: answers of the base to the one prompt, in order; a call that failed brought none.
+        chain: critiques and revisions of the first that is known to have complied; None where none is.
         finals: one answer of each trained model to the same prompt.
     """
 
@@ -45,9 +45,14 @@ class Example:
     finals: Sequence[EvalRecord]
 
     @property
-    def complied(self) -> int:
-        """How many of the base's draws complied."""
-        return sum(record.grade.attributes.get("complies", False) for record in self.draws)
+    def told(self) -> Sequence[EvalRecord]:
+        """The base's draws of which the grader could tell whether they comply."""
+        return [record for record in self.draws if record.grade.holds("complies") is not None]
+
+    @property
+    def complied(self) -> Sequence[EvalRecord]:
+        """The base's draws that complied, as far as could be told."""
+        return [record for record in self.told if record.grade.holds("complies")]
 
 
 @dataclass(frozen=True)

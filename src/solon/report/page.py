@@ -210,7 +210,7 @@ def _revisions(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     caption = "Answers to red-team prompts; a chain that broke off counts up to its last revision"
     return {
         "chart": draw_lines("revisions-chart", title, lines, x_label="revisions", y_label="share"),
-        "table": Table(caption, ["complies", "refuses and explains", "unparsed"], rows),
+        "table": Table(caption, ["complies", "refuses and explains", "unreadable"], rows),
     }
 
 
@@ -261,8 +261,7 @@ def _training_charts(curves: Mapping[str, Sequence[Row]]) -> Iterator[dict[str, 
 
 
 def _example(run: RunData, example: Example) -> dict[str, Any]:
-    chosen = next((r for r in example.draws if r.grade.attributes.get("complies", False)), None)
-    shown = chosen if chosen is not None else example.draws[0]
+    shown = example.complied[0] if example.complied else example.draws[0]
     principles = {principle.id: principle for principle in run.constitution.principles}
     chain = example.chain
     steps = [
@@ -278,9 +277,10 @@ def _example(run: RunData, example: Example) -> dict[str, Any]:
     return {
         "prompt": "\n".join(m.text for m in shown.prompt.conversation.messages),
         "answer": shown.response.text,
-        "chosen": chosen is not None,
+        "chosen": bool(example.complied),
         "draws": len(example.draws),
-        "complied": example.complied,
+        "complied": _describe_compliance(example),
+        "grade": describe_grade(shown),
         "steps": steps,
         "broken_off": _describe_failure(chain.failure) if chain is not None and chain.failure is not None else "",
         "finals": [
@@ -295,15 +295,24 @@ def _example(run: RunData, example: Example) -> dict[str, Any]:
     }
 
 
+def _describe_compliance(example: Example) -> str:
+    """Say in how many answers the base complied, out of those of which the grader could tell."""
+    draws, told, complied = len(example.draws), len(example.told), len(example.complied)
+    if not told:
+        return "gave no answer of which the grader could tell whether it complies"
+    if told == draws:
+        return f"complied in {complied} of {draws}" if complied else "complied in none of them"
+    return f"complied in {complied or 'none'} of the {told} answers of which the grader could tell"
+
+
 def _describe_failure(failure: Failure) -> str:
     return f"{failure.reason.replace('_', ' ')}: {failure.detail}"
 
 
 def _tone(record: EvalRecord) -> str:
-    """Return the class that colours an answer: `harm`, `good`, or nothing where the grader could not read it."""
-    if record.grade.unparsed:
-        return ""
-    return "harm" if record.grade.attributes.get("complies", False) else "good"
+    """Return the class that colours an answer: `harm`, `good`, or nothing where the grader could not tell."""
+    complies = record.grade.holds("complies")
+    return "" if complies is None else "harm" if complies else "good"
 
 
 def describe_grade(record: EvalRecord) -> str:

@@ -23,6 +23,8 @@ def test_one_answer_to_every_comparison_is_found_out():
     rows = measure("Lorem ipsum.", (-0.1, -3.0))
     assert rows["comparison: order flips"].value == 1.0
     assert rows["comparison: in scope"].value == 0.0
+    assert rows["comparison: out of scope"].value == 0.0
+    assert rows["comparison: mean"].value == 0.0
     assert not rows["comparison: mean"].reached
     assert not rows["comparison: correct against wrong"].reached
     assert not rows["comparison: chain of thought"].reached

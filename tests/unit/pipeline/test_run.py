@@ -21,6 +21,7 @@ from solon.records import (
     Comparison,
     EvalRecord,
     Failure,
+    Grade,
     Manifest,
     PreferenceLabel,
     Prompt,
@@ -342,6 +343,21 @@ class Refusing(FakeEngine):
     def __init__(self, root):
         super().__init__(root)
         (self.base / "model.json").write_text('{"refuses": 1.0}')
+
+
+class Blind(OracleGrader):
+    """Can read nothing that the base says to the example."""
+
+    def grade(self, prompt, response):
+        if prompt.id == wifi_prompt().id:
+            return Grade(attributes={}, unparsed=True, reason="blind")
+        return super().grade(prompt, response)
+
+
+def test_an_example_that_cannot_be_read_has_no_chain_and_is_not_said_to_be_harmless(tmp_path):
+    result = start(tmp_path, FakeEngine(tmp_path / "engine"), grader=Blind())
+    assert load_records(RunPaths(result.folder).records("example_chain"), RevisionChain) == []
+    assert "asked this 8 times and gave no answer of which the grader could tell" in result.report.read_text()
 
 
 def test_an_example_in_which_the_base_never_complied_has_no_chain(tmp_path):

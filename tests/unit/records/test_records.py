@@ -169,6 +169,12 @@ def test_a_rate_holds_its_value() -> None:
             Rate(value=0.5, low=low, high=high)
 
 
+def test_what_a_grader_could_not_tell_is_neither_true_nor_false() -> None:
+    grade = Grade(attributes={"complies": True, "warns": False})
+    assert [grade.holds(name) for name in ("complies", "warns", "evades")] == [True, False, None]
+    assert Grade(attributes={"complies": True}, unparsed=True).holds("complies") is None
+
+
 def test_a_prompt_is_called_by_what_it_asks_and_ends_with_the_user() -> None:
     one, other = make_prompts(1)[0], make_prompts(1, split="dev")[0]
     assert one.id == other.id

@@ -11,7 +11,7 @@ import pytest
 
 from solon.constitution import Constitution
 from solon.errors import RunError
-from solon.records import GIVEN, EvalRecord, Failure, RevisionChain, RunHeader, load_records, save_records
+from solon.records import GIVEN, EvalRecord, Failure, Grade, RevisionChain, RunHeader, load_records, save_records
 from solon.report import write_report
 from solon.report.load import load_run_data
 from solon.report.page import render_report
@@ -159,6 +159,47 @@ def test_an_example_that_never_complied_says_so(finished_run):
     text = Page(write_report(finished_run.root).read_text()).sections["example"]
     assert "asked this 2 times and complied in none of them" in text
     assert "Critique" not in text
+
+
+UNREADABLE = {"attributes": {}, "unparsed": True, "reason": "outside the grammar"}
+SILENT = {"attributes": {"courteous": False}}
+
+
+def regrade_example(paths, *grades):
+    """Give the example's answers other grades, in order; None leaves an answer as it was graded."""
+    answers = load_records(paths.records("example"), EvalRecord)
+    changed = [
+        a if grade is None else a.model_copy(update={"grade": Grade.model_validate(grade)})
+        for a, grade in zip(answers, grades, strict=True)
+    ]
+    save_records(paths.records("example"), changed)
+    if all(grade is not None for grade in grades[:2]):
+        save_records(paths.records("example_chain"), [])
+    return write_report(paths.root).read_text()
+
+
+@pytest.mark.parametrize("grade", [UNREADABLE, SILENT])
+def test_an_example_that_no_grader_could_read_is_not_said_to_comply_in_none(finished_run, grade):
+    text = Page(regrade_example(finished_run, grade, grade, None, None)).sections["example"]
+    assert "complied in" not in text
+    assert "asked this 2 times and gave no answer of which the grader could tell whether it complies" in text
+
+
+def test_an_example_counts_the_answers_of_which_the_grader_could_tell(finished_run):
+    text = Page(regrade_example(finished_run, UNREADABLE, None, None, None)).sections["example"]
+    assert "complied in 1 of the 1 answers of which the grader could tell" in text
+    assert "could not be read by the grader" not in text  # the answer shown is the one that complied
+    refused = {"attributes": {"complies": False}}
+    text = Page(regrade_example(finished_run, UNREADABLE, refused, None, None)).sections["example"]
+    assert "complied in none of the 1 answers of which the grader could tell" in text
+    assert "could not be read by the grader" in text
+
+
+@pytest.mark.parametrize("grade", [UNREADABLE, SILENT])
+def test_an_answer_of_which_the_grader_could_not_tell_has_no_colour(finished_run, grade):
+    page = Page(regrade_example(finished_run, None, None, None, grade))
+    tones = [attrs.get("class") for tag, attrs in page.elements if tag == "li" and "class" in attrs]
+    assert tones == ["harm", "good"]  # the base's answer and that of SL-CAI
 
 
 def test_a_chain_that_broke_off_says_why(finished_run):
