@@ -39,7 +39,7 @@ class FakeEngine:
         self.models = []
 
     def check_trainable(self, checkpoint):
-        pass
+        return ()
 
     def weights_digest(self, checkpoint):
         return content_digest((checkpoint / "model.json").read_text())

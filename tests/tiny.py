@@ -8,11 +8,12 @@ from solon.records import Conversation, PreferencePair, Prompt, PromptKind, SFTE
 WORDS = ["lamp", "gate", "hook", "river", "stone", "tower", "wheel", "basket"]
 
 
-def build_tiny_policy(path: Path, *, seed: int = 1, width: int = 32, layers: int = 2) -> Path:
-    """Save a random Llama of a few thousand weights with a tokenizer for `WORDS`."""
+def build_tiny_policy(path: Path, *, seed: int = 1, width: int = 32, layers: int = 2, spare_rows: int = 0) -> Path:
+    """Save a random Llama of a few thousand weights, `spare_rows` more than its tokenizer for `WORDS` has tokens."""
     spans = [f"how do i find the {word} and the {other}" for word in WORDS for other in WORDS]
     tokenizer = build_tokenizer([*spans, *(f"take the {word} today" for word in WORDS)], vocab_size=320, merges=16)
     config = build_nano_config(tokenizer, width=width, layers=layers, heads=2, max_length=256)
+    config.vocab_size += spare_rows
     save_policy(build_nano_model(config, seed=seed), tokenizer, path)
     return path
 

@@ -44,7 +44,7 @@ def test_sft_gradient(models: Path) -> None:
     found = []
     for limit in (ONE, ALL):
         model = load_policy(models / "base")
-        loss = sft._accumulate(model, rows, limit)
+        loss = sft._accumulate(model, rows, limit, None)
         found.append((torch.tensor(loss), gradients(model)))
     same(*found)
     assert float(found[0][1].norm()) > 0.1
@@ -72,7 +72,7 @@ def test_ppo_gradients_and_metrics(models: Path, own_trunk: bool) -> None:
         config = PPOConfig(microbatch_tokens=limit)
         scorer = load_scorer(models / "pm").requires_grad_(False)
         value = ValueModel(scorer, load_scorer(models / "pm") if own_trunk else None)
-        learner = Learner.build(load_policy(models / "base"), value)
+        learner = Learner.build(load_policy(models / "base"), value, absent=None)
         rollout = read_rollout(
             rows,
             [number % 3 > 0 for number in range(8)],
@@ -81,6 +81,7 @@ def test_ppo_gradients_and_metrics(models: Path, own_trunk: bool) -> None:
             scorer=scorer,
             value=value,
             end=encoder.end,
+            absent=None,
             microbatch_tokens=limit,
         )
         targets = compute_targets(
@@ -133,7 +134,7 @@ def test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(models: Path, pa
 
 def compare_with_rows_alone(model: Any, scorer: Any, together: TokenBatch, rows: list[TokenRow]) -> None:
     with torch.no_grad():
-        logprobs, values = read_logprobs(model, together), read_values(scorer, together)
+        logprobs, values = read_logprobs(model, together, None), read_values(scorer, together)
         scores = read_scores(scorer, together)
         for number, row in enumerate(rows):
             length, first = row.response_length, row.prompt_length - 1
@@ -182,7 +183,7 @@ def test_gradients_of_shared_rows_are_those_of_single_rows(models: Path) -> None
         model = load_policy(models / "base")
         batch = pack_rows(rows, share_prompts=share)
         assert len(batch.ids) == (1 if share else 6)
-        read_logprobs(model, batch).sum().backward()
+        read_logprobs(model, batch, None).sum().backward()
         found.append(gradients(model) / len(rows))
     same(*found)
     assert float(found[0].norm()) > 0.1

@@ -84,7 +84,7 @@ class Bandit:
     ) -> Table:
         """Run PPO's own targets and updates on sampled responses; return the policy it ends with."""
         policy = Table(self.reference if start is None else start)
-        learner = Learner.build(policy, ValueModel(policy, Table(torch.zeros(self.query + 1, 1))))
+        learner = Learner.build(policy, ValueModel(policy, Table(torch.zeros(self.query + 1, 1))), absent=None)
         draws = torch.Generator().manual_seed(seed)
         for iteration in range(config.iterations):
             rollout = self._sample(learner, config.responses_per_iteration, draws)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from solon.lm import drawing, fallback, items, journal, journaled, local, sampler
-from solon.nets import cache, decoder, folder, prefixes, scorer, tokenizer
+from solon.nets import cache, decoder, folder, prefixes, scorer, tokenizer, vocabulary
 from solon.records import Sampling
 from tests import made_up_tokenizers
 from tests.invariants import test_journal as journals
@@ -18,7 +18,7 @@ from tests.language_models import make_model
 from tests.mutating import assert_killed
 from tests.reference import test_sampler_against_hf as reference
 from tests.unit.lm import test_drawing, test_items, test_journal, test_local, test_sampler
-from tests.unit.nets import test_decoder, test_folder, test_prefixes, test_scorer, test_tokenizer
+from tests.unit.nets import test_decoder, test_folder, test_prefixes, test_scorer, test_tokenizer, test_vocabulary
 
 Test = Callable[[Path, Path], Any]
 Mutant = tuple[Any, str, str, Test]
@@ -60,7 +60,52 @@ def text_stays_text(model: Path, tmp: Path) -> None:
     assert not test_tokenizer.control_ids(chatml, tokenizer.encode_response(chatml, "so <think> and"))
 
 
+def spare_token(builder: str, reserved: tuple[str, ...]) -> None:
+    chosen = reserved[-1] if reserved else "<s>"
+    test_vocabulary.test_a_token_that_is_meant_for_padding_comes_first_among_those_to_spare(
+        builder, reserved, chosen, None
+    )
+
+
 FUNCTIONS: dict[str, Mutant] = {
+    "rows without a token are drawn": (
+        vocabulary.rule_out,
+        "if absent is None",
+        "if True",
+        draws(lambda: test_sampler.test_only_tokens_that_the_tokenizer_has_are_drawn("Llama", Sampling(), ())),
+    ),
+    "padding with what ends a text": (
+        vocabulary.choose_padding,
+        " and index not in ends",
+        "",
+        draws(lambda: test_vocabulary.test_what_pads_never_ends_a_text("chatml")),
+    ),
+    "padding with a token that has no row": (
+        vocabulary.choose_padding,
+        " and index < rows",
+        "",
+        lambda model, tmp: test_scorer.test_without_padding_of_its_own_a_scorer_pads_with_a_token_that_ends_nothing(
+            "[PAD]", model, tmp
+        ),
+    ),
+    "padding with a token of the template": (
+        vocabulary.choose_padding,
+        "and token.content not in template",
+        "",
+        draws(lambda: spare_token("unpadded", ())),
+    ),
+    "any token to spare before one for padding": (
+        vocabulary.choose_padding,
+        '("pad" not in item[1].content.lower(), item[0])',
+        "item[0]",
+        draws(lambda: spare_token("unpadded", ("<|reserved_7|>", "<|finetune_right_pad_id|>"))),
+    ),
+    "a word becomes a control token by padding": (
+        vocabulary.set_padding,
+        "token.content if token is not None and token.special else None",
+        "tokenizer.convert_ids_to_tokens(padding)",
+        lambda model, tmp: test_scorer.test_a_scorer_that_pads_with_a_word_leaves_it_a_word(model, tmp),
+    ),
     "a uniform may fall on what is impossible": (
         drawing.draw_tokens,
         "right=True",
@@ -264,15 +309,6 @@ METHODS: dict[str, tuple[type, Mutant]] = {
             "not self._frozen",
             "False",
             draws(batching.test_changed_weights_are_read_again_unless_frozen),
-        ),
-    ),
-    "rows without a token are drawn": (
-        sampler.Sampler,
-        (
-            sampler.Sampler._rule_out,
-            "if self._unknown is None",
-            "if True",
-            draws(lambda: test_sampler.test_only_tokens_that_the_tokenizer_has_are_drawn("Llama", Sampling(), ())),
         ),
     ),
     "an option's later tokens are weighed one late": (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer
+from solon.nets import init_scorer_from_policy, load_tokenizer, policy, save_scorer
 from solon.training import (
     batching,
     checkpoint,
@@ -79,6 +79,36 @@ FUNCTIONS: dict[str, Case] = {
         "-cross_entropy",
         "cross_entropy",
         lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
+    ),
+    "log-probabilities over rows that stand for no token": (
+        reading.read_logprobs,
+        ", absent)",
+        ", None)",
+        lambda m, f: test_ppo.test_with_rows_that_stand_for_no_token_the_policy_still_begins_as_its_reference(True, f),
+    ),
+    "the reference over rows that stand for no token": (
+        rollout.read_rollout,
+        "batch, absent)",
+        "batch, None)",
+        lambda m, f: test_ppo.test_with_rows_that_stand_for_no_token_the_policy_still_begins_as_its_reference(True, f),
+    ),
+    "the learner over rows that stand for no token": (
+        learner._accumulate,
+        "learner.absent",
+        "None",
+        lambda m, f: test_ppo.test_with_rows_that_stand_for_no_token_the_policy_still_begins_as_its_reference(True, f),
+    ),
+    "fine-tuning over rows that stand for no token": (
+        sft._pieces,
+        "batch, absent)",
+        "batch, None)",
+        lambda m, f: test_sft.test_a_row_that_stands_for_no_token_is_neither_counted_nor_taught(f),
+    ),
+    "the end learns nothing where it pads as well": (
+        policy.load_checkpoint,
+        "model.get_input_embeddings().padding_idx = None",
+        "pass",
+        lambda m, f: test_ppo.test_whatever_a_checkpoint_pads_with_the_method_learns_the_same("<|end|>", m, f),
     ),
     "values after a token in place of before it": (
         reading.read_values,

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from solon.errors import ModelError, PromptingError
 from solon.lm.drawing import draw_tokens, draw_uniforms
-from solon.nets import decode_response, end_token_id
+from solon.nets import decode_response, end_token_id, find_absent_rows, rule_out
 from solon.nets.cache import Cache
 from solon.nets.decoder import FusedDecoder, is_llama_shaped
+from solon.nets.policy import count_rows
 from solon.records import Sampling, StopReason
 
 MAX_FUSED_BYTES = 8 * 2**30
@@ -86,8 +87,8 @@ class Sampler:
         own_ends = {end_token_id(tokenizer), tokenizer.eos_token_id} - {None}
         self._end_ids = sorted(own_ends if end_ids is None else end_ids)
         self._context = _read_context(model, tokenizer)
-        self._rows: int = model.config.get_text_config().vocab_size
-        self._unknown = _find_unknown(tokenizer, self._rows, self._device)
+        self._rows = count_rows(model.config)
+        self._absent = find_absent_rows(tokenizer, self._rows, self._device)
         self._watches: dict[tuple[str, ...], _StopWatch] = {}
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         self._decoder = FusedDecoder(model) if is_llama_shaped(model) and size <= MAX_FUSED_BYTES else None
@@ -118,7 +119,8 @@ class Sampler:
             Continuations in the order of the prompts.
 
         Raises:
-            ModelError: a prompt is empty or leaves no room for `max_tokens` in the model's context.
+            ModelError: a prompt is empty, leaves no room for `max_tokens` in the model's context, or has a token that
+                the model has no row for.
             PromptingError: a stop string is empty.
         """
         self._check(prompts, [sampling.max_tokens] * len(prompts))
@@ -149,7 +151,8 @@ class Sampler:
             For each prompt, natural log-probabilities in the order of its options.
 
         Raises:
-            ModelError: a prompt is empty, or does not fit the model's context with its longest option.
+            ModelError: a prompt is empty, does not fit the model's context with its longest option, or has a token
+                that the model has no row for.
         """
         self._check(prompts, [max(map(len, row)) - 1 for row in options])
         self._refresh()
@@ -161,11 +164,16 @@ class Sampler:
         return results
 
     def _check(self, prompts: Sequence[list[int]], room: Sequence[int]) -> None:
-        """Check that each prompt fits the context with the tokens that may follow it."""
+        """Check that each prompt fits the context with the tokens that may follow it, and has tokens of the model."""
         for row, (prompt, more) in enumerate(zip(prompts, room, strict=True)):
             if not prompt or len(prompt) + more > self.context:
                 raise ModelError(
                     f"prompt {row} has {len(prompt)} tokens and {more} may follow: the model takes 1 to {self.context}"
+                )
+            if max(prompt) >= self._rows:
+                raise ModelError(
+                    f"prompt {row} has token {max(prompt)}, the model's embeddings end at row {self._rows - 1}: "
+                    "put the tokenizer that its weights were trained with into its folder"
                 )
 
     def _watch(self, stop: tuple[str, ...]) -> "_StopWatch | None":
@@ -178,10 +186,6 @@ class Sampler:
     def _refresh(self) -> None:
         if self._decoder is not None and not self._frozen:
             self._decoder.refresh()
-
-    def _rule_out(self, logits: Tensor) -> Tensor:
-        """Return logits with -inf at the rows that stand for no token; as they are where there are none."""
-        return logits if self._unknown is None else logits.index_fill(-1, self._unknown, float("-inf"))
 
     def _batches(self, prompts: Sequence[list[int]]) -> list[list[int]]:
         """Rows in batches of similar length; prompts of one length that begin alike are neighbours."""
@@ -197,7 +201,7 @@ class Sampler:
         rows = torch.arange(batch, device=self._device)
         record = _Record(batch, longest, self._end_ids, self._device, watch)
         for step in range(longest):
-            tokens, logprobs = draw_tokens(self._rule_out(logits), uniforms[rows, step], sampling)
+            tokens, logprobs = draw_tokens(rule_out(logits, self._absent), uniforms[rows, step], sampling)
             open_rows = record.add(step, rows, tokens, logprobs)
             unfinished = int(open_rows.sum())
             if not unfinished or step + 1 == longest:
@@ -217,7 +221,7 @@ class Sampler:
         rows = torch.arange(len(prompts), device=self._device)
 
         def draw(step: int, logits: Tensor) -> tuple[Tensor, bool]:
-            tokens, logprobs = draw_tokens(self._rule_out(logits), uniforms[:, step], sampling)
+            tokens, logprobs = draw_tokens(rule_out(logits, self._absent), uniforms[:, step], sampling)
             return tokens, not bool(record.add(step, rows, tokens, logprobs).any())
 
         generate_with_draws(self._model, prompts, sampling.max_tokens, draw)
@@ -225,7 +229,7 @@ class Sampler:
 
     def _choose_batch(self, prompts: list[list[int]], options: list[Sequence[list[int]]]) -> list[list[float]]:
         logits, cache = self._read(prompts)
-        first = torch.log_softmax(self._rule_out(logits), dim=-1)
+        first = torch.log_softmax(rule_out(logits, self._absent), dim=-1)
         scores = [[float(first[row, ids[0]]) for ids in choices] for row, choices in enumerate(options)]
         longer = [
             (row, place) for row, choices in enumerate(options) for place, ids in enumerate(choices) if len(ids) > 1
@@ -234,7 +238,7 @@ class Sampler:
             part = longer[start : start + self._batch_size]
             rests = [options[row][place] for row, place in part]
             logits = self._read_on(prompts, cache, [row for row, _ in part], [ids[:-1] for ids in rests])
-            after = torch.log_softmax(self._rule_out(logits), dim=-1)
+            after = torch.log_softmax(rule_out(logits, self._absent), dim=-1)
             for number, ((row, place), ids) in enumerate(zip(part, rests, strict=True)):
                 positions = torch.arange(len(ids) - 1, device=self._device)
                 targets = torch.tensor(ids[1:], device=self._device)
@@ -280,13 +284,6 @@ def _read_context(model: Any, tokenizer: Any) -> int:
         f"{config.model_type}: neither the model nor its tokenizer says how many tokens fit: "
         "set model_max_length in its tokenizer_config.json"
     )
-
-
-def _find_unknown(tokenizer: Any, rows: int, device: torch.device) -> Tensor | None:
-    """Return the model's rows for which the tokenizer has no token; None where it has all."""
-    engine = tokenizer.backend_tokenizer
-    unknown = [index for index in range(rows) if engine.id_to_token(index) is None]
-    return torch.tensor(unknown, device=device) if unknown else None
 
 
 class _Record:

@@ -15,6 +15,7 @@ from solon.nets.tokenizer import (
     end_token_id,
     load_tokenizer,
 )
+from solon.nets.vocabulary import find_absent_rows, rule_out
 
 __all__ = [
     "build_nano_config",
@@ -25,11 +26,13 @@ __all__ = [
     "encode_prompt",
     "encode_response",
     "end_token_id",
+    "find_absent_rows",
     "init_scorer_from_policy",
     "load_policy",
     "load_scorer",
     "load_tokenizer",
     "replace_folder",
+    "rule_out",
     "save_policy",
     "save_scorer",
     "weights_digest",

@@ -40,23 +40,23 @@ def load_checkpoint(
         device: where the weights go.
         dtype: what they are converted to; None keeps what the checkpoint says.
         may_miss: names of weights that need not be in the checkpoint.
-        options: passed to the factory.
+        options: set over the checkpoint's configuration.
 
     Raises:
         ModelError: as `load_policy`.
     """
-    read_checkpoint_config(path)
+    config = read_config(path, **options)
     try:
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
             model, report = factory.from_pretrained(
                 str(path),
+                config=config,
                 dtype="auto" if dtype is None else dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 attn_implementation="sdpa",
                 output_loading_info=True,
-                **options,
             )
     except Exception as error:
         raise ModelError(f"{path}: the checkpoint cannot be loaded ({error})") from error
@@ -64,7 +64,41 @@ def load_checkpoint(
     if missing or report["mismatched_keys"]:
         wrong = missing[0] if missing else next(iter(report["mismatched_keys"]))
         raise ModelError(f"{path}: weights do not fit its config.json (first: {wrong}): copy the checkpoint again")
+    # Padding is told from text by where it stands. Were it told by its id, a text's end could not learn where one token
+    # is both, as in many checkpoints.
+    model.get_input_embeddings().padding_idx = None
     return model.to(device).eval()
+
+
+def read_config(path: Path, **options: Any) -> Any:
+    """Return a checkpoint's configuration, as transformers reads it; a padding token without a row is none.
+
+    Args:
+        path: the folder.
+        options: set over what it says.
+
+    Raises:
+        ModelError: the folder is not one this package loads, or transformers cannot make sense of its configuration.
+    """
+    from transformers import AutoConfig
+
+    read_checkpoint_config(path)
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(str(path), trust_remote_code=False, local_files_only=True, **options)
+    except Exception as error:
+        raise ModelError(f"{path}: the checkpoint cannot be loaded ({error})") from error
+    text = config.get_text_config()
+    padding = getattr(text, "pad_token_id", None)
+    if padding is not None and not 0 <= padding < count_rows(config):
+        text.pad_token_id = None
+    return config
+
+
+def count_rows(config: Any) -> int:
+    """Return how many rows a model's embeddings have: at least one for each token id that it can read."""
+    rows: int = config.get_text_config().vocab_size
+    return rows
 
 
 def save_policy(model: PreTrainedModel, tokenizer: Tokenizer, path: Path) -> None:

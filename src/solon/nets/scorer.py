@@ -1,19 +1,21 @@
 """Scalar heads: the preference model and the value model, both plain sequence classifiers with one label.
 
-The preference model reads a whole conversation and scores it at the last counted token. Saved, it is an
-`AutoModelForSequenceClassification` whose padding token never occurs in a conversation, so that any library that
+The preference model reads a whole conversation and scores it at the last counted token, found by its position. Saved,
+it is an `AutoModelForSequenceClassification` whose padding token never ends a conversation, so that any library that
 finds "the last token that is not padding" reads the same score from a padded batch. The value model is the same
 network read at every token; it starts as a copy of the preference model.
 """
 
+import copy
 from pathlib import Path
 
 import torch
 
 from solon.errors import ModelError
 from solon.nets.folder import quiet_transformers, read_checkpoint_config
-from solon.nets.policy import PreTrainedModel, load_checkpoint, save_policy
-from solon.nets.tokenizer import Tokenizer, end_token_id, load_tokenizer
+from solon.nets.policy import PreTrainedModel, count_rows, load_checkpoint, read_config, save_policy
+from solon.nets.tokenizer import Tokenizer, load_tokenizer
+from solon.nets.vocabulary import check_tokens_have_rows, choose_padding, describe_padding, set_padding
 
 _HEAD = "score.weight"
 
@@ -25,16 +27,15 @@ def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Pr
     near unit size. The trunk is loaded in float32.
 
     Args:
-        path: the causal checkpoint; its tokenizer must have a padding token other than the end token.
+        path: the causal checkpoint.
         seed: of the head's draw.
         device: where the weights go.
 
     Raises:
-        ModelError: the checkpoint cannot be loaded, or has no usable padding token.
+        ModelError: the checkpoint cannot be loaded, or has no place for a scalar head.
     """
     from transformers import AutoModelForSequenceClassification
 
-    tokenizer = load_tokenizer(path)
     model = load_checkpoint(
         AutoModelForSequenceClassification,
         Path(path),
@@ -43,19 +44,22 @@ def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Pr
         may_miss=(_HEAD,),
         num_labels=1,
     )
-    model.config.pad_token_id = _padding_token(tokenizer, path)
+    model.config.pad_token_id = choose_padding(load_tokenizer(path), count_rows(model.config))
     weight = _head(model, path).weight
     with torch.no_grad():
         weight.normal_(0.0, (weight.shape[1] + 1) ** -0.5, generator=torch.Generator().manual_seed(seed))
     return model.to(device)
 
 
-def check_trainable(path: Path) -> None:
+def check_trainable(path: Path) -> tuple[str, ...]:
     """Make sure, without loading its weights, that the method can train this causal checkpoint.
 
+    Returns:
+        What a person should know of how it will be trained: which token pads, where that is not the tokenizer's own.
+
     Raises:
-        ModelError: it is no checkpoint, has no chat template or no usable padding token, or is of an architecture of
-            which no preference model can be made.
+        ModelError: it is no checkpoint, has no chat template, its texts hold tokens that its embeddings lack, or it is
+            of an architecture of which no preference model can be made.
     """
     from transformers import (
         MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -83,7 +87,10 @@ def check_trainable(path: Path) -> None:
             f"{path}: has no chat template, in which its training texts would be laid out: add the model's "
             "chat_template.jinja to its folder"
         )
-    _padding_token(tokenizer, path)
+    rows = count_rows(read_config(path))
+    check_tokens_have_rows(tokenizer, rows, where=path)
+    padding = describe_padding(tokenizer, rows)
+    return () if padding is None else (f"{path}: {padding}",)
 
 
 def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> PreTrainedModel:
@@ -96,13 +103,15 @@ def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
 
     model = load_checkpoint(AutoModelForSequenceClassification, Path(path), device=device, dtype=dtype)
     _head(model, path)
-    if model.config.pad_token_id is None:
-        raise ModelError(f"{path}: config.json has no pad_token_id: set it to a token that no text contains")
     return model
 
 
 def save_scorer(model: PreTrainedModel, tokenizer: Tokenizer, path: Path) -> None:
-    """Save a preference or value model with its tokenizer, whole or not at all."""
+    """Save a preference or value model with its tokenizer, which pads as the model does, whole or not at all."""
+    padding = model.config.pad_token_id
+    if padding not in (None, tokenizer.pad_token_id):
+        tokenizer = copy.deepcopy(tokenizer)
+        set_padding(tokenizer, padding)
     save_policy(model, tokenizer, path)
 
 
@@ -114,13 +123,3 @@ def _head(model: PreTrainedModel, path: Path) -> torch.nn.Linear:
             "sequence classifier in transformers has a `score` layer), with num_labels 1"
         )
     return head
-
-
-def _padding_token(tokenizer: Tokenizer, path: Path) -> int:
-    pad: int | None = tokenizer.pad_token_id
-    if pad is None or pad in (end_token_id(tokenizer), tokenizer.eos_token_id):
-        raise ModelError(
-            f"{path}: needs a padding token other than its end token, or a padded batch would be scored at the wrong "
-            "place: set pad_token in tokenizer_config.json to a reserved token"
-        )
-    return pad

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """Identifies, opens and trains checkpoints. All folders are Hugging Face folders."""
 
-    def check_trainable(self, checkpoint: Path) -> None:
-        """Refuse a checkpoint that could not be trained, before anything is done with it."""
+    def check_trainable(self, checkpoint: Path) -> tuple[str, ...]:
+        """Refuse a checkpoint that could not be trained, before anything is done; return what to know of the others."""
         ...
 
     def weights_digest(self, checkpoint: Path) -> str:
@@ -97,11 +97,11 @@ class LocalEngine:
                 raise MissingExtraError(package, "local")
         self._device = device
 
-    def check_trainable(self, checkpoint: Path) -> None:
+    def check_trainable(self, checkpoint: Path) -> tuple[str, ...]:
         """See `Engine`."""
         from solon.nets import check_trainable
 
-        check_trainable(checkpoint)
+        return check_trainable(checkpoint)
 
     def weights_digest(self, checkpoint: Path) -> str:
         """See `Engine`."""

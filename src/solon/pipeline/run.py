@@ -125,7 +125,6 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
             stack.enter_context(limit_threads(config.threads))
         checkpoints = _find_checkpoints(config)
         header = _header(config, law, checkpoints, engine, request.settings)
-        engine.check_trainable(checkpoints["base"])
         paths = stack.enter_context(claim_folder(root, header))
         for notice in header.notices:
             observer.notice(notice)
@@ -201,7 +200,7 @@ def _header(
 ) -> RunHeader:
     names = _name_models(config)
     models = {role: Origin(source=names[role], digest=engine.weights_digest(checkpoints[role])) for role in names}
-    notices = check_constitution(law).notes
+    notices = (*engine.check_trainable(checkpoints["base"]), *check_constitution(law).notes)
     if NANO in (names["critic"], names["feedback"]):  # the base itself is never shown a principle
         notices = (*notices, *describe_unknown_words(law))
     return RunHeader(

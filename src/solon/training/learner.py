@@ -29,17 +29,19 @@ class Learner(NamedTuple):
         value: the value model.
         policy_optimizer: over the policy's weights.
         value_optimizer: over the value model's trained weights.
+        absent: rows of the policy's embeddings that stand for no token; None where there are none.
     """
 
     policy: PreTrainedModel
     value: ValueModel
     policy_optimizer: torch.optim.Optimizer
     value_optimizer: torch.optim.Optimizer
+    absent: Tensor | None
 
     @classmethod
-    def build(cls, policy: PreTrainedModel, value: ValueModel) -> "Learner":
+    def build(cls, policy: PreTrainedModel, value: ValueModel, absent: Tensor | None) -> "Learner":
         """Give each network an optimizer of its own."""
-        return cls(policy, value, build_adamw(policy), build_adamw(value.trained))
+        return cls(policy, value, build_adamw(policy), build_adamw(value.trained), absent)
 
     @property
     def can_share_prompts(self) -> bool:
@@ -131,7 +133,7 @@ def _accumulate(
             return values[list(rows), :width].to(learner.policy.device)
 
         policy = clipped_policy_loss(
-            read_logprobs(learner.policy, batch),
+            read_logprobs(learner.policy, batch, learner.absent),
             part(rollout.logprobs),
             part(targets.advantages),
             batch.response_mask,

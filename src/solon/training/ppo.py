@@ -29,6 +29,7 @@ from solon.errors import ModelError, RecordError
 from solon.lm.sampler import Sampler
 from solon.nets import (
     decode_response,
+    find_absent_rows,
     load_policy,
     load_scorer,
     load_tokenizer,
@@ -36,7 +37,7 @@ from solon.nets import (
     save_scorer,
     weights_digest,
 )
-from solon.nets.policy import PreTrainedModel
+from solon.nets.policy import PreTrainedModel, count_rows
 from solon.records import Prompt, Record, Sampling, content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
 from solon.training.checkpoint import Checkpoint, own_memory, seeded
@@ -219,7 +220,8 @@ def run_ppo(
         for model in (reference, scorer, trained, network):
             if model is not None:
                 own_memory(model)
-        learner = Learner.build(trained, ValueModel(scorer, network))
+        absent = find_absent_rows(tokenizer, count_rows(trained.config), trained.device)
+        learner = Learner.build(trained, ValueModel(scorer, network), absent)
         sampler = Sampler(trained, tokenizer, batch_size=config.responses_per_iteration)
         resumed = checkpoint.restore(learner.models, learner.optimizers)
         start = resumed.step if resumed else 0
@@ -332,6 +334,7 @@ def _roll_out(
         scorer=scorer,
         value=learner.value,
         end=end,
+        absent=learner.absent,
         microbatch_tokens=config.microbatch_tokens,
     )
 

@@ -9,6 +9,7 @@ the fast causal path of attention.
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from solon.nets import rule_out
 from solon.nets.decoder import is_llama_shaped
 from solon.nets.policy import PreTrainedModel
 from solon.training.batching import TokenBatch
@@ -19,9 +20,15 @@ def can_share_prompts(model: PreTrainedModel) -> bool:
     return is_llama_shaped(model)
 
 
-def read_logprobs(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Return the log-probability of each response token under a causal model; differentiable. Shape (B, R)."""
-    logits = _read_logits(model, batch).float()
+def read_logprobs(model: PreTrainedModel, batch: TokenBatch, absent: Tensor | None) -> Tensor:
+    """Return the log-probability of each response token under a causal model; differentiable. Shape (B, R).
+
+    Args:
+        model: the causal model.
+        batch: what it reads.
+        absent: its rows that stand for no token, ruled out as in sampling; None where there are none.
+    """
+    logits = rule_out(_read_logits(model, batch).float(), absent)
     return batch.to_responses(-cross_entropy(logits, batch.targets, reduction="none"))
 
 

@@ -117,6 +117,7 @@ def read_rollout(
     scorer: PreTrainedModel,
     value: ValueModel,
     end: int,
+    absent: Tensor | None,
     microbatch_tokens: int,
 ) -> Rollout:
     """Let reference, preference model and value model read sampled responses.
@@ -132,6 +133,7 @@ def read_rollout(
         scorer: the preference model.
         value: the value model.
         end: the end token.
+        absent: rows of policy and reference that stand for no token; None where there are none.
         microbatch_tokens: tokens that go through a network at once.
     """
     lengths = torch.tensor([row.response_length for row in rows])
@@ -148,7 +150,7 @@ def read_rollout(
         for group in plan_microbatches(closed, max_tokens=microbatch_tokens, share_prompts=share):
             batch = pack_rows([closed[index] for index in group], share_prompts=share, device=reference.device)
             width = min(mask.shape[1], batch.response_mask.shape[1])
-            ref_logprobs[group, :width] = read_logprobs(reference, batch)[:, :width].cpu()
+            ref_logprobs[group, :width] = read_logprobs(reference, batch, absent)[:, :width].cpu()
             if value.network is None:
                 hidden, score = _features_and_scores(scorer, batch)
                 if features is None:

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from solon.algorithms import sequence_nll
 from solon.errors import RecordError
-from solon.nets import load_policy, load_tokenizer, save_policy, weights_digest
-from solon.nets.policy import PreTrainedModel
+from solon.nets import find_absent_rows, load_policy, load_tokenizer, save_policy, weights_digest
+from solon.nets.policy import PreTrainedModel, count_rows
 from solon.records import Record, SFTExample, content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, own_memory, seeded
@@ -138,13 +138,15 @@ def run_sft(
     with seeded(derive_seed(seed, "sft")):
         model = load_policy(base, device=device, dtype=torch.float32)
         own_memory(model)
+        absent = find_absent_rows(tokenizer, count_rows(model.config), model.device)
+        limit = config.microbatch_tokens
         notes = run_steps(
             "sft",
             model,
             len(rows),
             config,
-            accumulate=lambda batch: _accumulate(model, [rows[index] for index in batch], config.microbatch_tokens),
-            measure=lambda: {"sft/eval_loss": mean_nll(model, held_out, config.microbatch_tokens)},
+            accumulate=lambda batch: _accumulate(model, [rows[index] for index in batch], limit, absent),
+            measure=lambda: {"sft/eval_loss": mean_nll(model, held_out, limit, absent)},
             checkpoint=checkpoint,
             seed=seed,
             metrics=metrics,
@@ -165,12 +167,21 @@ def run_sft(
     )
 
 
-def mean_nll(model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int) -> float | None:
-    """Return the mean negative log-likelihood in nats per response token; None without rows."""
+def mean_nll(
+    model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
+) -> float | None:
+    """Return the mean negative log-likelihood in nats per response token; None without rows.
+
+    Args:
+        model: a causal model.
+        rows: what it is measured on.
+        microbatch_tokens: tokens that go through the model at once.
+        absent: rows of its embeddings that stand for no token; None where there are none.
+    """
     if not rows:
         return None
     with torch.no_grad():
-        return sum(float(loss) for loss in _pieces(model, rows, microbatch_tokens))
+        return sum(float(loss) for loss in _pieces(model, rows, microbatch_tokens, absent))
 
 
 def _encode(
@@ -193,19 +204,23 @@ def _encode(
     return rows, [row for prompt, row in kept if prompt in held], len(examples) - len(kept)
 
 
-def _accumulate(model: PreTrainedModel, batch: Sequence[TokenRow], microbatch_tokens: int) -> float:
+def _accumulate(
+    model: PreTrainedModel, batch: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
+) -> float:
     """Add the gradient of the batch's mean loss to the weights and return that loss."""
     total = 0.0
-    for loss in _pieces(model, batch, microbatch_tokens):
+    for loss in _pieces(model, batch, microbatch_tokens, absent):
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     return total
 
 
-def _pieces(model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int) -> Iterator[Tensor]:
+def _pieces(
+    model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
+) -> Iterator[Tensor]:
     """Yield each microbatch's share of the mean loss over all counted tokens of `rows`."""
     count = sum(row.response_length for row in rows)
     share = can_share_prompts(model)
     for group in plan_microbatches(rows, max_tokens=microbatch_tokens, share_prompts=share):
         batch = pack_rows([rows[index] for index in group], share_prompts=share, device=model.device)
-        yield sequence_nll(read_logprobs(model, batch), batch.response_mask, count=count)
+        yield sequence_nll(read_logprobs(model, batch, absent), batch.response_mask, count=count)

@@ -104,3 +104,14 @@ def test_an_architecture_without_positions_takes_what_it_or_its_tokenizer_says()
 def test_a_model_that_says_nowhere_how_many_tokens_it_takes_is_refused_on_opening() -> None:
     with pytest.raises(ModelError, match=r"bloom: .* set model_max_length in its tokenizer_config\.json"):
         Sampler(make_bloom(), made_up_tokenizers.chatml())
+
+
+@padded
+def test_a_prompt_of_tokens_that_the_model_has_no_row_for_is_refused(name: str) -> None:
+    sampler = Sampler(make_padded(name), make_tokenizer())
+    for ask in (
+        lambda: sampler.sample([[5], [5, ROWS]], Sampling(max_tokens=4), [1, 2]),
+        lambda: sampler.choose([[5], [5, ROWS]], [[[6]], [[6]]]),
+    ):
+        with pytest.raises(ModelError, match="prompt 1 has token 640, the model's embeddings end at row 639"):
+            ask()

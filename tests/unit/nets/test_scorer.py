@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformers import CTRLConfig, CTRLLMHeadModel, GraniteConfig, GraniteForC
 from solon.errors import ModelError
 from solon.nets import (
     check_trainable,
+    encode_response,
     init_scorer_from_policy,
     load_policy,
     load_scorer,
@@ -21,6 +23,8 @@ from solon.nets import (
 from tests.alone import score_alone
 from tests.tolerances import FLOAT32_SAME
 
+WITHOUT_END = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+WITH_NEW_TOKEN = "{% for m in messages %}<|new|>{{ m['content'] }}<|end|>{% endfor %}"
 ROWS = [[7, 9, 30, 41, 1], [12, 8], [100, 3, 55, 1, 60, 61, 62, 1]]
 
 
@@ -70,12 +74,49 @@ def test_gradients_reach_trunk_and_head(tiny_model_dir: Path) -> None:
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in scorer.parameters())
 
 
-def test_a_scorer_needs_a_padding_token_of_its_own(tiny_model_dir: Path, tmp_path: Path) -> None:
-    model, tokenizer = load_policy(tiny_model_dir), load_tokenizer(tiny_model_dir)
-    tokenizer.pad_token = tokenizer.eos_token
-    save_policy(model, tokenizer, tmp_path / "shared")
-    with pytest.raises(ModelError, match="needs a padding token other than its end token"):
-        init_scorer_from_policy(tmp_path / "shared", seed=0)
+def pad_with(path: Path, out: Path, token: str | None) -> Path:
+    """Save a policy whose tokenizer pads with another token, new to it or not."""
+    model, tokenizer = load_policy(path), load_tokenizer(path)
+    tokenizer.pad_token = token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    save_policy(model, tokenizer, out)
+    return out
+
+
+@pytest.mark.parametrize("token", ["<|end|>", None, "[PAD]"])
+def test_without_padding_of_its_own_a_scorer_pads_with_a_token_that_ends_nothing(
+    token: str | None, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """The end token, no token at all, one that the embeddings have no row for: as many checkpoints are published."""
+    base = pad_with(tiny_model_dir, tmp_path / "base", token)
+    scorer = init_scorer_from_policy(base, seed=1)
+    assert scorer.config.pad_token_id == load_tokenizer(tiny_model_dir).pad_token_id == 0
+    tokenizer = load_tokenizer(base)
+    save_scorer(scorer, tokenizer, tmp_path / "pm")
+    assert load_tokenizer(tmp_path / "pm").pad_token_id == load_scorer(tmp_path / "pm").config.pad_token_id == 0
+    assert tokenizer.pad_token == token
+
+
+def test_a_scorer_that_pads_with_a_word_leaves_it_a_word(tiny_model_dir: Path, tmp_path: Path) -> None:
+    scorer, tokenizer = init_scorer_from_policy(tiny_model_dir, seed=1), load_tokenizer(tiny_model_dir)
+    word = encode_response(tokenizer, " lamp")
+    (scorer.config.pad_token_id,) = word
+    save_scorer(scorer, tokenizer, tmp_path / "pm")
+    saved = load_tokenizer(tmp_path / "pm")
+    assert saved.pad_token is None
+    assert encode_response(saved, " lamp") == word
+
+
+@pytest.mark.parametrize("padding", [1, -1, 10**6])
+def test_whatever_the_padding_token_is_every_row_learns(padding: int, tiny_model_dir: Path, tmp_path: Path) -> None:
+    """The end token among them, which a layer of embeddings would hold still if it padded as well."""
+    folder = pad_with(tiny_model_dir, tmp_path / "base", "<|end|>")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"pad_token_id": padding}))
+    for model in (load_policy(folder), init_scorer_from_policy(folder, seed=1)):
+        embeddings = model.get_input_embeddings()
+        embeddings(torch.tensor([0, 1, len(embeddings.weight) - 1])).sum().backward()
+        assert embeddings.weight.grad[[0, 1, -1]].all()
 
 
 def test_a_policy_is_no_scorer(tiny_model_dir: Path) -> None:
@@ -84,20 +125,20 @@ def test_a_policy_is_no_scorer(tiny_model_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("added", "template", "said"),
     [
-        ({"chat_template": None}, "has no chat template"),
-        ({"pad_token": None}, "needs a padding token"),
-        ({"pad_token": "<|end|>"}, "needs a padding token"),
+        ({}, None, "has no chat template"),
+        ({"eos_token": "</s>"}, WITHOUT_END, r"writes token 311 \('</s>'\), its embeddings end at row 310"),
+        ({"extra_special_tokens": ["<|new|>"]}, WITH_NEW_TOKEN, r"writes token 311 \('<\|new\|>'\)"),
     ],
 )
 def test_what_cannot_be_trained_is_known_without_its_weights(
-    change: dict[str, str | None], said: str, tiny_model_dir: Path, tmp_path: Path
+    added: dict[str, Any], template: str | None, said: str, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
-    check_trainable(tiny_model_dir)
+    assert check_trainable(tiny_model_dir) == ()
     model, tokenizer = load_policy(tiny_model_dir), load_tokenizer(tiny_model_dir)
-    for name, value in change.items():
-        setattr(tokenizer, name, value)
+    tokenizer.add_special_tokens(added)
+    tokenizer.chat_template = template
     save_policy(model, tokenizer, tmp_path / "m")
     with pytest.raises(ModelError, match=said):
         check_trainable(tmp_path / "m")
@@ -129,3 +170,18 @@ def test_a_configuration_of_which_no_model_can_be_made_is_refused(tiny_model_dir
     (tmp_path / "m" / "config.json").write_text(json.dumps(config | {"hidden_act": "no such function"}))
     with pytest.raises(ModelError, match=r"no model can be made of its config\.json"):
         check_trainable(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("<|end|>", r"pads with a token that ends texts, 1 ('<|end|>')"),
+        (None, "has no padding token"),
+        ("[PAD]", r"has padding token 311 ('[PAD]'), beyond the 311 rows of its embeddings"),
+    ],
+)
+def test_a_padding_that_is_not_its_own_is_said(
+    token: str | None, said: str, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    path = pad_with(tiny_model_dir, tmp_path / "m", token)
+    assert check_trainable(path) == (f"{path}: {said}: batches are padded with 0 ('<|pad|>')",)

@@ -26,6 +26,7 @@ from solon.records import (
     PreferenceLabel,
     Prompt,
     RevisionChain,
+    RunHeader,
     RunPaths,
     SFTExample,
     load_records,
@@ -417,6 +418,15 @@ def test_principles_in_unknown_words_are_named_before_the_run_and_in_the_report(
     log = Log()
     start(tmp_path, engine, log=log, out="c", constitution=law, overrides={"feedback_model": "nano"})
     assert any("'zeppelins'" in notice for notice in log.notices)
+
+
+def test_what_to_know_of_the_base_is_said_before_the_run_and_kept(tmp_path, engine, monkeypatch):
+    monkeypatch.setattr(engine, "check_trainable", lambda checkpoint: (f"{checkpoint}: pads with something else",))
+    log = Log()
+    start(tmp_path, engine, log=log)
+    said = (f"{engine.base}: pads with something else",)
+    assert tuple(log.notices) == said
+    assert RunHeader.load(tmp_path / "run" / "run.yaml").notices == said
 
 
 def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on(tmp_path, engine, shared):

@@ -12,13 +12,21 @@ import torch
 from pydantic import ValidationError
 
 from solon.errors import ModelError, RecordError
-from solon.nets import build_tokenizer, init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer
-from solon.training import PPOConfig, learner, ppo, rollout, run_ppo
+from solon.nets import (
+    build_tokenizer,
+    init_scorer_from_policy,
+    load_policy,
+    load_scorer,
+    load_tokenizer,
+    save_policy,
+    save_scorer,
+)
+from solon.training import PPOConfig, PreferenceModelConfig, learner, ppo, rollout, run_ppo, run_preference_model
 from solon.training.batching import RowEncoder, TokenRow
 from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets, read_rollout
 from tests.alone import logprobs_alone, score_alone, values_alone
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
-from tests.tiny import build_tiny_policy, make_prompt
+from tests.tiny import build_tiny_policy, make_pair, make_prompt
 from tests.tolerances import FLOAT32_SAME
 
 PROMPTS = [make_prompt(number) for number in range(10)]
@@ -107,6 +115,46 @@ def test_the_first_iteration_is_the_reference_and_its_scores_set_the_scale(model
     load_policy(tmp_path / "out")
 
 
+@pytest.mark.parametrize("own_trunk", [True, False])
+def test_with_rows_that_stand_for_no_token_the_policy_still_begins_as_its_reference(
+    own_trunk: bool, tmp_path: Path
+) -> None:
+    """Sampler, reference and learner take log-probabilities over the same tokens: there is nothing to pay at first."""
+    path = build_tiny_policy(tmp_path / "padded" / "sl-cai", spare_rows=256)
+    save_scorer(init_scorer_from_policy(path, seed=2), load_tokenizer(path), tmp_path / "padded" / "pm")
+    once = CONFIG.model_copy(update={"iterations": 1, "minibatches": 1, "train_value_trunk": own_trunk})
+    (line,) = lines(train(tmp_path / "padded", tmp_path, once))
+    assert line["objective/kl"] == pytest.approx(0.0, abs=1e-5)
+    assert line["objective/kl_k3"] == pytest.approx(0.0, abs=1e-9)
+    assert line["policy/approxkl"] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("token", ["<|end|>", None, "[PAD]"])
+def test_whatever_a_checkpoint_pads_with_the_method_learns_the_same(
+    token: str | None, models: Path, tmp_path: Path
+) -> None:
+    """From the preference model's first step to the policy's last: ends are known by their place."""
+    pairs = [make_pair(number) for number in range(6)]
+    learnt = []
+    for name in ("own", "other"):
+        policy, pm = tmp_path / name / "sl-cai", tmp_path / name / "pm"
+        model, tokenizer = load_policy(models / "sl-cai"), load_tokenizer(models / "sl-cai")
+        if name == "other":
+            tokenizer.pad_token = None
+            if token is not None:
+                tokenizer.add_special_tokens({"pad_token": token})
+            model.config.pad_token_id = tokenizer.pad_token_id
+        save_policy(model, tokenizer, policy)
+        run_preference_model(policy, pairs, [], PreferenceModelConfig(), pm, seed=3, metrics=tmp_path / "m.jsonl")
+        train(tmp_path / name, tmp_path / name)
+        learnt.append(
+            [load_scorer(pm), load_policy(tmp_path / name / "out"), load_scorer(tmp_path / name / "value")],
+        )
+    for one, other in zip(*learnt, strict=True):
+        for (name, weights), (_, expected) in zip(other.named_parameters(), one.named_parameters(), strict=True):
+            assert torch.equal(weights, expected), name
+
+
 def test_texts_are_shown_beside_the_metrics(models: Path, tmp_path: Path) -> None:
     shown = lines(train(models, tmp_path), "loop_samples")
     assert Counter(line["step"] for line in shown) == {1: 4, 3: 4}
@@ -154,6 +202,7 @@ def read(models: Path, *, own_trunk: bool) -> tuple[Rollout, list[TokenRow]]:
         scorer=scorer,
         value=value,
         end=encoder.end,
+        absent=None,
         microbatch_tokens=64,
     )
     return result, rows
@@ -280,7 +329,7 @@ def test_a_preference_model_of_other_tokens_is_refused(models: Path, tmp_path: P
 def test_prompts_are_shared_only_where_every_network_that_learns_can(models: Path, own_trunk: bool) -> None:
     policy, scorer = load_policy(models / "sl-cai"), load_scorer(models / "pm")
     network = load_scorer(models / "pm") if own_trunk else None
-    made = learner.Learner.build(policy, ValueModel(scorer, network))
+    made = learner.Learner.build(policy, ValueModel(scorer, network), absent=None)
     assert made.can_share_prompts
     (scorer if network is None else network).config.hidden_act = "gelu"
     assert made.can_share_prompts == (not own_trunk)

@@ -77,7 +77,25 @@ def test_only_response_tokens_and_the_end_token_are_counted(base: Path) -> None:
         logprobs = torch.log_softmax(model(torch.tensor([row.ids])).logits[0].double(), dim=-1)
     by_hand = [float(logprobs[t - 1, row.ids[t]]) for t in range(row.prompt_length, len(row.ids))]
     assert row.ids[-1] == end_token_id(tokenizer)
-    assert sft.mean_nll(model, [row], 4096) == pytest.approx(-sum(by_hand) / len(by_hand), rel=1e-5)
+    assert sft.mean_nll(model, [row], 4096, None) == pytest.approx(-sum(by_hand) / len(by_hand), rel=1e-5)
+
+
+def test_a_row_that_stands_for_no_token_is_neither_counted_nor_taught(tmp_path: Path) -> None:
+    base = build_tiny_policy(tmp_path / "base", spare_rows=40)
+    tokenizer, model = load_tokenizer(base), load_policy(base)
+    row = RowEncoder(tokenizer).row(EXAMPLES[3].conversation, EXAMPLES[3].response)
+    with torch.no_grad():
+        logits = model(torch.tensor([row.ids])).logits[0].double()
+    assert logits.shape[1] == len(tokenizer) + 40
+    logprobs = torch.log_softmax(logits[:, : len(tokenizer)], dim=-1)
+    by_hand = [float(logprobs[t - 1, row.ids[t]]) for t in range(row.prompt_length, len(row.ids))]
+    config = SFTConfig(eval_fraction=0.0, batch_size=1)
+    summary = run_sft(base, [EXAMPLES[3]], config, tmp_path / "out", seed=3, metrics=tmp_path / "m.jsonl")
+    assert summary.loss_first == pytest.approx(-sum(by_hand) / len(by_hand), rel=1e-5)
+    before, after = (load_policy(path).get_output_embeddings().weight for path in (base, tmp_path / "out"))
+    changed = (before != after).any(dim=1)
+    assert changed[: len(tokenizer)].all()
+    assert not changed[len(tokenizer) :].any()
 
 
 def test_a_long_response_weighs_by_its_tokens_however_the_batch_is_cut(base: Path) -> None:
@@ -85,11 +103,11 @@ def test_a_long_response_weighs_by_its_tokens_however_the_batch_is_cut(base: Pat
     encoder = RowEncoder(tokenizer)
     rows = [encoder.row(e.conversation, e.response) for e in EXAMPLES[:5]]
     tokens = [row.response_length for row in rows]
-    each = [sft.mean_nll(model, [row], 4096) for row in rows]
+    each = [sft.mean_nll(model, [row], 4096, None) for row in rows]
     expected = sum(n * loss for n, loss in zip(tokens, each, strict=True) if loss) / sum(tokens)
     for limit in (1, 60, 4096):
-        assert sft.mean_nll(model, rows, limit) == pytest.approx(expected, rel=1e-5)
-    assert sft.mean_nll(model, [], 4096) is None
+        assert sft.mean_nll(model, rows, limit, None) == pytest.approx(expected, rel=1e-5)
+    assert sft.mean_nll(model, [], 4096, None) is None
 
 
 def test_held_out_prompts_are_whole_and_the_same_for_every_seed(base: Path) -> None:
@@ -111,7 +129,9 @@ def test_the_result_loads_and_the_summary_adds_up(base: Path, tmp_path: Path) ->
     assert not (tmp_path / "out" / ".checkpoint").exists()
     encoder = RowEncoder(load_tokenizer(tmp_path / "out"))
     held = sft._encode(EXAMPLES, SFTConfig(eval_fraction=0.3, max_tokens=24), encoder)[1]
-    assert sft.mean_nll(load_policy(tmp_path / "out"), held, 4096) == pytest.approx(summary.eval_loss_after, rel=1e-5)
+    assert sft.mean_nll(load_policy(tmp_path / "out"), held, 4096, None) == pytest.approx(
+        summary.eval_loss_after, rel=1e-5
+    )
     lines = [json.loads(line) for line in seen.files["metrics/loop.jsonl"].decode().splitlines()]
     assert [line["step"] for line in lines] == list(range(summary.steps + 1))
     assert lines[0] == {"step": 0, "sft/eval_loss": summary.eval_loss_before}
