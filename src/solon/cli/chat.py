@@ -15,7 +15,7 @@ from solon.pipeline.folder import load_header
 from solon.pipeline.overrides import nearest, validate
 from solon.pipeline.shipped import NANO, find_nano_model
 from solon.prompting import render_response
-from solon.records import Conversation, Message, Rendered, RunHeader, RunPaths, Sampling, derive_seed
+from solon.records import Conversation, Message, Rendered, RunHeader, RunPaths, Sampling, derive_seed, hold_to_accounts
 
 MODELS = ("base", "sl-cai", "rl-cai")
 
@@ -26,15 +26,18 @@ def find_model(folder: Path, name: str) -> Path:
     Raises:
         ConfigError: no model is called so.
         RunError: the folder is no run, or has not come that far.
+        RecordError: the model, or the header, is not as the run wrote it.
     """
     if name not in MODELS:
         raise ConfigError(f"--model {name}: no such model{nearest(name, MODELS)}")
     header = load_header(folder)
     if name == "base":
         return _find_base(folder, header)
-    path = RunPaths(folder).model(name)
+    paths = RunPaths(folder)
+    path = paths.model(name)
     if not (path / "config.json").is_file():
         raise RunError(f"{folder}: this run has no {name} yet: run the same command again to finish it")
+    hold_to_accounts(paths, paths.header.name, f"models/{name}/")
     return path
 
 

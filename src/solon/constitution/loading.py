@@ -1,17 +1,19 @@
 """Load a constitution: the shipped one by name, a YAML file, or a plain list of sentences.
 
-Three forms:
+Four forms:
 
 - YAML with keys: `name`, `version`, `principles`, and optionally `sample_prompts` and `exemplars`. An entry of
   `principles` is keys with values, or a plain sentence.
 - a YAML list of sentences.
 - a text file (any name that does not end in .yaml, .yml or .json), one sentence a line; lines that begin with `#`
   are comments.
+- the `constitution.json` of a run: the constitution that the run was given, to the digest.
 
 A sentence becomes a whole principle (`sentences`). Everything is checked before anything is returned; the first
 fault is raised as one short message that names file, line and id and says what to do.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -23,12 +25,14 @@ from solon.constitution.nodes import Item, compose, find_control, nearest, short
 from solon.constitution.principles import ComparisonExemplar, Constitution, Principle, RevisionExemplar
 from solon.constitution.sentences import principle_from_sentence
 from solon.errors import ConstitutionError, RecordError
-from solon.records import Conversation, PromptKind, Record, RunHeader, RunPaths, read_text
+from solon.records import MADE_AGAIN, Conversation, PromptKind, Record, RunHeader, RunPaths, read_text
 
 SHIPPED: Final = ("default",)
 """Names of the constitutions in the package."""
 
 MAX_BYTES: Final = 2**19
+MAX_RECORD_BYTES: Final = 2**24
+"""Of what a run keeps: a sentence is there three times, with its quotation marks escaped."""
 _YAML_SUFFIXES: Final = (".yaml", ".yml", ".json")
 _KEYS: Final = ("name", "version", "principles", "sample_prompts", "exemplars")
 _SAMPLE_KEYS: Final[tuple[PromptKind, ...]] = ("red_team", "helpful")
@@ -61,6 +65,8 @@ def load_constitution(path_or_name: str | Path) -> Constitution:
         return _parse_yaml(shipped.read_text(encoding="utf-8"), str(path_or_name), str(path_or_name))
     path = Path(path_or_name)
     text = _read_text(path)
+    if _is_record(text):
+        return _read_record(text, path)
     if path.suffix.lower() in _YAML_SUFFIXES:
         return _parse_yaml(text, str(path), path.stem)
     return _parse_lines(text, str(path), path.stem)
@@ -72,13 +78,28 @@ def load_run_constitution(paths: RunPaths, header: RunHeader) -> Constitution:
     Raises:
         RecordError: it cannot be read, or is another than the header names.
     """
-    constitution = Constitution.from_json(read_text(paths.constitution), where=str(paths.constitution))
+    try:
+        constitution = Constitution.from_json(read_text(paths.constitution), where=str(paths.constitution))
+    except RecordError as error:
+        raise RecordError(f"{error}: {MADE_AGAIN}") from error
     if constitution.digest != header.constitution.digest:
         raise RecordError(
-            f"{paths.constitution}: is not the constitution of this run, its content has changed: "
-            "remove it and run the same command again, which writes it anew"
+            f"{paths.constitution}: is not the constitution of this run: its digest is {constitution.digest}, "
+            f"{paths.header.name} says {header.constitution.digest}: {MADE_AGAIN}"
         )
     return constitution
+
+
+def _is_record(text: str) -> bool:
+    """Say whether a text is what a run keeps of its constitution, and not written by hand."""
+    return re.match(r'\s*\{\s*"schema"\s*:', text) is not None
+
+
+def _read_record(text: str, path: Path) -> Constitution:
+    try:
+        return Constitution.from_json(text, where=str(path))
+    except RecordError as error:
+        raise ConstitutionError(str(error)) from error
 
 
 def _read_text(path: Path) -> str:
@@ -93,10 +114,12 @@ def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+            most = MAX_RECORD_BYTES if _is_record(content.decode("utf-8-sig", "replace")) else MAX_BYTES
+            content += file.read(max(0, most + 1 - len(content)))
     except OSError as error:
         raise ConstitutionError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_BYTES:
-        raise ConstitutionError(f"{path}: larger than {MAX_BYTES // 2**10} KiB: name a constitution file")
+    if len(content) > most:
+        raise ConstitutionError(f"{path}: larger than {most // 2**10} KiB: name a constitution file")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -7,11 +7,13 @@ is configuration: it is shown to a model as it was written, and can still never 
 
 import math
 import re
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from solon.constitution.nodes import find_control
 from solon.errors import ConstitutionError
 from solon.records import Conversation, PromptKind, Record, content_digest
 
@@ -24,6 +26,15 @@ def _worded(text: str | None) -> str | None:
     if text is not None and not text.strip():
         raise ValueError("has no words in it: write it, or leave the key out")
     return text
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Yield every string of a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
 
 
 class Principle(Record):
@@ -166,6 +177,14 @@ class Constitution(Record):
             raise ValueError(
                 "no principle has a comparison: the feedback stage (stage 2) would have nothing to ask; add one"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _holds_no_control_characters(self) -> Self:
+        # As escapes in the text of JSON they would be seen by nobody, so the texts are searched and not the dump.
+        for text in _strings(self.model_dump(mode="json")):
+            if control := find_control(text):
+                raise ValueError(f"holds a control character ({control}): remove it")
         return self
 
     @cached_property

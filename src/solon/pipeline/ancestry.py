@@ -28,6 +28,7 @@ from solon.records import (
     RunPaths,
     Sample,
     SFTExample,
+    hold_to_accounts,
     load_records,
     read_text,
 )
@@ -69,14 +70,16 @@ def describe(folder: Path, record_id: str) -> str:
 
     Raises:
         RunError: the folder is no run, nothing is called so, or several things are.
-        RecordError: a line that holds the id, or one that it came from, or the constitution cannot be read; or the
-            record refers to what is not there.
+        RecordError: a line that holds the id, or one that it came from, cannot be read; a file is not as the run wrote
+            it; or the record refers to what is not there.
     """
     header = load_header(folder)
     if len(record_id) < _SHORTEST:
         raise RunError(f"{record_id}: give at least the first {_SHORTEST} characters of an id")
     paths = RunPaths(folder)
-    teller = _Teller(paths, load_run_constitution(paths, header))
+    constitution = load_run_constitution(paths, header)
+    hold_to_accounts(paths, paths.header.name, paths.constitution.name, "records/")
+    teller = _Teller(paths, constitution)
     found = list(_find(paths, record_id))
     names = {_name(item) for item in found}
     if len(names) > 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from solon import __version__
-from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution
+from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution, load_run_constitution
 from solon.errors import ConfigError, ModelError, RecordError, RunError
 from solon.evaluation import Grader
 from solon.lm import Journal
@@ -24,15 +24,15 @@ from solon.pipeline.overrides import flatten, merge, validate
 from solon.pipeline.preflight import refuse_idle_stages, refuse_unserved_prompts
 from solon.pipeline.results import build_results, save_results
 from solon.pipeline.shipped import NANO, find_nano_model
-from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, save_manifest, used_by
+from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, used_by
 from solon.pipeline.stages import STAGES, Stage
 from solon.pipeline.usage import Meter, Usage
 from solon.pipeline.vocabulary import describe_unknown_words
 from solon.pipeline.waiting import call_without_loop
 from solon.pipeline.workbench import Workbench
 from solon.prompting import templates_digest
-from solon.records import GIVEN, Manifest, Origin, RunHeader, RunPaths, replace_file
-from solon.report import load_results, write_report
+from solon.records import GIVEN, Manifest, Origin, RunHeader, RunPaths, file_digest, hold_to_accounts, replace_file
+from solon.report import load_run_results, write_report
 
 REPORT_STAGE = "report"
 
@@ -128,9 +128,8 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
         paths = stack.enter_context(claim_folder(root, header))
         for notice in header.notices:
             observer.notice(notice)
-        if not paths.constitution.exists():
-            with replace_file(paths.constitution) as temporary:
-                temporary.write_text(law.to_json() + "\n", encoding="utf-8")
+        whole = _WholeRun(paths, config.seed, meter)
+        whole.keep(header, law, observer)
         journal = stack.enter_context(Journal(paths.journal))
         if journal.notice is not None:
             observer.notice(journal.notice)
@@ -143,11 +142,20 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
             grader=grader,
             journal=journal,
             observer=observer,
-            meter=meter,
+            whole=whole,
         )
         manifests = {stage.name: pipeline.run_stage(stage) for stage in STAGES}
         results = pipeline.report(manifests)
     return RunResult(folder=root, results=results, config=config)
+
+
+def _is_kept(paths: RunPaths, header: RunHeader) -> bool:
+    """Say whether the constitution of the header is the one in the folder."""
+    try:
+        load_run_constitution(paths, header)
+    except RecordError:
+        return False
+    return True
 
 
 def _source_of(constitution: Constitution | str | Path) -> str:
@@ -169,8 +177,9 @@ def load_run(folder: str | Path) -> RunResult:
     if not paths.results.is_file():
         raise RunError(f"{root}: this run is not finished: run the same command again to resume it")
     try:
-        results = load_results(paths.results)
         config = validate(RunConfig, header.config, where=str(paths.header))
+        hold_to_accounts(paths, paths.header.name)
+        results = load_run_results(paths)
     except (ConfigError, RecordError) as error:
         raise RunError(str(error)) from error
     return RunResult(folder=root, results=results, config=config)
@@ -227,7 +236,7 @@ class _Pipeline:
         grader: Grader,
         journal: Journal,
         observer: Observer,
-        meter: Meter,
+        whole: "_WholeRun",
     ) -> None:
         self._config = config
         self._constitution = constitution
@@ -238,7 +247,7 @@ class _Pipeline:
         self._grader = grader
         self._journal = journal
         self._observer = observer
-        self._whole = _WholeRun(paths, config.seed, meter)
+        self._whole = whole
 
     def run_stage(self, stage: Stage) -> Manifest:
         """Run a stage, or skip it; return its account."""
@@ -282,7 +291,7 @@ class _Pipeline:
         done = account.is_complete()
         if done is not None:
             self._observer.stage_finished(done, skipped=True)
-            return load_results(self._paths.results)
+            return load_run_results(self._paths)
         self._observer.stage_started(REPORT_STAGE)
         account.open()
         results = build_results(
@@ -324,13 +333,35 @@ class _Pipeline:
 
 
 class _WholeRun:
-    """The account of the run as a whole: time over all attempts, killed ones too."""
+    """The account of the run as a whole: its own two files, and time over all attempts, killed ones too."""
 
     def __init__(self, paths: RunPaths, seed: int, meter: Meter) -> None:
+        self._paths = paths
         self._path = paths.manifest("run")
-        self._before = used_by(load_manifest(self._path))
+        self._account = load_manifest(self._path)
+        self._before = used_by(self._account)
+        self._outputs = dict(self._account.outputs) if self._account else {}
         self._seed = seed
         self._meter = meter
+
+    def keep(self, header: RunHeader, constitution: Constitution, observer: Observer) -> None:
+        """Keep the header, which is there, and the constitution; what has changed is made again, and that said."""
+        paths = self._paths
+        if self._is_changed(paths.header):
+            observer.notice(f"{paths.header}: was not as the run wrote it: it is made again")
+            header.save(paths.header)
+        if not paths.constitution.exists() or self._is_changed(paths.constitution) or not _is_kept(paths, header):
+            if paths.constitution.exists():
+                observer.notice(f"{paths.constitution}: was not the constitution of this run: it is made again")
+            with replace_file(paths.constitution) as temporary:
+                temporary.write_text(constitution.to_json() + "\n", encoding="utf-8")
+        kept = {path.name: file_digest(path) for path in (paths.header, paths.constitution)}
+        if self._account is not None and self._account.outputs != kept:
+            self._account.model_copy(update={"outputs": kept}).save(self._path)
+        self._outputs = kept
+
+    def _is_changed(self, file: Path) -> bool:
+        return self._outputs.get(file.name, file_digest(file)) != file_digest(file)
 
     def renew(self, *, finished: bool = False) -> Usage:
         """Bring the account on disk up to date and return what the run has used so far."""
@@ -341,10 +372,11 @@ class _WholeRun:
             config={},
             seed=self._seed,
             inputs={},
+            outputs=self._outputs,
             code_version=__version__,
             metrics={"peak_rss_mb": round(used.peak_rss_mb, 1)},
             seconds=round(used.seconds, 3),
             cpu_seconds=round(used.cpu_seconds, 3),
         )
-        save_manifest(self._path, manifest)
+        manifest.save(self._path)
         return used

@@ -10,7 +10,6 @@ every few seconds while the stage makes progress.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Literal
 from solon import __version__
 from solon.errors import RecordError
 from solon.pipeline.usage import Meter, Usage
-from solon.records import Manifest, RunPaths, TokenCounts, replace_file
+from solon.records import Manifest, RunPaths, TokenCounts, file_digest
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -47,12 +46,6 @@ class Outcome:
     tokens: TokenCounts = field(default_factory=TokenCounts)
 
 
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def list_files(path: Path) -> list[Path]:
     """Return `path` if it is a file, else every file below it in order; hidden files and folders are left out."""
     if path.is_file():
@@ -77,18 +70,11 @@ def output_digests(root: Path, outputs: tuple[Path, ...]) -> dict[str, str]:
     return {file.relative_to(root).as_posix(): file_digest(file) for file in files}
 
 
-def save_manifest(path: Path, manifest: Manifest) -> None:
-    """Write an account, indented for people, whole or not at all."""
-    with replace_file(path) as temporary:
-        body = {"schema": manifest.SCHEMA, **manifest.model_dump(mode="json")}
-        temporary.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def load_manifest(path: Path) -> Manifest | None:
-    """Read an account; None if there is none or it cannot be read, which is the same as not having begun."""
+    """Read an account; None if there is none to be believed, which is the same as not having begun."""
     try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"), where=str(path))
-    except (OSError, RecordError, UnicodeDecodeError):
+        return Manifest.load(path)
+    except RecordError:
         return None
 
 
@@ -173,7 +159,7 @@ class Account:
                 "cpu_seconds": round(used.cpu_seconds, 3),
             }
         )
-        save_manifest(self._path, manifest)
+        manifest.save(self._path)
         return manifest
 
 

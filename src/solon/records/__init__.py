@@ -28,7 +28,7 @@ from solon.records.conversation import (
     Turn,
 )
 from solon.records.evaluation import EvalRecord, Grade, Rate
-from solon.records.manifest import Manifest, TokenCounts
+from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, file_digest, hold_to_accounts
 from solon.records.points import pass_point, watch_points
 from solon.records.preference import Comparison, PreferenceLabel, PreferencePair, Vote
 from solon.records.results import Results
@@ -37,6 +37,7 @@ from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
 
 __all__ = [
     "GIVEN",
+    "MADE_AGAIN",
     "RESULTS_SCHEMA",
     "Choice",
     "Comparison",
@@ -75,6 +76,8 @@ __all__ = [
     "content_digest",
     "derive_seed",
     "describe_misfit",
+    "file_digest",
+    "hold_to_accounts",
     "load_records",
     "pass_point",
     "read_text",

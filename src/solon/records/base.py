@@ -39,7 +39,7 @@ def derive_seed(*parts: str | int) -> int:
 def describe_misfit(error: ValidationError, *within: str) -> str:
     """Say the first thing that is wrong with the fields of a record: which field, under `within`, and what."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in (*within, *first["loc"]))
+    field = ".".join(" ".join(str(part).split())[:60] for part in (*within, *first["loc"]))
     said = first["msg"].removeprefix("Value error, ")
     if first["type"] == "string_unicode":
         said = "holds half of a character (a lone surrogate, such as \\ud83d without its other half): write it whole"
@@ -136,7 +136,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: is not text in UTF-8") from error
+        raise RecordError(f"{path}: is not text in UTF-8: was the file damaged?") from error
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
 

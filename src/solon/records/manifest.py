@@ -1,10 +1,18 @@
 """What a stage leaves behind about itself: enough to audit it, resume after it and report on it."""
 
-from typing import Any, Literal
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from solon.records.base import Record
+from solon.errors import RecordError
+from solon.records.base import Record, content_digest, read_text, replace_file
+from solon.records.run import RunPaths
+
+MADE_AGAIN = "give the run's command again, which makes the file again"
+"""What to do about a file of a run that is not what the run wrote."""
 
 
 class TokenCounts(Record):
@@ -50,3 +58,58 @@ class Manifest(Record):
     tokens: TokenCounts = TokenCounts()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+
+    def save(self, path: Path) -> None:
+        """Write the account with a digest of itself, indented for people, whole or not at all."""
+        body = {"schema": self.SCHEMA, **self.model_dump(mode="json")}
+        with replace_file(path) as temporary:
+            sealed = {**body, "digest": content_digest(body)}
+            temporary.write_text(json.dumps(sealed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read an account written by `save`, or by a version that wrote no digest.
+
+        Raises:
+            RecordError: it cannot be read, is of another version or is not what was written; the file is named.
+        """
+        text = read_text(path)
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RecordError(f"{path}: is not JSON ({error}): {MADE_AGAIN}") from error
+        digest = body.pop("digest", None) if isinstance(body, dict) else None
+        if digest is not None and digest != content_digest(body):
+            raise RecordError(f"{path}: is not as the run wrote it, its digest is of something else: {MADE_AGAIN}")
+        return cls.from_json(json.dumps(body), where=str(path))
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hold_to_accounts(paths: RunPaths, *places: str) -> None:
+    """Make sure that files of a run are what its accounts say was written.
+
+    What no account names yet, the files of a stage under way, is held to nothing.
+
+    Args:
+        paths: the run's folder.
+        places: files relative to it; one that ends in a slash stands for every file below it.
+
+    Raises:
+        RecordError: a file is missing or has changed, or an account cannot be read; it is named.
+    """
+    for account in sorted(paths.manifest("").parent.glob("*.json")):
+        for name, digest in Manifest.load(account).outputs.items():
+            if not any(name == place or (place.endswith("/") and name.startswith(place)) for place in places):
+                continue
+            path = paths.root / name
+            if not path.is_file():
+                raise RecordError(f"{path}: is missing: {MADE_AGAIN}")
+            if file_digest(path) != digest:
+                raise RecordError(
+                    f"{path}: is not as the run wrote it, the sha256 in {account.name} is another: {MADE_AGAIN}"
+                )

@@ -86,7 +86,9 @@ class RunHeader(Record):
         try:
             body = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise RecordError(f"{path}: cannot be read as the header of a run") from error
+            raise RecordError(
+                f"{path}: cannot be read as the header of a run: restore it from a copy, or use a new folder"
+            ) from error
         if not isinstance(body, dict) or body.pop("schema", None) != cls.SCHEMA:
             raise RecordError(f"{path}: is not the header of a run that this version reads (schema {cls.SCHEMA})")
         try:

@@ -3,7 +3,7 @@
 It reads records and nothing else; it cannot import training and works without torch.
 """
 
-from solon.report.load import load_results
+from solon.report.load import load_run_results
 from solon.report.page import write_report
 
-__all__ = ["load_results", "write_report"]
+__all__ = ["load_run_results", "write_report"]

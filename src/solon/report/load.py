@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from solon.constitution import Constitution, load_run_constitution
 from solon.errors import RecordError, RunError
 from solon.records import (
+    MADE_AGAIN,
     RESULTS_SCHEMA,
     EvalRecord,
     Manifest,
@@ -21,13 +22,13 @@ from solon.records import (
     RunHeader,
     RunPaths,
     describe_misfit,
+    file_digest,
+    hold_to_accounts,
     load_records,
     read_text,
 )
 
 Row = Mapping[str, float]
-
-_AGAIN = "run the same command again, which writes it anew"
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,16 @@ def load_run_data(root: Path) -> RunData:
     try:
         header = RunHeader.load(paths.header)
         constitution = load_run_constitution(paths, header)
-        results = load_results(paths.results)
+        results = load_run_results(paths)
+        hold_to_accounts(paths, paths.header.name, paths.constitution.name, "records/", "metrics/")
+        manifests = [Manifest.load(paths.manifest(stage)) for stage in results["stages"]]
         return RunData(
             folder=root.resolve().name,
             header=header,
             results=results,
             constitution=constitution,
             draws=_count_draws(paths),
-            manifests=[load_account(paths.manifest(stage)) for stage in results["stages"]],
+            manifests=manifests,
             curves=_load_curves(paths),
             example=_load_example(paths, constitution),
         )
@@ -109,16 +112,31 @@ def load_run_data(root: Path) -> RunData:
         raise RunError(f"{root}: this run cannot be reported on: {error}") from error
 
 
-def load_results(path: Path) -> dict[str, Any]:
-    """Read a `results.json`.
+def load_run_results(paths: RunPaths) -> dict[str, Any]:
+    """Read the `results.json` of a run.
 
     Raises:
-        RecordError: it cannot be read, is of another version, or lacks something; the file is named.
+        RecordError: it or an account cannot be read, is of another version, lacks something, or is not as the run wrote
+            it; or a stage was done again after it. The file is named.
     """
+    path = paths.results
+    results = _read_results(path)
+    hold_to_accounts(paths, path.name)
+    account = paths.manifest("report")
+    for stage, digest in Manifest.load(account).inputs.items() if account.is_file() else ():
+        if not paths.manifest(stage).is_file() or file_digest(paths.manifest(stage)) != digest:
+            raise RecordError(
+                f"{paths.manifest(stage)}: is not the account that {path.name} was made from: give the run's command "
+                "again, which goes on from there"
+            )
+    return results
+
+
+def _read_results(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: is not JSON ({error}): {_AGAIN}") from error
+        raise RecordError(f"{path}: is not JSON ({error}): {MADE_AGAIN}") from error
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != RESULTS_SCHEMA:
         raise RecordError(
@@ -128,13 +146,8 @@ def load_results(path: Path) -> dict[str, Any]:
     try:
         Results.model_validate(results, strict=True)
     except ValidationError as error:
-        raise RecordError(f"{path}: {describe_misfit(error)}: {_AGAIN}") from error
+        raise RecordError(f"{path}: {describe_misfit(error)}: {MADE_AGAIN}") from error
     return dict(results)
-
-
-def load_account(path: Path) -> Manifest:
-    """Read the account of one stage."""
-    return Manifest.from_json(read_text(path), where=str(path))
 
 
 def _count_draws(paths: RunPaths) -> dict[str, tuple[int, int]]:

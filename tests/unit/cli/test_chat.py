@@ -8,11 +8,11 @@ from contextlib import nullcontext
 import pytest
 
 from solon.cli.chat import run_chat
-from solon.errors import ConfigError, RunError
+from solon.errors import ConfigError, RecordError, RunError
 from solon.lm import ScriptedModel
 from solon.pipeline.config import build_config
 from solon.prompting import render_response
-from solon.records import Conversation, Origin, RunHeader, RunPaths
+from solon.records import Conversation, Manifest, Origin, RunHeader, RunPaths, file_digest
 from tests.scripts import call_failed
 
 
@@ -80,3 +80,15 @@ def test_a_damaged_header_is_named(talk, tmp_path):
     header.write_text(header.read_text().replace("layout: transcript", "layout: telegram"))
     with pytest.raises(ConfigError, match=r"run\.yaml: evaluation\.layout"):
         talk(["Hello?"], ["One."])
+
+
+def test_a_model_that_is_not_as_the_run_wrote_it_does_not_answer(talk, tmp_path):
+    file = RunPaths(tmp_path).model("rl-cai") / "config.json"
+    outputs = {"models/rl-cai/config.json": file_digest(file), "models/sl-cai/config.json": "not asked for"}
+    Manifest(stage="ppo", status="complete", config={}, seed=0, inputs={}, outputs=outputs, code_version="1").save(
+        RunPaths(tmp_path).manifest("ppo")
+    )
+    assert talk(["Hello?"], ["Hello."])[0].endswith("Hello.\n")
+    file.write_text("{ }")
+    with pytest.raises(RecordError, match=r"rl-cai/config\.json: is not as the run wrote it"):
+        talk(["Hello?"], ["Hello."])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from solon.constitution import ComparisonExemplar, Constitution, RevisionExemplar, load_constitution
-from solon.constitution.loading import MAX_BYTES
+from solon.constitution.loading import MAX_BYTES, MAX_RECORD_BYTES
 from solon.errors import ConstitutionError
 from solon.records import Conversation
 
@@ -415,3 +415,44 @@ def test_a_byte_order_mark_is_no_part_of_a_sentence(write: Callable[..., Path], 
 def test_an_alias_that_stays_small_is_read(write: Write) -> None:
     text = HEAD + STEP + "  - {id: a, comparison: W, tags: &t [x, y]}\n  - {id: b, comparison: V, tags: *t}\n"
     assert load_constitution(write(text)).principles[2].tags == ("x", "y")
+
+
+LONGEST = "".join(f"- Rule {n}: {chr(34) * 150}\n" for n in range(MAX_BYTES // 180))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.yaml", WHOLE), ("b.yaml", "- Do no harm.\n- Say “why”\x85 and 𝕙ow.\n"), ("c.txt", LONGEST)],
+)
+def test_what_a_run_keeps_is_read_again_to_the_digest(write: Callable[..., Path], name: str, text: str) -> None:
+    law = load_constitution(write(text, name))
+    for name in ("constitution.json", "copy.txt"):
+        again = load_constitution(write(law.to_json() + "\n", name))
+        assert again == law
+        assert again.digest == law.digest
+    pretty = json.dumps(json.loads(law.to_json()), indent=1)
+    assert load_constitution(write(pretty, "pretty.json")) == law
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"weight":2.5', '"weight":-1', ": Constitution.principles.0.weight: must be a finite number"),
+        ('"tags"', '"tag\\ns"', ": Constitution.principles.0.tag s: "),
+        ('"schema":1', '"schema":2', ": Constitution schema 2, this version reads 1"),
+        ("Make it", "Make\\u0007 it", ": Constitution: holds a control character (U+0007)"),
+        ("How do I oil", "How do I\\u009b oil", ": Constitution: holds a control character (U+009B)"),
+        ("}", "", ": not a JSON line"),
+        ('"version":"2"', '"version":' + "[" * 100_000, ": not a JSON line"),
+    ],
+)
+def test_a_fault_in_what_a_run_keeps_is_named(write: Callable[..., Path], old: str, new: str, expected: str) -> None:
+    text = load_constitution(write(WHOLE)).to_json()
+    assert old in text
+    said = complaint(write(text.replace(old, new, 1), "constitution.json"))
+    assert said.startswith(expected)
+    assert "\n" not in said
+
+
+def test_what_no_run_can_have_kept_is_not_read(write: Write) -> None:
+    assert complaint(write('{"schema": 1' + " " * MAX_RECORD_BYTES)).startswith(": larger than 16384 KiB")

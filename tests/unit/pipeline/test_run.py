@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from solon.constitution import Constitution, Principle, load_constitution
-from solon.errors import CallFailedError, ConfigError, ModelError, RunError, StageFailedError
+from solon.errors import CallFailedError, ConfigError, ModelError, RecordError, RunError, StageFailedError
 from solon.lm import ScriptedModel, read_call
 from solon.pipeline.ancestry import describe
 from solon.pipeline.grading import OracleGrader
@@ -31,6 +31,7 @@ from solon.records import (
     SFTExample,
     load_records,
 )
+from solon.report import write_report
 from solon.world.lexicon import WIFI_GOAL
 from tests import pipeline_fakes
 from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
@@ -208,6 +209,86 @@ def test_a_model_that_was_tampered_with_is_trained_again_and_what_follows_is_che
     start(tmp_path, engine, log=log)
     assert [name for name, skipped in log.finished if not skipped] == ["sft", "report"]
     assert data(tmp_path / "run") == before
+
+
+READERS = {
+    "show": lambda root: describe(
+        root, load_records(RunPaths(root).records("preference_labels"), PreferenceLabel)[0].comparison_id
+    ),
+    "report": write_report,
+    "load_run": load_run,
+}
+EDITS = {
+    "a principle": ("constitution.json", "Say in which ways", "Say nothing of the ways", "show report"),
+    "the constitution's version": ("constitution.json", '"version":"1"', '"version":"9"', "show report"),
+    "half the constitution": ("constitution.json", '"name"', '"na', "show report"),
+    "a number of the request": ("run.yaml", "code_version: ", "code_version: 9", "show report load_run"),
+    "a number of the results": ("results.json", '"ai_labels": 18', '"ai_labels": 81', "report load_run"),
+    "a label": ("records/preference_labels.jsonl", '"p_a":0.', '"p_a":0.0', "show report"),
+    "an answer of the example": ("records/example.jsonl", '"complies":true', '"complies":false', "show report"),
+    "a curve": ("metrics/ppo.jsonl", "1.0", "9.0", "report"),
+    "an account": ("manifest/preference-model.json", '"accuracy": 0.75', '"accuracy": 0.99', "show report load_run"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_file_that_was_edited_is_refused_by_every_reader_and_made_again(tmp_path, engine, shared, finished, edit):
+    file, old, new, readers = EDITS[edit]
+    header = (finished / "run.yaml").read_text().replace(str(shared.engine.base), str(engine.base))
+    before = read_folder(finished, "records/*", "metrics/*", "constitution.json")
+    text = (finished / file).read_text()
+    assert old in text
+    (finished / file).write_text(text.replace(old, new, 1))
+    for reader in readers.split():
+        with pytest.raises((RunError, RecordError), match=rf"{file}: [^\n]*give the run's command again[^\n]*$"):
+            READERS[reader](finished)
+    log = Log()
+    start(tmp_path, engine, log=log)
+    said = [notice for notice in log.notices if file in notice and notice.endswith("it is made again")]
+    assert len(said) == (file in ("run.yaml", "constitution.json"))  # of the others, the stage is seen to run again
+    assert read_folder(finished, "records/*", "metrics/*", "constitution.json") == before
+    if file == "run.yaml":
+        assert (finished / file).read_text() == header
+    for reader in READERS.values():
+        reader(finished)
+
+
+def test_a_constitution_that_is_gone_is_made_again(tmp_path, engine, finished):
+    before = (finished / "constitution.json").read_bytes()
+    (finished / "constitution.json").unlink()
+    with pytest.raises(RunError, match=r"constitution\.json: no such file: give the run's command again"):
+        write_report(finished)
+    start(tmp_path, engine)
+    assert (finished / "constitution.json").read_bytes() == before
+
+
+def test_a_run_of_a_version_that_held_its_own_files_to_nothing_goes_on(tmp_path, engine, finished):
+    for path in (finished / "manifest").glob("*.json"):
+        body = json.loads(path.read_text())
+        del body["digest"]
+        body["outputs"] = {} if path.stem == "run" else body["outputs"]
+        path.write_text(json.dumps(body))
+    log = Log()
+    start(tmp_path, engine, log=log)
+    assert [name for name, skipped in log.finished if not skipped] == ["report"]
+    text = (finished / "constitution.json").read_text()
+    (finished / "constitution.json").write_text(text.replace('"version":"1"', '"version":"9"'))
+    with pytest.raises(RunError, match=r"constitution\.json: is not as the run wrote it"):
+        write_report(finished)
+
+
+def test_results_that_are_older_than_a_stage_are_not_shown(finished):
+    account = Manifest.load(finished / "manifest" / "ppo.json")
+    account.model_copy(update={"status": "started"}).save(finished / "manifest" / "ppo.json")
+    for reader in (write_report, load_run):
+        with pytest.raises(RunError, match=r"ppo\.json: is not the account that results\.json was made from"):
+            reader(finished)
+
+
+def test_the_constitution_that_a_run_keeps_is_the_same_request(tmp_path, engine, finished):
+    log = Log()
+    start(tmp_path, engine, log=log, constitution=finished / "constitution.json")
+    assert all(skipped for _, skipped in log.finished)
 
 
 def test_another_request_in_the_same_folder_is_refused(tmp_path, engine, finished):

@@ -78,6 +78,7 @@ def test_what_is_written_is_read_again(record, tmp_path) -> None:
     [
         ("{", "not a JSON line"),
         ("[1]", "expected a JSON object, found list"),
+        ("[" * 100_000, "not a JSON line"),
         ('{"text": "x", "trusted": true}', "Span schema None, this version reads 1"),
         ('{"schema": 2, "text": "x", "trusted": true}', "Span schema 2, this version reads 1"),
         ('{"schema": 1, "text": "x"}', r"Span\.trusted: Field required"),
