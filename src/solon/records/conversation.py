@@ -48,6 +48,8 @@ class Prompt(Record):
         kind: `red_team` prompts are meant to elicit harm, `helpful` ones are ordinary requests.
         source: where it came from, e.g. `world` or a file name.
         split: which part of the data it belongs to; evaluation splits never enter training.
+        goal: what it asks for, the same words in every prompt that asks for it; None where nobody said.
+        category: what sort of harm or topic that is; None where nobody said.
     """
 
     id: str
@@ -55,9 +57,20 @@ class Prompt(Record):
     kind: PromptKind
     source: str
     split: Split
+    goal: str | None = None
+    category: str | None = None
 
     @classmethod
-    def make(cls, conversation: Conversation, *, kind: PromptKind, source: str, split: Split) -> Self:
+    def make(
+        cls,
+        conversation: Conversation,
+        *,
+        kind: PromptKind,
+        source: str,
+        split: Split,
+        goal: str | None = None,
+        category: str | None = None,
+    ) -> Self:
         """Build a prompt with the id its content has."""
         turns = [[m.role, m.text] for m in conversation.messages]
         return cls(
@@ -66,6 +79,8 @@ class Prompt(Record):
             kind=kind,
             source=source,
             split=split,
+            goal=goal,
+            category=category,
         )
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from solon.redteam.pools import PromptPool, load_prompts, pool_prompts, prompts_from_constitution
 from solon.redteam.selecting import assign_split, refuse_evaluation_prompts, select_prompts
-from solon.redteam.wording import normalize_text, prompt_key
+from solon.redteam.wording import normalize_text, prompt_key, split_key
 
 __all__ = [
     "PromptPool",
@@ -14,4 +14,5 @@ __all__ = [
     "prompts_from_constitution",
     "refuse_evaluation_prompts",
     "select_prompts",
+    "split_key",
 ]

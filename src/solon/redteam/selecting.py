@@ -9,20 +9,20 @@ from types import MappingProxyType
 from typing import Final
 
 from solon.errors import ConfigError
-from solon.records import Conversation, Prompt, Split, derive_seed
+from solon.records import Prompt, Split, derive_seed
 from solon.redteam.wording import prompt_key
 
-SHARES: Final[Mapping[Split, float]] = MappingProxyType({"train": 0.8, "dev": 0.1, "heldout": 0.1})
-"""Share of a pool that falls to each split; `novel` cannot be told from a text."""
+SHARES: Final[Mapping[Split, float]] = MappingProxyType({"train": 0.8, "heldout": 0.2})
+"""Share of goals that falls to each split."""
 
 _NAMED = 5
 
 
-def assign_split(conversation: Conversation, shares: Mapping[Split, float] = SHARES) -> Split:
-    """Return the split of a prompt, by the hash of its normalised text; prompts that say the same share one.
+def assign_split(key: str, shares: Mapping[Split, float] = SHARES) -> Split:
+    """Return a split by the hash of a key, so that what shares a key shares a split, in every pool and every order.
 
     Args:
-        conversation: the prompt's conversation.
+        key: what must not be in two splits, as `split_key` returns it.
         shares: split to share, adding up to 1.
 
     Raises:
@@ -30,7 +30,7 @@ def assign_split(conversation: Conversation, shares: Mapping[Split, float] = SHA
     """
     if any(share < 0.0 for share in shares.values()) or abs(sum(shares.values()) - 1.0) > 1e-9:
         raise ConfigError(f"the shares of the splits must be at least 0 and add up to 1, not {dict(shares)}")
-    uniform = derive_seed("split", prompt_key(conversation)) / 2.0**63
+    uniform = derive_seed("split", key) / 2.0**63
     wanted = [split for split, share in shares.items() if share > 0.0]
     reached = 0.0
     for split in wanted:

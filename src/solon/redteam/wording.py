@@ -8,7 +8,7 @@ stems, reorders or drops words, so it finds copies and not paraphrases; near-dup
 import unicodedata
 from typing import Final
 
-from solon.records import Conversation
+from solon.records import Conversation, Prompt
 
 _QUOTES: Final = str.maketrans({"‘": "'", "’": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"'})
 _ENDS: Final = " .,;:!?…\"'()[]"
@@ -28,3 +28,8 @@ def normalize_text(text: str) -> str:
 def prompt_key(conversation: Conversation) -> str:
     """Return what two prompts have in common if and only if they say the same, turn by turn."""
     return "\x1f".join(f"{message.role}:{normalize_text(message.text)}" for message in conversation.messages)
+
+
+def split_key(prompt: Prompt) -> str:
+    """Return what may not be on both sides of a split: the prompt's goal, or what it says where it names no goal."""
+    return prompt_key(prompt.conversation) if prompt.goal is None else f"goal:{normalize_text(prompt.goal)}"

@@ -1,12 +1,12 @@
-"""Proves that prompts are read from every form they may have, once each, and that a bad line is named."""
+"""Proves that prompts are pooled once each with their details and a split, and that no goal is on both sides of it."""
 
 from pathlib import Path
 
 import pytest
 
 from solon.errors import RecordError
-from solon.records import Conversation, Prompt, save_records
-from solon.redteam import load_prompts, prompt_key, prompts_from_constitution
+from solon.records import Conversation, Prompt, Split, save_records
+from solon.redteam import load_prompts, normalize_text, prompt_key, prompts_from_constitution
 from tests.scripts import make_constitution, make_prompts
 
 
@@ -26,6 +26,76 @@ def test_plain_text_is_one_prompt_a_line(tmp_path: Path) -> None:
     assert said(pool.prompts) == [["How?: like so"], ["Why?"], ["how? like so"]]
     assert pool.counts == {"in": 4, "kept": 3, "duplicate": 1}
     assert {(p.kind, p.split, p.source) for p in pool.prompts} == {("red_team", "heldout", "asked.txt")}
+
+
+def test_fields_that_are_not_read_are_counted_by_name(tmp_path: Path) -> None:
+    lines = ['{"prompt": "One?", "rating": 3, "tags": []}', '{"prompt": "Two?", "rating": 1, "note": null}']
+    pool = load_prompts(write(tmp_path, "asked.jsonl", "\n".join(lines)), kind="helpful")
+    assert pool.passed_over == {"rating": 2, "tags": 1}
+
+
+def test_goal_and_category_are_read_and_are_no_part_of_the_id(tmp_path: Path) -> None:
+    rows = 'prompt,Category,goal,kind\n"Rob, how?",theft,rob a bank,red_team\nWhy?,,,red_team\n'
+    pool = load_prompts(write(tmp_path, "asked.csv", rows))
+    assert [(p.goal, p.category) for p in pool.prompts] == [("rob a bank", "theft"), (None, None)]
+    plain = Prompt.make(Conversation.of("Rob, how?"), kind="red_team", source="", split="train")
+    assert pool.prompts[0].id == plain.id
+
+
+def test_a_stored_prompt_of_before_there_were_goals_still_loads(tmp_path: Path) -> None:
+    [prompt] = make_prompts(1)
+    line = prompt.to_json().replace(',"goal":null,"category":null', "")
+    assert "goal" not in line
+    assert load_prompts(write(tmp_path, "prompts.jsonl", line)).prompts == (prompt,)
+
+
+def rows_with_goals(count: int, spelling: str = "goal {}") -> str:
+    rows = [
+        f'{{"prompt": "{form} {n}?", "goal": "{spelling.format(n)}"}}' for n in range(count) for form in ("How", "Why")
+    ]
+    return "\n".join(rows)
+
+
+def test_prompts_of_one_goal_are_on_one_side_in_every_file(tmp_path: Path) -> None:
+    one = load_prompts(write(tmp_path, "a.jsonl", rows_with_goals(100)), kind="red_team")
+    other = load_prompts(write(tmp_path, "b.jsonl", rows_with_goals(100, " Goal  {}!")), kind="helpful")
+    splits: dict[str, set[str]] = {}
+    for prompt in (*one.prompts, *other.prompts):
+        splits.setdefault(normalize_text(prompt.goal or ""), set()).add(prompt.split)
+    assert len(splits) == 100
+    assert all(len(found) == 1 for found in splits.values())
+    assert {split for found in splits.values() for split in found} == {"train", "heldout"}
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_a_prompt_follows_what_another_says_of_its_goal(tmp_path: Path, split: Split) -> None:
+    stated = "\n".join(f'{{"prompt": "When {n}?", "goal": "goal {n}", "split": "{split}"}}' for n in range(20))
+    pool = load_prompts(write(tmp_path, "a.jsonl", rows_with_goals(20) + "\n" + stated), kind="red_team")
+    assert {p.split for p in pool.prompts} == {split}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            '{"prompt": "How?", "goal": "rob", "split": "train"}',
+            '{"prompt": "Why?", "goal": "Rob!", "split": "heldout"}',
+        ),
+        ('{"prompt": "How?", "split": "dev"}', '{"prompt": "how", "split": "train"}'),
+    ],
+)
+def test_a_goal_on_both_sides_is_refused(tmp_path: Path, first: str, second: str) -> None:
+    path = write(tmp_path, "a.jsonl", f"{first}\n\n{second}")
+    with pytest.raises(RecordError) as caught:
+        load_prompts(path, kind="red_team")
+    assert str(caught.value).startswith(f"{path}:3: is of split")
+    assert f"{path}:1 of" in str(caught.value)
+
+
+def test_a_goal_may_be_in_two_splits_that_are_never_trained_on(tmp_path: Path) -> None:
+    lines = '{"prompt": "How?", "goal": "rob", "split": "novel"}\n{"prompt": "Why?", "goal": "rob", "split": "heldout"}'
+    pool = load_prompts(write(tmp_path, "a.jsonl", lines), kind="red_team")
+    assert [p.split for p in pool.prompts] == ["novel", "heldout"]
 
 
 def test_json_lines_in_every_form(tmp_path: Path) -> None:
@@ -63,46 +133,7 @@ def test_split_by_hash_is_that_of_the_text_alone(tmp_path: Path) -> None:
     )
     splits = {prompt_key(p.conversation): p.split for p in other.prompts}
     assert all(splits[prompt_key(p.conversation)] == p.split for p in pool.prompts)
-    assert set(splits.values()) == {"train", "dev", "heldout"}
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "expected"),
-    [
-        ("a.txt", " \n\n", "holds no prompt"),
-        ("a.txt", "fine\n\0\n", "binary"),
-        ("a.jsonl", '{"prompt": "fine"}\n{"prompt"', ":2: is not a line of JSON"),
-        ("a.jsonl", "[1]", ":1: expected a JSON object, found list"),
-        ("a.jsonl", '{"text": "x"}', "'prompt', 'turns' or 'messages'"),
-        ("a.jsonl", '{"prompt": 3}', "without words"),
-        ("a.jsonl", '{"prompt": " "}', "without words"),
-        ("a.jsonl", '{"turns": "x"}', "must be a list"),
-        ("a.jsonl", '{"turns": []}', "at least 1"),
-        ("a.jsonl", '{"turns": ["x", "y"]}', "must end with a user message"),
-        ("a.jsonl", '{"messages": ["x"]}', "must be an object"),
-        ("a.jsonl", '{"messages": [{"role": "human", "content": "x"}]}', "role"),
-        ("a.jsonl", '{"prompt": "x", "split": "test"}', "split"),
-        ("a.jsonl", '{"prompt": "x", "kind": "rude"}', "kind"),
-        ("a.jsonl", '{"prompt": "fine"}\n{"prompt": "x\\ud83d"}', ":2: text: holds half of a character"),
-        ("a.jsonl", '{"schema": 1, "id": "\\udc00"}', ":1: Prompt.id: holds half of a character"),
-        ("a.jsonl", "[" * 100_000, "is not a line of JSON"),
-        ("a.jsonl", '{"schema": 1, "id": "x"}', "Prompt"),
-    ],
-)
-def test_what_does_not_fit_is_named(tmp_path: Path, name: str, text: str, expected: str) -> None:
-    path = write(tmp_path, name, text)
-    with pytest.raises(RecordError) as caught:
-        load_prompts(path, kind="red_team", split="train")
-    assert str(caught.value).startswith(str(path))
-    assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_bytes_that_are_no_text_a_folder_and_nothing(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00a")
-    for path, expected in [(tmp_path / "a.txt", "UTF-8"), (tmp_path, "cannot be read"), (tmp_path / "no", "cannot be")]:
-        with pytest.raises(RecordError, match=expected):
-            load_prompts(path, kind="helpful")
+    assert set(splits.values()) == {"train", "heldout"}
 
 
 def test_the_kind_must_be_said_somewhere(tmp_path: Path) -> None:

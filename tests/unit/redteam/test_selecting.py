@@ -46,7 +46,7 @@ def test_asking_for_more_than_there_are_is_an_error(count: int) -> None:
 
 def test_splits_have_their_shares() -> None:
     shares = {"train": 0.5, "dev": 0.0, "heldout": 0.3, "novel": 0.2}
-    splits = [assign_split(Conversation.of(f"request {number}"), shares) for number in range(4000)]
+    splits = [assign_split(f"request {number}", shares) for number in range(4000)]
     observed = [splits.count(name) for name in ("train", "heldout", "novel")]
     assert sum(observed) == 4000
     assert stats.chisquare(observed, [2000, 1200, 800]).pvalue > 1e-3
@@ -55,7 +55,7 @@ def test_splits_have_their_shares() -> None:
 @pytest.mark.parametrize("shares", [{"train": 0.5}, {"train": 1.5, "dev": -0.5}])
 def test_shares_must_add_up(shares: dict) -> None:
     with pytest.raises(ConfigError, match="add up"):
-        assign_split(Conversation.of("x"), shares)
+        assign_split("x", shares)
 
 
 def test_a_clean_pool_passes() -> None:
