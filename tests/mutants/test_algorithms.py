@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from solon import algorithms
-from solon.algorithms import advantages, masks
+from solon.algorithms import masks
+from tests.gradients import test_losses as gradients
 from tests.mutating import assert_killed
 from tests.reference import formulas, test_formulas
 from tests.unit.algorithms import test_algorithms as unit
@@ -23,9 +24,33 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "the better of plain and clipped": (
         algorithms.clipped_policy_loss,
-        "torch.maximum(plain, clipped)",
-        "torch.minimum(plain, clipped)",
+        "-advantages * bounded > -advantages * ratio",
+        "-advantages * bounded < -advantages * ratio",
         lambda: formulas.check_policy_loss(algorithms.clipped_policy_loss),
+    ),
+    "what is clipped is differentiated": (
+        algorithms.clipped_policy_loss,
+        "bounded, torch.where(learns, log_ratio, 0.0).exp()",
+        "bounded, log_ratio.exp()",
+        lambda: gradients.test_the_policy_gradient_is_right_at_any_ratio(104.0, 2.0),
+    ),
+    "what has no advantage is differentiated": (
+        algorithms.clipped_policy_loss,
+        " & (advantages != 0.0)",
+        "",
+        lambda: gradients.test_the_policy_gradient_is_right_at_any_ratio(104.0, 0.0),
+    ),
+    "a correction is withheld far away": (
+        algorithms.clipped_policy_loss,
+        "learns = ~is_clipped",
+        "learns = ~is_clipped & ratio.isfinite()",
+        lambda: gradients.test_the_policy_gradient_is_right_at_any_ratio(104.0, -1.5),
+    ),
+    "scaled by what is only rounding": (
+        algorithms.scale_by_std,
+        "torch.where(std != 0.0, values / (std + epsilon), values)",
+        "values / (std + epsilon)",
+        lambda: unit.test_equal_values_are_no_spread_however_their_mean_is_rounded(2.7, torch.float64),
     ),
     "clipped above only": (
         algorithms.clipped_policy_loss,
@@ -166,15 +191,15 @@ MUTANTS: dict[str, Mutant] = {
         unit.test_standardize_centres_and_scale_by_std_does_not,
     ),
     "rounding is taken for a spread": (
-        advantages.masked_std,
+        algorithms.standard_deviation,
         "_ROUNDING * torch",
         "0 * torch",
         lambda: unit.test_equal_values_are_no_spread_however_their_mean_is_rounded(2.7, torch.float64),
     ),
     "scaled with centring": (
         algorithms.scale_by_std,
-        "values / (masked_std",
-        "(values - masked_mean(values, mask)) / (masked_std",
+        "values / (std",
+        "(values - masked_mean(values, mask)) / (std",
         unit.test_standardize_centres_and_scale_by_std_does_not,
     ),
     "padding is read": (
@@ -185,8 +210,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "variance explained of the values": (
         algorithms.explained_variance,
-        "masked_std(returns, mask)",
-        "masked_std(values, mask)",
+        "standard_deviation(returns, mask)",
+        "standard_deviation(values, mask)",
         unit.test_explained_variance,
     ),
     "k1 of the other direction": (

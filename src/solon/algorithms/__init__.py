@@ -9,7 +9,13 @@ Losses are means over counted tokens (or pairs). Where a batch is worked through
 pieces of one is then one batch of eight.
 """
 
-from solon.algorithms.advantages import explained_variance, gae_advantages, masked_std, scale_by_std, standardize
+from solon.algorithms.advantages import (
+    explained_variance,
+    gae_advantages,
+    scale_by_std,
+    standard_deviation,
+    standardize,
+)
 from solon.algorithms.calibration import PreferenceAccuracy, calibration_error, preference_accuracy
 from solon.algorithms.kl import kl_k1, kl_k3, kl_penalty_rewards
 from solon.algorithms.losses import (
@@ -37,11 +43,11 @@ __all__ = [
     "kl_k3",
     "kl_penalty_rewards",
     "masked_mean",
-    "masked_std",
     "masked_sum",
     "preference_accuracy",
     "scale_by_std",
     "sequence_nll",
     "soft_preference_loss",
+    "standard_deviation",
     "standardize",
 ]

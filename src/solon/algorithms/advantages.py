@@ -47,6 +47,31 @@ def gae_advantages(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: floa
     return advantages
 
 
+def standard_deviation(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the standard deviation of the counted values; exactly 0 where they differ by no more than rounding.
+
+        sqrt(mean((x - mean)^2)),   0 where that is at most 8 units in the last place of sqrt(mean(x^2))
+
+    The places are those of the values' own type. What equal values computed in another order differ by is no spread: to
+    divide by it would make it the unit of everything.
+
+    Args:
+        values: any shape.
+        mask: True where a value counts; same shape.
+
+    Returns:
+        Shape (), float64.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_same_shape(values=values, mask=mask)
+    wide = values.double()
+    std = masked_mean((wide - masked_mean(wide, mask)).square(), mask).sqrt()
+    size = masked_mean(wide.square(), mask).sqrt()
+    return torch.where(std <= _ROUNDING * torch.finfo(values.dtype).eps * size, 0.0, std)
+
+
 def standardize(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
     """Subtract the mean of the counted values and divide by their standard deviation.
 
@@ -64,8 +89,7 @@ def standardize(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tenso
     Raises:
         ShapeError: shapes differ.
     """
-    check_same_shape(values=values, mask=mask)
-    wide, std = values.double(), masked_std(values, mask)
+    wide, std = values.double(), standard_deviation(values, mask)
     mean = masked_mean(wide, mask)
     return torch.where(mask & (std != 0.0), (wide - mean) / (std + epsilon), 0.0).to(values.dtype)
 
@@ -79,13 +103,14 @@ def scale_by_std(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tens
         epsilon: added to the standard deviation.
 
     Returns:
-        Counted values divided, exactly 0 elsewhere. Same shape and type.
+        Counted values divided, or as they are where they differ by no more than rounding; exactly 0 elsewhere. Same
+        shape and type.
 
     Raises:
         ShapeError: shapes differ.
     """
-    check_same_shape(values=values, mask=mask)
-    return torch.where(mask, values / (masked_std(values, mask) + epsilon), 0.0)
+    std = standard_deviation(values, mask)
+    return torch.where(mask, torch.where(std != 0.0, values / (std + epsilon), values), 0.0)
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
@@ -107,28 +132,6 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
         ShapeError: shapes differ.
     """
     check_same_shape(values=values, returns=returns, mask=mask)
-    total = masked_std(returns, mask).square()
-    left = masked_std(returns.double() - values.double(), mask).square()
+    total = standard_deviation(returns, mask).square()
+    left = standard_deviation(returns.double() - values.double(), mask).square()
     return torch.where(total > 0.0, 1.0 - left / total, 0.0).to(returns.dtype)
-
-
-def masked_std(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the population standard deviation of the counted values; 0 where it is no more than rounding.
-
-        sqrt(sum_i m_i (x_i - mean)^2 / sum_i m_i),   mean = sum_i m_i x_i / sum_i m_i
-
-    Args:
-        values: any shape.
-        mask: True where a value counts; same shape.
-
-    Returns:
-        Shape (), float64. 0 where the counted values differ by no more than the rounding of their type.
-
-    Raises:
-        ShapeError: shapes differ.
-    """
-    check_same_shape(values=values, mask=mask)
-    wide = values.double()
-    std = masked_mean((wide - masked_mean(wide, mask)).square(), mask).sqrt()
-    size = masked_mean(wide.square(), mask).sqrt()
-    return torch.where(std <= _ROUNDING * torch.finfo(values.dtype).eps * size, 0.0, std)

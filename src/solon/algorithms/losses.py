@@ -112,7 +112,9 @@ def clipped_policy_loss(
         L     = (1/N) sum_t max( -A_t rho_t, -A_t clip(rho_t, 1 - eps, 1 + eps) )
 
     The larger of the two is taken, so that the clip can only withhold a gain, never a correction: where the policy
-    has moved the wrong way the gradient stays.
+    has moved the wrong way the gradient stays, however far it has moved. Where a gain is withheld, and where there is
+    none to be had, the gradient is exactly zero, also where the ratio is too large for its type; a correction is then
+    infinite, as is the loss.
 
     Args:
         logprobs: log-probability of each response token under the policy being trained. Shape (B, R).
@@ -133,12 +135,17 @@ def clipped_policy_loss(
     """
     check_same_shape(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask)
     log_ratio = torch.where(mask, logprobs - old_logprobs.detach(), 0.0)
-    ratio = log_ratio.exp()
-    plain = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    loss = masked_mean(torch.maximum(plain, clipped), mask, count=count)
     with torch.no_grad():
-        clipfrac = masked_mean((clipped > plain).to(loss.dtype), mask, count=count)
+        ratio = log_ratio.exp()
+        bounded = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
+        is_clipped = -advantages * bounded > -advantages * ratio
+    # Where nothing is to be learnt the ratio must not be differentiated: it may be infinite, and zero times infinity is
+    # no zero.
+    learns = ~is_clipped & (advantages != 0.0)
+    ratio = torch.where(is_clipped, bounded, torch.where(learns, log_ratio, 0.0).exp())
+    loss = masked_mean(-advantages * ratio, mask, count=count)
+    with torch.no_grad():
+        clipfrac = masked_mean(is_clipped.to(loss.dtype), mask, count=count)
         approxkl = masked_mean(torch.expm1(log_ratio) - log_ratio, mask, count=count)
     return PolicyLoss(loss, clipfrac, approxkl)
 

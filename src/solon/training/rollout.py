@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from solon.algorithms import gae_advantages, kl_penalty_rewards, masked_mean, masked_std, standardize
+from solon.algorithms import gae_advantages, kl_penalty_rewards, masked_mean, standard_deviation, standardize
+from solon.errors import ModelError
 from solon.nets.policy import PreTrainedModel
 from solon.training.batching import TokenBatch, TokenRow, pack_rows, plan_microbatches
 from solon.training.reading import can_share_prompts, read_logprobs, read_scores, read_trunk, read_values
@@ -56,8 +57,19 @@ class ScoreScale(NamedTuple):
 
     @classmethod
     def of(cls, scores: Tensor) -> "ScoreScale":
-        """Measure the scale of scores; those that are equal but for rounding have standard deviation 1."""
-        std = float(masked_std(scores, torch.ones_like(scores, dtype=torch.bool)))
+        """Measure the scale of scores; those that differ by no more than rounding have standard deviation 1.
+
+        Raises:
+            ModelError: a score is not finite; names the first.
+        """
+        wrong = (~scores.isfinite()).nonzero()
+        if len(wrong):
+            row = int(wrong[0, 0])
+            raise ModelError(
+                f"the score of response {row} is {float(scores[row])}: the preference model has diverged; train it "
+                "again at a lower learning rate"
+            )
+        std = float(standard_deviation(scores, torch.ones_like(scores, dtype=torch.bool)))
         return cls(float(scores.double().mean()), std if std > 0.0 else 1.0)
 
     def apply(self, values: Tensor) -> Tensor:

@@ -85,7 +85,9 @@ def test_equal_values_are_no_spread_however_their_mean_is_rounded(constant: floa
     values = torch.rand(equal.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
     mask = values < 0.8
     for returns in (equal, nearly) if constant else (equal,):
+        assert float(algorithms.standard_deviation(returns, mask)) == 0.0
         assert bool((algorithms.standardize(returns, mask) == 0).all())
+        assert torch.equal(algorithms.scale_by_std(returns, mask), torch.where(mask, returns, 0.0))
         assert float(algorithms.explained_variance(values, returns, mask)) == 0.0
 
 
@@ -204,6 +206,6 @@ def test_what_does_not_fit_is_refused_by_name_and_row(call: object, message: str
 def test_a_standard_deviation_by_hand() -> None:
     values = torch.tensor([[1.0, 2.0], [3.0, 90.0]])
     mask = torch.tensor([[True, True], [True, False]])
-    assert float(algorithms.masked_std(values, mask)) == pytest.approx((2 / 3) ** 0.5, abs=1e-12)
+    assert float(algorithms.standard_deviation(values, mask)) == pytest.approx((2 / 3) ** 0.5, abs=1e-12)
     with pytest.raises(ShapeError):
-        algorithms.masked_std(values, mask[0])
+        algorithms.standard_deviation(values, mask[0])

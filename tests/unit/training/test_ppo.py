@@ -296,6 +296,23 @@ def test_the_scale_is_mean_and_deviation_and_never_divides_by_zero() -> None:
     assert ScoreScale(2.0, 4.0).apply(torch.tensor([10.0])).tolist() == [2.0]
 
 
+def test_what_scores_differ_by_in_rounding_is_no_unit() -> None:
+    """A run would keep it for good, and every score after the first step would be millions of them away."""
+    noise = 6e-8 * torch.randn(96, generator=torch.Generator().manual_seed(1))
+    for level in (0.731, -12.5, 300.0):
+        scores = level + level * noise
+        assert len(scores.unique()) > 1
+        assert ScoreScale.of(scores) == (pytest.approx(level, rel=1e-6), 1.0)
+    small = ScoreScale.of(0.731 + 1e-4 * torch.randn(96, generator=torch.Generator().manual_seed(1)))
+    assert small.std == pytest.approx(1e-4, rel=0.2)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_numbers_are_refused(wrong: float) -> None:
+    with pytest.raises(ModelError, match=f"the score of response 1 is {wrong}: the preference model has diverged"):
+        ScoreScale.of(torch.tensor([1.0, wrong, 2.0, wrong]))
+
+
 def test_the_first_step_has_ratio_one(models: Path, tmp_path: Path) -> None:
     """The sampler's log-probabilities are the policy's own: before any step nothing is clipped and nothing differs."""
     config = CONFIG.model_copy(update={"iterations": 1, "minibatches": 1})
