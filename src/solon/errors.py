@@ -7,7 +7,7 @@
     ├── RecordError (ValueError)            a stored record cannot be read, or would break its invariant
     ├── RunError (RuntimeError)             a run directory cannot be used as asked
     │   └── StageFailedError                     more items of a stage failed than its bound allows
-    ├── JournalError (RuntimeError)         the journal is locked, unreadable or of another version
+    ├── JournalError (RuntimeError)         the journal is locked, damaged or of another version
     ├── ModelError (RuntimeError)           a checkpoint or a server cannot be used
     │   └── CallFailedError                 one call failed; recorded on its item, never a result
     ├── ShapeError (ValueError)             tensors do not fit together; names the first offending row
@@ -48,7 +48,7 @@ class StageFailedError(RunError):
 
 
 class JournalError(SolonError, RuntimeError):
-    """The journal is locked by another process, unreadable, or of another version."""
+    """The journal is locked by another process, damaged, or of another version."""
 
 
 class ModelError(SolonError, RuntimeError):

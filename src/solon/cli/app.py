@@ -158,9 +158,14 @@ def show(
 @reports_errors
 def report(folder: RunFolder) -> None:
     """Write the report of a finished run again."""
+    from solon.cli.errors import printable
+    from solon.lm import describe_lost_calls
+    from solon.records import RunPaths
     from solon.report import write_report
 
     print(write_report(folder))
+    if (lost := describe_lost_calls(RunPaths(folder))) is not None:
+        sys.stderr.write(printable(f"note: {folder}: {lost}\n"))
 
 
 @constitution_app.command("check")

@@ -9,6 +9,7 @@ the others.
 from solon.lm.items import ItemResults, OnProgress, check_failures, run_items
 from solon.lm.journal import Journal, StoredCall, read_call
 from solon.lm.journaled import CallCounter, JournaledModel
+from solon.lm.lost import describe_lost_calls
 from solon.lm.protocol import LanguageModel
 from solon.lm.scripted import ScriptedModel
 
@@ -22,6 +23,7 @@ __all__ = [
     "ScriptedModel",
     "StoredCall",
     "check_failures",
+    "describe_lost_calls",
     "read_call",
     "run_items",
 ]

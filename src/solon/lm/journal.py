@@ -3,7 +3,11 @@
 A write-ahead log, synchronous=FULL, one transaction for all calls that finish in one turn of the event loop. The
 writer holds a lock on the file beside it for as long as it lives; others read. Errors are never stored.
 On a network file system, where a write-ahead log is unsafe, the file has a rollback journal instead
-(`Journal.mode` says which, `Journal.notice` says so to people).
+(`Journal.mode` says which). What people should know of a file is in `Journal.notices`.
+
+Every row carries a digest of itself, checked whenever it is read: an answer that was changed on disk is refused, never
+replayed and never asked for again behind the user's back. Version 1 of the file had no digests. A file of that version
+gets them for what is added to it; its old rows are read as before, and are said to be unchecked.
 """
 
 import asyncio
@@ -12,17 +16,22 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from solon.errors import JournalError
+from solon.records import content_digest
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_WITHOUT_DIGESTS = 1
 _APPLICATION = 0x534F4C4E  # "SOLN": this file is a journal of this package
-_TABLE = "CREATE TABLE calls (key TEXT PRIMARY KEY, kind TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL)"
+_TABLE = """CREATE TABLE calls (key TEXT PRIMARY KEY, kind TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL,
+digest TEXT NOT NULL)"""
+_MIGRATION = "ALTER TABLE calls ADD COLUMN digest TEXT"  # which may be NULL, and so says that there are unchecked rows
+_ADD = "INSERT OR IGNORE INTO calls (key, kind, request, response, digest) VALUES (?, ?, ?, ?, ?)"
 _NETWORK = ("nfs", "cifs", "smb", "sshfs", "9p", "lustre", "ceph", "gpfs", "beegfs", "afs", "glusterfs", "davfs")
 
 Kind = Literal["generate", "choose"]
@@ -38,12 +47,16 @@ class StoredCall:
         kind: `generate` or `choose`.
         request: model, prompt, and sampling with seed, or options.
         response: what came of it.
+        file: the journal it was found in.
+        checked: whether all this was held to its digest; False of a row that has none.
     """
 
     key: str
     kind: Kind
     request: dict[str, Any]
     response: dict[str, Any]
+    file: Path
+    checked: bool
 
 
 class Journal:
@@ -65,6 +78,7 @@ class Journal:
         self._readers: list[_Reader] = []
         try:
             self._writer, self._mode = _open_to_write(self._path)
+            self._select = _select(self._writer)
             self._readers = [_Reader(other) for other in also_read]
         except BaseException:
             os.close(self._lock)
@@ -76,25 +90,31 @@ class Journal:
         return self._mode
 
     @property
-    def notice(self) -> str | None:
-        """What the user should know about where the file lies; None where there is nothing."""
-        if self._mode == "wal":
-            return None
-        return (
-            f"{self._path}: on a network file system: calls are kept in a rollback journal, which is safe there "
-            "but slower than a local disk's write-ahead log"
-        )
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know about the file: where it lies, and whether some of its rows cannot be checked."""
+        notices = []
+        if self._mode == "delete":
+            notices.append(
+                f"{self._path}: on a network file system: calls are kept in a rollback journal, which is safe there "
+                "but slower than a local disk's write-ahead log"
+            )
+        if _has_unchecked_rows(self._writer):
+            notices.append(
+                f"{self._path}: calls that an earlier version of solon wrote carry no digest: they are read as they "
+                "are, and a change to them would not be noticed"
+            )
+        return tuple(notices)
 
     def find(self, key: str) -> StoredCall | None:
         """Look a call up, first in this journal and then in the others.
 
         Raises:
-            JournalError: a file turned out damaged.
+            JournalError: a file turned out damaged, or the call was changed after it was stored.
         """
         with _explaining(self._path):
-            row = self._writer.execute("SELECT kind, request, response FROM calls WHERE key = ?", (key,)).fetchone()
+            row = self._writer.execute(f"{self._select} WHERE key = ?", (key,)).fetchone()
         if row is not None:
-            return _stored(key, row, self._path)
+            return _stored(row, self._path)
         return next((call for reader in self._readers if (call := reader.find(key)) is not None), None)
 
     async def add(self, key: str, kind: Kind, request: str, response: str) -> None:
@@ -113,12 +133,12 @@ class Journal:
 
     def _commit(self) -> None:
         pending, self._pending = self._pending, []
-        rows = [row for row, _ in pending]
         failure: Exception | None = None
         try:
+            rows = [(*row, content_digest(row)) for row, _ in pending]
             with _explaining(self._path), self._writer:
                 self._writer.execute("BEGIN")
-                self._writer.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?)", rows)
+                self._writer.executemany(_ADD, rows)
         except Exception as error:  # a caller who is not told waits for ever
             failure = error
         for _, written in pending:
@@ -158,13 +178,20 @@ def read_call(path: Path, key: str) -> StoredCall | None:
         key: the call's key, or the beginning of one.
 
     Raises:
-        JournalError: the file is missing, damaged or no journal, or several keys begin so.
+        JournalError: the file is missing, damaged or no journal, the call was changed, or several keys begin so.
     """
-    reader = _Reader(path)
-    try:
+    with closing(_Reader(path)) as reader:
         return reader.find_beginning(key)
-    finally:
-        reader.close()
+
+
+def read_keys(path: Path) -> set[str]:
+    """Return the keys of all calls in a journal, without writing.
+
+    Raises:
+        JournalError: the file is missing, damaged or no journal.
+    """
+    with closing(_Reader(path)) as reader:
+        return reader.keys()
 
 
 class _Reader:
@@ -182,9 +209,11 @@ class _Reader:
                 if self._path.with_name(self._path.name + "-wal").exists():
                     raise
                 self._connection = self._open("immutable=1")
+            self._select = _select(self._connection)
 
     def _open(self, how: str) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?{how}", uri=True)
+        connection.text_factory = _read_text
         try:
             _check_version(connection, self._path)
         except BaseException:
@@ -194,33 +223,62 @@ class _Reader:
 
     def find(self, key: str) -> StoredCall | None:
         with _explaining(self._path):
-            row = self._connection.execute("SELECT kind, request, response FROM calls WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _stored(key, row, self._path)
+            row = self._connection.execute(f"{self._select} WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _stored(row, self._path)
+
+    def keys(self) -> set[str]:
+        with _explaining(self._path):
+            return {key for (key,) in self._connection.execute("SELECT key FROM calls")}
 
     def find_beginning(self, key: str) -> StoredCall | None:
         with _explaining(self._path):
-            query = "SELECT key, kind, request, response FROM calls WHERE key >= ? AND key < ? LIMIT 2"
+            query = f"{self._select} WHERE key >= ? AND key < ? LIMIT 2"
             rows = self._connection.execute(query, (key, key + "\U0010ffff")).fetchall()
         if len(rows) > 1:
             raise JournalError(f"{self._path}: several calls have keys that begin with {key}: give more of it")
-        return _stored(rows[0][0], rows[0][1:], self._path) if rows else None
+        return _stored(rows[0], self._path) if rows else None
 
     def close(self) -> None:
         self._connection.close()
 
 
-def _stored(key: str, row: tuple[Any, ...], path: Path) -> StoredCall:
-    kind, request, response = row
+def _select(connection: sqlite3.Connection) -> str:
+    """Return the beginning of a query for whole rows; in a file of the first version none has a digest."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    return f"SELECT key, kind, request, response, {'NULL' if version == _WITHOUT_DIGESTS else 'digest'} FROM calls"
+
+
+def _has_unchecked_rows(connection: sqlite3.Connection) -> bool:
+    """Say whether the file was begun by a version that kept no digests: only then may a digest be absent."""
+    return (0,) in connection.execute("SELECT \"notnull\" FROM pragma_table_info('calls') WHERE name = 'digest'")
+
+
+def _stored(row: tuple[Any, ...], path: Path) -> StoredCall:
+    key, kind, request, response, digest = row
     try:
-        return StoredCall(key, kind, json.loads(request), json.loads(response))
-    except ValueError as error:
-        raise JournalError(f"{path}: call {key} is damaged ({error}): restore the file from a copy") from error
+        if digest is not None and digest != content_digest([key, kind, request, response]):
+            raise ValueError("it is not what was stored under its digest")
+        body = json.loads(request), json.loads(response)
+        if not all(isinstance(part, dict) for part in body):
+            raise ValueError("it holds no JSON objects")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise JournalError(
+            f"{path}: call {key} is damaged ({error}): restore the file from a copy, or have the call made again by "
+            f"removing it:  DELETE FROM calls WHERE key = '{key}'"
+        ) from error
+    return StoredCall(key, kind, *body, file=path, checked=digest is not None)
+
+
+def _read_text(value: bytes) -> str:
+    """Read what SQLite holds as text, be it damaged: no digest fits what is not UTF-8."""
+    return value.decode("utf-8", "replace")
 
 
 def _open_to_write(path: Path) -> tuple[sqlite3.Connection, Mode]:
     """Open or make a journal; return it with its mode."""
     with _explaining(path):
         connection = sqlite3.connect(path, isolation_level=None)
+        connection.text_factory = _read_text
         try:
             connection.execute("PRAGMA synchronous = FULL")
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -235,6 +293,11 @@ def _open_to_write(path: Path) -> tuple[sqlite3.Connection, Mode]:
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                     connection.execute(_TABLE)
             wanted = "DELETE" if _is_network(path) else "WAL"
+            if connection.execute("PRAGMA user_version").fetchone()[0] == _WITHOUT_DIGESTS:
+                with connection:
+                    connection.execute("BEGIN")
+                    connection.execute(_MIGRATION)
+                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             mode: Mode = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0].lower()
             if mode not in ("wal", "delete"):
                 raise sqlite3.OperationalError(f"its journal mode is {mode} and cannot be changed")
@@ -249,7 +312,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != _APPLICATION:
         raise JournalError(f"{path}: is a database, but not a journal of solon: choose another file")
-    if version != SCHEMA_VERSION:
+    if version not in (_WITHOUT_DIGESTS, SCHEMA_VERSION):
         raise JournalError(
             f"{path}: journal version {version}, this version of solon reads {SCHEMA_VERSION}: "
             "use the version named in the run's manifest, or start in a new folder"

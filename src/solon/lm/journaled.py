@@ -12,9 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind
 from solon.lm.protocol import LanguageModel
-from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts, content_digest
+from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts, content_digest, describe_misfit
 
 T = TypeVar("T", Sample, Choice)
 
@@ -112,7 +115,15 @@ class JournaledModel:
             finally:
                 del self._under_way[key]
                 done.set_result(None)
-        result = replay(response, key)
+        try:
+            result = replay(response, key)
+        except (TypeError, ValidationError) as error:
+            if stored is None:
+                raise
+            said = describe_misfit(error) if isinstance(error, ValidationError) else error
+            raise JournalError(
+                f"{stored.file}: call {key} holds no answer ({said}): restore the file from a copy"
+            ) from error
         self.counter.calls += 1
         self.counter.prompt_tokens += result.prompt_tokens
         return result

@@ -12,7 +12,7 @@ from typing import Any
 
 from solon.constitution import Constitution, load_run_constitution
 from solon.errors import RecordError, RunError
-from solon.lm import StoredCall, read_call
+from solon.lm import StoredCall, describe_lost_calls, read_call
 from solon.pipeline.folder import load_header
 from solon.records import (
     Comparison,
@@ -72,6 +72,7 @@ def describe(folder: Path, record_id: str) -> str:
         RunError: the folder is no run, nothing is called so, or several things are.
         RecordError: a line that holds the id, or one that it came from, cannot be read; a file is not as the run wrote
             it; or the record refers to what is not there.
+        JournalError: a call of its ancestry is not as it was stored, or the journal is no journal.
     """
     header = load_header(folder)
     if len(record_id) < _SHORTEST:
@@ -85,12 +86,20 @@ def describe(folder: Path, record_id: str) -> str:
     if len(names) > 1:
         known = ", ".join(sorted(names)[:8])
         raise RunError(f"{folder}: several records have ids that begin with {record_id}: {known}: give more of it")
+    lost = describe_lost_calls(paths)
     if found:
-        return teller.tell(_youngest(found))
-    call = read_call(paths.journal, record_id) if paths.journal.is_file() else None
+        return teller.tell(_youngest(found)) + (f"\n\nnote: {lost}" if lost else "")
+    call = _find_call(paths, record_id)
     if call is None:
-        raise RunError(f"{folder}: no record and no model call of this run is called {record_id}")
+        also = f"; {lost}" if lost else ""
+        raise RunError(f"{folder}: no record and no model call of this run is called {record_id}{also}")
     return "\n".join(_tell_call(call))
+
+
+def _find_call(paths: RunPaths, key: str) -> StoredCall | None:
+    """Find a call; where there is no journal, or an empty file, there is none."""
+    held = paths.journal.is_file() and paths.journal.stat().st_size > 0
+    return read_call(paths.journal, key) if held else None
 
 
 def _name(found: _Found) -> str:
@@ -264,13 +273,15 @@ class _Teller:
         yield f"  by {sample.model}, {drawn}, ended: {sample.stop_reason}, call {sample.call or 'not kept'}"
 
     def _call(self, key: str) -> Iterator[str]:
-        call = read_call(self._paths.journal, key)
+        call = _find_call(self._paths, key)
         yield from [f"{key}: not in the journal"] if call is None else _tell_call(call)
 
 
 def _tell_call(call: StoredCall) -> Iterator[str]:
     request, response = call.request, call.response
     yield f"call {call.key} ({call.kind})"
+    if not call.checked:
+        yield "  not checked: the version of solon that stored it kept no digest of it"
     yield f"  model: {request.get('model')}"
     yield f"  prompt, {request.get('layout')} layout:"
     for role, spans in request.get("turns", ()):

@@ -14,7 +14,7 @@ from solon import __version__
 from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution, load_run_constitution
 from solon.errors import ConfigError, ModelError, RecordError, RunError
 from solon.evaluation import Grader
-from solon.lm import Journal
+from solon.lm import Journal, describe_lost_calls
 from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.engine import Engine, LocalEngine, limit_threads
 from solon.pipeline.folder import claim_folder, load_header, refuse_strangers
@@ -131,8 +131,10 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
         whole = _WholeRun(paths, config.seed, meter)
         whole.keep(header, law, observer)
         journal = stack.enter_context(Journal(paths.journal))
-        if journal.notice is not None:
-            observer.notice(journal.notice)
+        for notice in journal.notices:
+            observer.notice(notice)
+        if (lost := describe_lost_calls(paths)) is not None:
+            observer.notice(f"{paths.root}: {lost}")
         pipeline = _Pipeline(
             config=config,
             constitution=law,

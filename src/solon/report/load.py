@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from solon.constitution import Constitution, load_run_constitution
 from solon.errors import RecordError, RunError
+from solon.lm import describe_lost_calls
 from solon.records import (
     MADE_AGAIN,
     RESULTS_SCHEMA,
@@ -69,6 +70,7 @@ class RunData:
         manifests: the accounts of the stages, in order.
         curves: name of a metrics file to its rows.
         example: the example turn by turn, where the base answered it at all.
+        lost_calls: what the journal lacks, for people; None where nothing.
     """
 
     folder: str
@@ -79,6 +81,7 @@ class RunData:
     manifests: Sequence[Manifest]
     curves: Mapping[str, Sequence[Row]]
     example: Example | None
+    lost_calls: str | None
 
 
 def load_run_data(root: Path) -> RunData:
@@ -107,6 +110,7 @@ def load_run_data(root: Path) -> RunData:
             manifests=manifests,
             curves=_load_curves(paths),
             example=_load_example(paths, constitution),
+            lost_calls=describe_lost_calls(paths),
         )
     except RecordError as error:
         raise RunError(f"{root}: this run cannot be reported on: {error}") from error

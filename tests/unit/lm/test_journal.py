@@ -110,7 +110,7 @@ def test_another_journal_may_be_in_use_by_its_writer(tmp_path: Path) -> None:
 def test_a_journal_is_durable_by_its_settings(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as store:
         assert store.mode == "wal"
-        assert store.notice is None
+        assert store.notices == ()
         assert store._writer.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
@@ -120,8 +120,8 @@ def test_on_a_network_file_system_it_keeps_a_rollback_journal(tmp_path: Path, mo
     monkeypatch.setattr(journal, "_is_network", lambda path: True)
     with Journal(tmp_path / "j") as store:
         assert store.mode == "delete"
-        assert store.notice is not None
-        assert store.notice.startswith(f"{tmp_path / 'j'}: on a network file system")
+        (notice,) = store.notices
+        assert notice.startswith(f"{tmp_path / 'j'}: on a network file system")
         assert store._writer.execute("PRAGMA synchronous").fetchone() == (2,)
         assert generate(store) == (first, True)
         assert not (tmp_path / "j-wal").exists()
@@ -177,7 +177,7 @@ def overwrite(path: Path, start: int, body: bytes) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "is damaged"),
         (lambda path: overwrite(path, 8192, b"\xff" * 4096), "is damaged"),
         (lambda path: overwrite(path, 0, b"not a database at all, by a long way"), "is damaged or not a journal"),
-        (lambda path: execute(path, "PRAGMA user_version = 2"), "journal version 2, this version of solon reads 1"),
+        (lambda path: execute(path, "PRAGMA user_version = 3"), "journal version 3, this version of solon reads 2"),
         (lambda path: execute(path, "PRAGMA application_id = 7"), "is a database, but not a journal of solon"),
     ],
 )
@@ -200,6 +200,99 @@ def test_damage_met_while_reading_is_a_journal_error(tmp_path: Path) -> None:
     execute(tmp_path / "j", "UPDATE calls SET response = 'half a rec'")
     with Journal(tmp_path / "j") as store, pytest.raises(JournalError, match=r"call \w+ is damaged"):
         asyncio.run(JournaledModel(ScriptedModel(), store).generate(PROMPT, Sampling(), seed=3))
+
+
+def replay(path: Path, *others: Path) -> None:
+    with Journal(path, others) as store:
+        generate(store, seed=1)
+
+
+READS: dict[str, Callable[[Path, str], object]] = {
+    "replay": lambda path, key: replay(path),
+    "show": read_call,
+    "another journal": lambda path, key: replay(path.with_name("new"), path),
+}
+CHANGES = {
+    "the answer": ("response", "replace(response, '\"text 1\"', '\"text 2\"')"),
+    "the answer, cut short": ("response", "substr(response, 1, 20)"),
+    "the answer, no text": ("response", "7"),
+    "the answer, no UTF-8": ("response", "CAST(x'7bff7d' AS TEXT)"),
+    "the request": ("request", "replace(request, '\"how\"', '\"who\"')"),
+    "the kind": ("kind", "'choose'"),
+    "the digest": ("digest", "'0'"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("read", READS)
+def test_a_call_that_was_changed_is_refused_and_not_made_again(tmp_path: Path, change: str, read: str) -> None:
+    path = tmp_path / "j"
+    with Journal(path) as store:
+        kept = [generate(store, seed=seed)[0] for seed in (1, 2)]
+    column, value = CHANGES[change]
+    execute(path, f"UPDATE calls SET {column} = {value} WHERE key = '{kept[0].call}'")
+    said = rf"^{path}: call {kept[0].call} is damaged \([^\n]+\): restore the file from a copy, or [^\n]*$"
+    with pytest.raises(JournalError, match=said):
+        READS[read](path, kept[0].call)
+    with Journal(path) as store:
+        assert generate(store, seed=2) == (kept[1], True)
+    execute(path, f"DELETE FROM calls WHERE key = '{kept[0].call}'")
+    with Journal(path) as store:
+        assert generate(store, seed=1) == (kept[0], False)
+
+
+def test_an_answer_under_another_key_is_refused(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        first, second = (generate(store, seed=seed)[0].call for seed in (1, 2))
+    execute(tmp_path / "j", f"DELETE FROM calls WHERE key = '{second}'")
+    execute(tmp_path / "j", f"UPDATE calls SET key = '{second}' WHERE key = '{first}'")
+    with Journal(tmp_path / "j") as store, pytest.raises(JournalError, match=f"call {second} is damaged"):
+        generate(store, seed=2)
+
+
+def make_old(path: Path) -> None:
+    """Make a journal what the first version would have written."""
+    execute(path, "ALTER TABLE calls DROP COLUMN digest")
+    execute(path, "PRAGMA user_version = 1")
+
+
+def test_a_journal_without_digests_is_read_as_before_and_said_to_be_unchecked(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with Journal(path) as store:
+        old, _ = generate(store, seed=1)
+    assert getattr(read_call(path, old.call), "checked", None) is True
+    make_old(path)
+    before = path.read_bytes()
+    assert getattr(read_call(path, old.call), "checked", None) is False
+    with Journal(tmp_path / "new", [path]) as store:
+        assert generate(store, seed=1) == (old, True)
+    assert path.read_bytes() == before
+    for replayed in (False, True):
+        with Journal(path) as store:
+            (notice,) = store.notices
+            assert notice.startswith(f"{path}: calls that an earlier version of solon wrote carry no digest")
+            assert generate(store, seed=1) == (old, True)
+            new, found = generate(store, seed=2)
+            assert found is replayed
+    assert [getattr(read_call(path, call), "checked", None) for call in (old.call, new.call)] == [False, True]
+    execute(path, "UPDATE calls SET response = replace(response, 'text ', 'next ')")
+    with Journal(path) as store:
+        assert generate(store, seed=1)[0].text == "next 1"
+        with pytest.raises(JournalError, match=f"call {new.call} is damaged"):
+            generate(store, seed=2)
+
+
+@pytest.mark.parametrize("response", ["[]", "{}", '{"text": 7}', "[" * 100_000])
+def test_an_unchecked_answer_that_fits_no_request_is_named(tmp_path: Path, response: str) -> None:
+    with Journal(tmp_path / "j") as store:
+        sample, _ = generate(store)
+    make_old(tmp_path / "j")
+    execute(tmp_path / "j", f"UPDATE calls SET response = '{response}'")
+    with (
+        Journal(tmp_path / "j") as store,
+        pytest.raises(JournalError, match=rf"^{tmp_path}/j: call {sample.call} [^\n]*$"),
+    ):
+        generate(store)
 
 
 def test_a_journal_whose_maker_was_killed_at_once_is_made_again(tmp_path: Path) -> None:

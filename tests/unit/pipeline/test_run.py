@@ -3,14 +3,18 @@ gives SL-CAI the feedback model's place; with scripted models and training that 
 """
 
 import json
+import re
 import shutil
+import sqlite3
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 
+from solon.cli.app import report
 from solon.constitution import Constitution, Principle, load_constitution
-from solon.errors import CallFailedError, ConfigError, ModelError, RecordError, RunError, StageFailedError
-from solon.lm import ScriptedModel, read_call
+from solon.errors import CallFailedError, ConfigError, JournalError, ModelError, RecordError, RunError, StageFailedError
+from solon.lm import Journal, ScriptedModel, read_call
 from solon.pipeline.ancestry import describe
 from solon.pipeline.grading import OracleGrader
 from solon.pipeline.run import load_run, run
@@ -289,6 +293,64 @@ def test_the_constitution_that_a_run_keeps_is_the_same_request(tmp_path, engine,
     log = Log()
     start(tmp_path, engine, log=log, constitution=finished / "constitution.json")
     assert all(skipped for _, skipped in log.finished)
+
+
+LOSSES = {
+    "deleted": lambda path: path.unlink(),
+    "emptied": lambda path: path.write_bytes(b""),
+    "rows deleted": lambda path: execute(path, "DELETE FROM calls"),
+    "replaced": lambda path: replace_journal(path),
+}
+
+
+def execute(path, statement):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+
+def replace_journal(path):
+    path.unlink()
+    Journal(path).close()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_journal_that_was_lost_under_a_run_is_said_wherever_it_is_read(tmp_path, engine, finished, capsys, loss):
+    LOSSES[loss](finished / "journal.sqlite")
+    named = re.compile(r"journal.sqlite: lacks (\d+) of the \1 model calls that the records of this run name")
+    record = load_records(RunPaths(finished).records("comparisons"), Comparison)[0]
+    told = describe(finished, record.id)
+    assert f"{record.response_a.call}: not in the journal" in told
+    assert named.search(told)
+    with pytest.raises(RunError, match=named.pattern):
+        describe(finished, record.response_a.call)
+    report(finished)
+    assert named.search(capsys.readouterr().err)
+    assert named.search((finished / "report.html").read_text())
+    log = Log()
+    start(tmp_path, engine, log=log)
+    assert len([notice for notice in log.notices if named.search(notice)]) == 1
+    assert {name for name, skipped in log.finished if not skipped} <= {"report"}
+
+
+def test_a_single_call_that_was_lost_is_counted(tmp_path, engine, finished):
+    record = load_records(RunPaths(finished).records("comparisons"), Comparison)[0]
+    execute(finished / "journal.sqlite", f"DELETE FROM calls WHERE key = '{record.response_b.call}'")
+    log = Log()
+    start(tmp_path, engine, log=log)
+    (notice,) = log.notices
+    assert notice.startswith(f"{finished}: journal.sqlite: lacks 1 of the ")
+
+
+def test_an_answer_that_was_changed_in_the_journal_is_never_trained_on(tmp_path, engine, finished):
+    record = load_records(RunPaths(finished).records("comparisons"), Comparison)[0]
+    key = record.response_a.call
+    execute(finished / "journal.sqlite", f"UPDATE calls SET response = replace(response, 'I', 'J') WHERE key = '{key}'")
+    (finished / "records" / "comparisons.jsonl").unlink()
+    with pytest.raises(JournalError, match=rf"journal\.sqlite: call {key} is damaged"):
+        start(tmp_path, engine)
+    assert not (finished / "records" / "comparisons.jsonl").exists()
+    with pytest.raises(JournalError, match=rf"journal\.sqlite: call {key} is damaged"):
+        describe(finished, key)
 
 
 def test_another_request_in_the_same_folder_is_refused(tmp_path, engine, finished):
