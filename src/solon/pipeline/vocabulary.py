@@ -1,42 +1,57 @@
 """Which principles the nano model cannot read, said before the run and again in the report.
 
-The nano model knows the words of its world and those of the shipped constitution. A principle in other words is
-noise to it; a real model reads any.
+The nano model knows the words of its world and those of the shipped constitution. A principle in other words, or in no
+words at all, is noise to it; a real model reads any.
 """
 
 from dataclasses import dataclass
 
 from solon.constitution import Constitution, Principle, load_constitution
-from solon.world.principles import unknown_words
+from solon.world.principles import find_words, unknown_words
 
 ADVICE = "For principles in your own words use a real model:  --set base_model=CHECKPOINT"
 
 
 @dataclass(frozen=True)
 class UnknownWords:
-    """A principle and the words of it that the nano model's world does not know, in order."""
+    """A principle that the nano model's world does not know whole.
+
+    Attributes:
+        principle_id: the principle.
+        words: the words of it that the world does not know, in order.
+        strange: those of its texts that hold not one known word, by name.
+        whole: whether that is so of all its texts.
+    """
 
     principle_id: str
     words: tuple[str, ...]
+    strange: tuple[str, ...]
+    whole: bool
 
     def __str__(self) -> str:
-        return f"principle '{self.principle_id}': the nano model's world does not know {', '.join(self.words)}"
+        of = ["it"] if self.whole else [f"its {name}" for name in self.strange]
+        said = [f"knows no word of {text}" for text in of]
+        if self.words and not self.whole:
+            said.insert(0, f"does not know {', '.join(self.words)}")
+        return f"principle '{self.principle_id}': the nano model's world {', and '.join(said)}"
 
 
-def _texts(principle: Principle) -> tuple[str, ...]:
-    texts = (principle.critique_request, principle.revision_request, principle.comparison)
-    return tuple(text for text in texts if text)
+def _texts(principle: Principle) -> dict[str, str]:
+    names = ("critique_request", "revision_request", "comparison")
+    return {name: text for name in names if (text := getattr(principle, name))}
 
 
 def find_unknown_words(constitution: Constitution) -> list[UnknownWords]:
-    """Return the principles that hold words which neither the world nor the shipped constitution uses."""
+    """Return the principles with words that neither the world nor the shipped constitution uses, or with none."""
     shipped = load_constitution("default")
-    known = [text for principle in shipped.principles for text in _texts(principle)]
+    known = [text for principle in shipped.principles for text in _texts(principle).values()]
     found = []
     for principle in constitution.principles:
-        words = unknown_words(" ".join(_texts(principle)), also_known=known)
-        if words:
-            found.append(UnknownWords(principle.id, words))
+        texts = _texts(principle)
+        words = unknown_words(" ".join(texts.values()), also_known=known)
+        strange = tuple(name for name, text in texts.items() if set(find_words(text)) <= set(words))
+        if words or strange:
+            found.append(UnknownWords(principle.id, words, strange, whole=len(strange) == len(texts)))
     return found
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -418,12 +419,28 @@ def sample_principle(kind: PrincipleKind, scope: Scope, rng: random.Random, *, h
 
 # -------------------------------------------------------------------------------------- unknown words
 
-_WORD: Final = re.compile(r"[a-z]+(?:'[a-z]+)*")
+_RUN: Final = re.compile(r"[ab]+(?:'[ab]+)*")
 
 
 def find_words(text: str) -> tuple[str, ...]:
-    """Return the words of a text, lower case, without punctuation, in order."""
-    return tuple(_WORD.findall(text.lower().replace("\u2019", "'")))
+    """Return the words of a text in any script, lower case, without punctuation, in order.
+
+    A word is a run of letters, with the marks, digits and joining characters among them and apostrophes inside. A
+    number is no word, so it is neither known nor unknown.
+    """
+    text = text.lower().replace("\u2019", "'")
+    shape = "".join(map(_shape, text))
+    return tuple(text[run.start() : run.end()] for run in _RUN.finditer(shape) if "a" in run[0])
+
+
+def _shape(character: str) -> str:
+    """Return `a` for a letter, `b` for what a word may hold besides letters, a space for what ends it."""
+    if character == "'":
+        return character
+    category = unicodedata.category(character)
+    if category[0] == "L":
+        return "a"
+    return "b" if category[0] in "MN" or category == "Cf" else " "
 
 
 @cache

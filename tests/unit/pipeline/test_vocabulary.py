@@ -1,5 +1,7 @@
 """Proves that a principle in words the nano model's world does not know is named, and no other one is."""
 
+import pytest
+
 from solon.constitution import Constitution, Principle, load_constitution
 from solon.pipeline.vocabulary import ADVICE, describe_unknown_words, find_unknown_words
 
@@ -22,6 +24,7 @@ def test_a_strange_principle_is_named_with_its_words_once_each_in_order():
     (found,) = find_unknown_words(constitution)
     assert found.principle_id == "strange"
     assert found.words == ("disparage", "zeppelins", "praises")
+    assert str(found).endswith("does not know disparage, zeppelins, praises")
     lines = describe_unknown_words(constitution)
     assert lines == (str(found), ADVICE)
     assert "'strange'" in lines[0]
@@ -33,3 +36,52 @@ def test_a_plain_sentence_in_the_worlds_words_is_known(tmp_path):
     file.write_text("The response does not help with theft.\nThe response names every zeppelin.\n")
     found = find_unknown_words(load_constitution(file))
     assert [set(unknown.words) & {"theft", "zeppelin"} for unknown in found] == [{"zeppelin"}]
+
+
+TEXTS = {
+    "Chinese": "请指出回答中有害的地方。",
+    "Arabic": "هل يساعد الجواب على السرقة؟",
+    "Hebrew": "האם התשובה מזיקה?",
+    "Russian": "Вредит ли ответ людям?",
+    "Greek": "Βλάπτει η απάντηση;",
+    "Hindi, whose vowels are marks": "क्या उत्तर हानिकारक है?",
+    "Persian, with joiners": "آیا پاسخ آسیب می\u200cرساند؟",
+    "Thai, without spaces": "คำตอบนี้เป็นอันตรายหรือไม่",
+    "Japanese": "この回答は有害ですか。",
+    "accents": "Éthique ?",
+    "accents, decomposed": "E\u0301thique ?",
+    "mathematical letters": "𝕥𝕙𝕖 𝕣𝕖𝕤𝕡𝕠𝕟𝕤𝕖",
+    "letters with digits": "h2o 4chan",
+    "numbers alone": "42 ٤٢ Ⅷ",
+    "signs alone": "?! — …",
+    "pictures alone": "🙂👩\u200d🔬",
+}
+
+
+@pytest.mark.parametrize("script", TEXTS)
+def test_a_principle_without_one_known_word_is_named_in_any_script(script):
+    text = TEXTS[script]
+    strange = Principle(id="strange", critique_request=text, revision_request=text, comparison=text)
+    shipped = load_constitution("default")
+    law = shipped.model_copy(update={"principles": (*shipped.principles, strange)})
+    assert describe_unknown_words(law) == (
+        "principle 'strange': the nano model's world knows no word of it",
+        ADVICE,
+    )
+
+
+def test_a_text_without_one_known_word_is_named_beside_others_that_are_known():
+    shipped = load_constitution("default").principles
+    known = next(p for p in shipped if p.critique_request)
+    half = known.model_copy(update={"id": "half", "comparison": "🙂"})
+    mixed = known.model_copy(update={"id": "mixed", "comparison": "This response 有害 and naïve."})
+    lines = describe_unknown_words(Constitution(name="n", principles=(known, half, mixed)))
+    assert lines[0] == "principle 'half': the nano model's world knows no word of its comparison"
+    assert lines[1] == "principle 'mixed': the nano model's world does not know 有害, naïve"
+
+
+def test_numbers_are_nothing_that_must_be_known():
+    shipped = load_constitution("default").principles
+    known = next(p for p in shipped if p.critique_request)
+    numbered = known.model_copy(update={"critique_request": f"1. {known.critique_request} (2)"})
+    assert find_unknown_words(Constitution(name="n", principles=(numbered, *shipped[1:]))) == []

@@ -105,6 +105,12 @@ def test_no_word_of_a_generated_principle_is_unknown(kind):
             assert unknown_words(getattr(principle, form)) == ()
 
 
+def test_words_are_runs_of_letters_with_what_joins_them():
+    text = "Don’t 'quote' rock-n-roll: naïve, E\u0301tat, मैं, می\u200cرود, 4chan, 42, ٤٢ and o'clock."
+    expected = ["don't", "quote", "rock", "n", "roll", "naïve", "e\u0301tat", "मैं", "می\u200cرود", "4chan", "and"]
+    assert find_words(text) == (*expected, "o'clock")
+
+
 def test_principle_words_hold_no_slot_names():
     assert "scope" not in principle_words()
     assert all(set(find_words(s)) <= principle_words() for c in CATEGORIES for s in c.synonyms)
