@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from solon.lm import drawing, fallback, items, journal, journaled, local, sampler
-from solon.nets import cache, decoder, folder, prefixes, scorer, tokenizer, vocabulary
+from solon.nets import cache, decoder, folder, marking, prefixes, scorer, tokenizer, vocabulary
 from solon.records import Sampling
 from tests import made_up_tokenizers
 from tests.invariants import test_journal as journals
@@ -19,6 +19,7 @@ from tests.mutating import assert_killed
 from tests.reference import test_sampler_against_hf as reference
 from tests.unit.lm import test_drawing, test_items, test_journal, test_local, test_sampler
 from tests.unit.nets import test_decoder, test_folder, test_prefixes, test_scorer, test_tokenizer, test_vocabulary
+from tests.unit.nets import test_whole_text as whole_text
 
 Test = Callable[[Path, Path], Any]
 Mutant = tuple[Any, str, str, Test]
@@ -57,7 +58,20 @@ def digest_follows(model: Path, tmp: Path) -> None:
 def text_stays_text(model: Path, tmp: Path) -> None:
     """Of a tokenizer that has `<think>` as an ordinary added token, which no switch turns off; made anew each time."""
     chatml = made_up_tokenizers.chatml()
-    assert not test_tokenizer.control_ids(chatml, tokenizer.encode_response(chatml, "so <think> and"))
+    assert not test_tokenizer.control_ids(chatml, tokenizer.encode_text(chatml, "so <think> and"))
+
+
+def on_new_tokenizers(test: Callable[[], Any]) -> Test:
+    """Run on tokenizers made anew each time, since what was worked out for one is kept with it."""
+
+    def run(model: Path, tmp: Path) -> None:
+        whole_text.construct.cache_clear()
+        try:
+            test()
+        finally:
+            whole_text.construct.cache_clear()
+
+    return run
 
 
 def spare_token(builder: str, reserved: tuple[str, ...]) -> None:
@@ -255,6 +269,14 @@ FUNCTIONS: dict[str, Mutant] = {
         "if (path / name).is_file()",
         "if (path / name).is_file() and name != 'chat_template.jinja'",
         digest_follows,
+    ),
+    "what follows a prompt is tokenised alone": (
+        tokenizer.encode_continuations,
+        "lead + text if",
+        "text if",
+        on_new_tokenizers(
+            lambda: whole_text.test_rows_to_learn_from_have_the_tokens_of_the_whole_text("sentencepiece", "llama 2")
+        ),
     ),
     "the head begins too large": (
         scorer.init_scorer_from_policy,
@@ -465,7 +487,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "an option may begin another": (
         local.LocalModel,
         (
-            local.LocalModel._encode_options,
+            local.LocalModel._check_options,
             "not ids or other[: len(ids)] == ids",
             "not ids",
             lambda model, tmp: test_local.test_options_that_cannot_be_told_apart_are_refused(
@@ -476,7 +498,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "a text that cannot be tokenised stops everything": (
         local.LocalModel,
         (
-            local.LocalModel._encode,
+            local.LocalModel._one_item,
             "except PromptingError as error",
             "except ZeroDivisionError as error",
             lambda model, tmp: test_local.test_a_text_that_cannot_be_tokenised_safely_fails_alone(model),
@@ -492,12 +514,34 @@ METHODS: dict[str, tuple[type, Mutant]] = {
         ),
     ),
     "control tokens come from text": (
-        tokenizer._Encoder,
+        marking.MarkedEngine,
         (
-            tokenizer._Encoder._encode_span,
-            "if self._control.isdisjoint(ids)",
+            marking.MarkedEngine._copy,
+            'if is_blank(token["content"])',
             "if True",
             text_stays_text,
+        ),
+    ),
+    "control tokens come from the vocabulary": (
+        marking.MarkedEngine,
+        (
+            marking.MarkedEngine._find_cuts,
+            "index not in self._meanings",
+            "False",
+            on_new_tokenizers(
+                lambda: whole_text.test_text_never_becomes_a_control_token("words between spaces", "chatml", False)
+            ),
+        ),
+    ),
+    "a text beside a control token takes it away": (
+        marking.MarkedEngine,
+        (
+            marking.MarkedEngine._build_strict,
+            '&= not self.read(token["content"])',
+            "&= True",
+            on_new_tokenizers(
+                lambda: whole_text.test_control_tokens_that_are_looked_for_in_normalised_text_are_found("sentencepiece")
+            ),
         ),
     ),
 }

@@ -288,7 +288,7 @@ METHODS: dict[str, tuple[type, Case]] = {
     "responses without their end": (
         batching.RowEncoder,
         (
-            batching.RowEncoder.row,
+            batching.RowEncoder.rows,
             ", self.end)",
             ",)",
             lambda m, f: test_batching.test_a_row_is_what_the_sampler_reads_and_then_the_response_with_its_end(f),

@@ -10,7 +10,7 @@ import torch
 
 from solon.constitution import load_constitution
 from solon.lm.sampler import Sampler
-from solon.nets import encode_prompt, encode_response, end_token_id, load_policy, load_tokenizer
+from solon.nets import encode_prompt, encode_text, end_token_id, load_policy, load_tokenizer
 from solon.pipeline.shipped import find_nano_model
 from solon.pipeline.world_prompts import draw_evaluation_prompts
 from solon.prompting import OPTIONS, render_comparison, render_critique, render_response
@@ -67,7 +67,7 @@ def test_choices_are_those_of_a_full_forward_pass(nano: tuple[Any, Any], asked: 
         for pair in (RESPONSES, RESPONSES[::-1])
         for principle in principles
     ]
-    options = [encode_response(tokenizer, option) for option in OPTIONS]
+    options = [encode_text(tokenizer, option) for option in OPTIONS]
     found = Sampler(model, tokenizer).choose(prompts, [options] * len(prompts))
     for prompt, logprobs in zip(prompts, found, strict=True):
         for ids, logprob in zip(options, logprobs, strict=True):

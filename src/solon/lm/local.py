@@ -8,7 +8,8 @@ nothing else to do meanwhile.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from solon.errors import CallFailedError, PromptingError
 from solon.lm.sampler import Generated, Sampler
 from solon.nets import (
     decode_response,
+    encode_continuations,
     encode_prompt,
-    encode_response,
     load_policy,
     load_tokenizer,
     weights_digest,
@@ -83,7 +84,6 @@ class LocalModel:
         self._tokenizer = tokenizer
         self._sampler = Sampler(model, tokenizer, batch_size=batch_size, frozen=True)
         self._batch_size = batch_size
-        self._options: dict[tuple[str, ...], tuple[list[int], ...]] = {}
         self._queue: dict[Hashable, list[_Call]] = defaultdict(list)
         self._arrived = 0
         self._worker: asyncio.Task[None] | None = None
@@ -95,41 +95,44 @@ class LocalModel:
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Continue a prompt; see `LanguageModel.generate`."""
-        ids = self._encode(prompt, sampling.max_tokens)
+        with self._one_item():
+            ids = encode_prompt(self._tokenizer, prompt)
+        self._check_room(ids, sampling.max_tokens)
         drawn: Generated = await self._submit(("generate", sampling, prompt.stop), ids, seed)
         return self._to_sample(drawn, prompt, sampling, seed, len(ids))
 
     async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
         """Weigh options after a prompt, each as a whole; see `LanguageModel.choose`."""
-        encoded = self._encode_options(options)
-        ids = self._encode(prompt, max(map(len, encoded)) - 1)
+        with self._one_item():
+            ids, encoded = encode_continuations(self._tokenizer, prompt, options)
+        self._check_options(options, encoded)
+        self._check_room(ids, max(map(len, encoded)) - 1)
         logprobs: list[float] = await self._submit(("choose",), ids, encoded)
         return Choice(options=options, logprobs=tuple(logprobs), model=self._identity, prompt_tokens=len(ids))
 
-    def _encode(self, prompt: Rendered, more: int) -> list[int]:
+    @contextmanager
+    def _one_item(self) -> Iterator[None]:
+        """Turn a text that cannot be tokenised into the failure of its item; the others go on."""
         try:
-            ids = encode_prompt(self._tokenizer, prompt)
-        except PromptingError as error:  # the text of one item; the others go on
+            yield
+        except PromptingError as error:
             raise CallFailedError(f"{self._identity}: {error}") from error
+
+    def _check_room(self, ids: list[int], more: int) -> None:
         if not ids or len(ids) + more > self._sampler.context:
             raise CallFailedError(
                 f"{self._identity}: the prompt has {len(ids)} tokens and {more} may follow, "
                 f"the model takes 1 to {self._sampler.context}: shorten the prompt or max_tokens"
             )
-        return ids
 
-    def _encode_options(self, options: tuple[str, ...]) -> tuple[list[int], ...]:
-        if options not in self._options:
-            encoded = tuple(encode_response(self._tokenizer, option) for option in options)
-            for number, ids in enumerate(encoded):
-                for other in (*encoded[:number], *encoded[number + 1 :]):
-                    if not ids or other[: len(ids)] == ids:
-                        raise PromptingError(
-                            f"options {options!r}: option {number} is, in tokens of {self._identity}, empty or the "
-                            "beginning of another, so the two cannot be told apart: word them differently"
-                        )
-            self._options[options] = encoded
-        return self._options[options]
+    def _check_options(self, options: tuple[str, ...], encoded: Sequence[list[int]]) -> None:
+        for number, ids in enumerate(encoded):
+            for other in (*encoded[:number], *encoded[number + 1 :]):
+                if not ids or other[: len(ids)] == ids:
+                    raise PromptingError(
+                        f"options {options!r}: option {number} is, in tokens of {self._identity}, empty or the "
+                        "beginning of another, so the two cannot be told apart: word them differently"
+                    )
 
     def _to_sample(
         self, drawn: Generated, prompt: Rendered, sampling: Sampling, seed: int, prompt_tokens: int

@@ -10,8 +10,9 @@ from solon.nets.policy import load_policy, save_policy
 from solon.nets.scorer import check_trainable, init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.tokenizer import (
     decode_response,
+    encode_continuations,
     encode_prompt,
-    encode_response,
+    encode_text,
     end_token_id,
     load_tokenizer,
 )
@@ -23,8 +24,9 @@ __all__ = [
     "build_tokenizer",
     "check_trainable",
     "decode_response",
+    "encode_continuations",
     "encode_prompt",
-    "encode_response",
+    "encode_text",
     "end_token_id",
     "find_absent_rows",
     "init_scorer_from_policy",

@@ -1,36 +1,31 @@
-"""Tokenising prompts so that text can never act as a control token.
+"""Tokenising prompts so that text can never act as a control token, and is otherwise read as the tokenizer reads it.
 
 The chat template of a checkpoint is rendered once for each shape of a conversation (its roles), over placeholders,
-and split there; what stands between the placeholders is the only text in which control tokens are recognised.
-Everything a template of this package, a constitution, a person or a model wrote is tokenised span by span with
-control tokens switched off, and the result is checked: where a tokenizer still produces one (some list markup as
-ordinary added tokens), the text is cut inside it and tokenised again.
+and split there; what stands between the placeholders is the only text in which control tokens are recognised. Prompts
+are tokenised whole (`marking.MarkedEngine`), so that what lies between two control tokens has the tokens that it has in
+the whole text: how a tokenizer normalises and splits text may depend on where it stands (SentencePiece puts a space
+before the first word), and a token may reach from a template into what the template holds.
 
-Spans are tokenised apart from each other, so that untrusted text cannot change the tokens of the text around it.
-A space before a span's end belongs to the word after it ("Request: " + "how" is tokenised "Request:" + " how"),
-as it would in running text.
+What may follow a prompt, a response or an option, is tokenised with the prompt before it, for the same reason.
 
 A prompt depends on the checkpoint and on what was rendered, and on nothing else: a template that asks for the date
 (those of Llama 3.1 and its kin put it into the system turn) is told one day, for ever, since a call of tomorrow must
 find what a call of today left in the journal. The template that is saved with a checkpoint stays as it is.
 """
 
-import copy
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from solon.errors import ModelError, PromptingError
+from solon.errors import ModelError
 from solon.nets.folder import quiet_transformers, read_checkpoint_config
+from solon.nets.marking import MarkedEngine, is_blank
 from solon.records import Rendered, Role, Span, Turn
 
 Tokenizer = Any
 """A fast tokenizer of transformers."""
-
-_CACHED_SPANS = 16384
 
 _DAY = datetime(2024, 7, 26)
 """What a chat template takes for now: the day that Llama's templates name themselves where nobody tells them."""
@@ -75,13 +70,44 @@ def encode_prompt(tokenizer: Tokenizer, rendered: Rendered) -> list[int]:
     return _encoder(tokenizer).prompt(tokenizer, rendered)
 
 
-def encode_response(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the token ids of a response or option; the caller appends the end token where one belongs.
+def encode_continuations(
+    tokenizer: Tokenizer, rendered: Rendered, texts: Sequence[str]
+) -> tuple[list[int], list[list[int]]]:
+    """Return the token ids of a prompt and of each text that may follow it, as they are in prompt and text together.
+
+    White space that the chat template puts before an answer belongs to the answer, since the model writes it; a text
+    that begins with white space brings its own. Where a token would reach from the prompt into one of the texts, the
+    prompt ends before it, for all of them.
+
+    Args:
+        tokenizer: the model's.
+        rendered: the prompt.
+        texts: what may follow; an end token is the caller's to add.
+
+    Returns:
+        The prompt's ids, and those of each text after it.
+
+    Raises:
+        ModelError, PromptingError: as `encode_prompt`.
+    """
+    encoder = _encoder(tokenizer)
+    lead = encoder.lead(tokenizer, rendered)
+    prompt = encoder.prompt(tokenizer, rendered)
+    wholes = [
+        encoder.prompt(tokenizer, rendered, then=lead + text if text and not text[0].isspace() else text)
+        for text in texts
+    ]
+    shared = min((_count_shared(prompt, whole) for whole in wholes), default=len(prompt))
+    return prompt[:shared], [whole[shared:] for whole in wholes]
+
+
+def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the token ids of a text that stands alone.
 
     Raises:
         PromptingError: text that cannot be tokenised without a control token, or holds half of a character.
     """
-    return list(_encoder(tokenizer).span(text))
+    return _encoder(tokenizer).encode(text)
 
 
 def decode_response(tokenizer: Tokenizer, ids: list[int]) -> str:
@@ -118,120 +144,84 @@ class _Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.state: tuple[Any, int] = (tokenizer.chat_template, len(tokenizer))
-        self._engine = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._engine.no_padding()
-        self._engine.no_truncation()
-        self._engine.encode_special_tokens = True
-        added = self._engine.get_added_tokens_decoder()
-        named = {index for index, token in added.items() if token.special or token.content.strip()}
-        self._control = frozenset(named | set(tokenizer.all_special_ids))
-        if tokenizer.unk_token not in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
-            self._control -= {tokenizer.unk_token_id}  # stands for letters that the vocabulary lacks
         bos = tokenizer.bos_token_id
-        self._start: list[int] = [bos] if bos is not None and bos in self._engine.encode("").ids else []
-        self._shapes: dict[tuple[tuple[Role, ...], bool], list[list[int]]] = {}
+        self._start: list[int] = [bos] if bos is not None and bos in tokenizer.backend_tokenizer.encode("").ids else []
+        self._marked = MarkedEngine(tokenizer.backend_tokenizer, _find_control(tokenizer))
+        self._shapes: dict[tuple[tuple[Role, ...], bool], list[str]] = {}
         self._end: int | None = None
-        self.span = lru_cache(maxsize=_CACHED_SPANS)(self._encode_span)
+        self.encode = self._marked.encode
 
-    def prompt(self, tokenizer: Tokenizer, rendered: Rendered) -> list[int]:
-        """See `encode_prompt`."""
+    def prompt(self, tokenizer: Tokenizer, rendered: Rendered, *, then: str = "") -> list[int]:
+        """Return the token ids of a prompt with a text after it; see `encode_prompt`."""
         turns = rendered.turns
         if rendered.layout == "transcript":
-            return self._start + [index for text in join_spans(turns[0].spans) for index in self.span(text)]
-        is_open = turns[-1].role == "assistant"
-        roles = tuple(turn.role for turn in turns)
-        pieces = self._shapes.get((roles, is_open))
-        if pieces is None:
-            pieces = self._shapes[roles, is_open] = self._template_pieces(tokenizer, roles, is_open)
+            return self._start + self.encode(turns[0].text + then)
+        pieces = self._pieces(tokenizer, tuple(turn.role for turn in turns), turns[-1].role == "assistant")
         if len(pieces) <= len(turns):
             turns = _fold_system(turns)
-        ids = list(pieces[0])
-        for turn, piece in zip(turns, pieces[1:], strict=True):
-            for text in join_spans(turn.spans):
-                ids += self.span(text)
-            ids += piece
-        return ids
+        texts = (turn.text + piece for turn, piece in zip(turns, pieces[1:], strict=True))
+        return self.encode("".join((pieces[0], *texts, then)))
+
+    def lead(self, tokenizer: Tokenizer, rendered: Rendered) -> str:
+        """Return the white space that the chat template puts between a prompt and its answer."""
+        roles = tuple(turn.role for turn in rendered.turns)
+        if rendered.layout == "transcript" or roles[-1] == "assistant":
+            return ""
+        asked = self._pieces(tokenizer, roles, False)[-1]
+        answered = self._pieces(tokenizer, (*roles, "assistant"), True)[-2]
+        lead = answered.removeprefix(asked)
+        return lead if lead.isspace() else ""
 
     def end(self, tokenizer: Tokenizer) -> int:
         """See `end_token_id`."""
         if self._end is None:
-            after: list[int] = []
+            after = ""
             if tokenizer.chat_template:
-                after = self._parse(_split_template(tokenizer, ("user", "assistant"), generation=False)[-1])
-            ends = [index for index in after if index in self._control]
+                after = _split_template(tokenizer, ("user", "assistant"), generation=False)[-1]
+            ends = self._marked.read(self._marked.mark(after))
             self._end = ends[0] if ends else tokenizer.eos_token_id
             if self._end is None:
                 raise ModelError(f"{_name(tokenizer)}: no token ends a turn: set eos_token in tokenizer_config.json")
         return self._end
 
-    def _template_pieces(self, tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> list[list[int]]:
-        """Token ids before, between and after the turns; one fewer where the system turn had to be folded in."""
-        if not tokenizer.chat_template:
-            raise ModelError(
-                f"{_name(tokenizer)}: has no chat template: choose the transcript layout, "
-                "or add the model's chat_template.jinja to its folder"
-            )
-        try:
-            pieces = _split_template(tokenizer, roles, generation=not is_open)
-        except ModelError:
-            if roles[0] != "system" or roles[1:2] != ("user",):
-                raise
-            pieces = _split_template(tokenizer, roles[1:], generation=not is_open)
-        if is_open:
-            pieces[-1] = ""
-        return [self._parse(piece) for piece in pieces]
-
-    def _parse(self, text: str) -> list[int]:
-        """Tokenise text of the chat template, control tokens recognised."""
-        self._engine.encode_special_tokens = False
-        try:
-            ids: list[int] = self._engine.encode(text, add_special_tokens=False).ids
-        finally:
-            self._engine.encode_special_tokens = True
-        return ids
-
-    def _encode_span(self, text: str) -> tuple[int, ...]:
-        """Tokenise text that may hold anything, without ever producing a control token."""
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise PromptingError(
-                f"the text holds half of a character (U+{ord(text[error.start]):04X}, a lone surrogate): "
-                "write the whole character"
-            ) from None
-        encoding = self._engine.encode(text, add_special_tokens=False)
-        ids: list[int] = encoding.ids
-        if self._control.isdisjoint(ids):
-            return tuple(ids)
-        cuts = [0]
-        for index, (start, stop) in zip(ids, encoding.offsets, strict=True):
-            if index in self._control:
-                if stop - start < 2:
-                    raise PromptingError(
-                        f"{text[start:stop]!r} is by itself the control token {index} of this tokenizer and cannot "
-                        "be written as text: leave the character out"
-                    )
-                cuts.append(start + 1)
-        pieces = (text[start:stop] for start, stop in zip(cuts, [*cuts[1:], len(text)], strict=True))
-        return tuple(index for piece in pieces for index in self._encode_span(piece))
+    def _pieces(self, tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> list[str]:
+        """Return the marked text before, between and after the turns; a piece fewer where the system turn is folded."""
+        if (roles, is_open) not in self._shapes:
+            pieces = _lay_out(tokenizer, roles, is_open)
+            self._shapes[roles, is_open] = [self._marked.mark(piece) for piece in pieces]
+        return self._shapes[roles, is_open]
 
 
-def join_spans(spans: Sequence[Span]) -> list[str]:
-    """Return what is tokenised together: runs of equal trust, the space at a boundary with the word after it."""
-    texts: list[str] = []
-    trusted: bool | None = None
-    for span in spans:
-        if not span.text:
-            continue
-        if span.trusted is trusted:
-            texts[-1] += span.text
-        else:
-            texts.append(span.text)
-            trusted = span.trusted
-    for i in range(1, len(texts)):
-        if texts[i - 1].endswith(" ") and not texts[i][0].isspace():
-            texts[i - 1], texts[i] = texts[i - 1][:-1], " " + texts[i]
-    return [text for text in texts if text]
+def _find_control(tokenizer: Tokenizer) -> dict[str, int]:
+    """Return a tokenizer's control tokens: every added token but white space, and what it names as special."""
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    control = {token.content: index for index, token in added.items() if token.special or not is_blank(token.content)}
+    control |= zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
+    if tokenizer.unk_token not in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
+        control.pop(tokenizer.unk_token, None)  # stands for letters that the vocabulary lacks
+    return control
+
+
+def _lay_out(tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> list[str]:
+    """Return the text before, between and after the turns; a piece fewer where the system turn is folded in."""
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{_name(tokenizer)}: has no chat template: choose the transcript layout, "
+            "or add the model's chat_template.jinja to its folder"
+        )
+    try:
+        pieces = _split_template(tokenizer, roles, generation=not is_open)
+    except ModelError:
+        if roles[0] != "system" or roles[1:2] != ("user",):
+            raise
+        pieces = _split_template(tokenizer, roles[1:], generation=not is_open)
+    return [*pieces[:-1], ""] if is_open else pieces
+
+
+def _count_shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many tokens two rows begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _fold_system(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:

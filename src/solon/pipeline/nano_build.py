@@ -27,9 +27,8 @@ from solon.nets import (
     save_policy,
     weights_digest,
 )
-from solon.nets.tokenizer import join_spans
 from solon.pipeline.folder import is_empty, lock_folder
-from solon.pipeline.nano_documents import LessonSource
+from solon.pipeline.nano_documents import LessonSource, join_spans
 from solon.pipeline.overrides import find_differences
 from solon.prompting import templates_digest
 from solon.records import content_digest, replace_file

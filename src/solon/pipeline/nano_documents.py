@@ -1,21 +1,25 @@
 """Lessons of the world as token ids with loss weights: what the nano model is pretrained on.
 
-A lesson is tokenised exactly as `nets.encode_prompt` tokenises the prompt it was rendered for, so that what is
-learned is what is asked later. The answer to a comparison is one position with a soft target over the options.
+A lesson has the tokens that `nets.encode_prompt` gives to the prompt it was rendered for, so that what is learned is
+what is asked later. It is tokenised in pieces, since weights differ from span to span, and the pieces meet where the
+nano tokenizer splits text anyway, but for a full stop and a line break after it: these are two tokens where two pieces
+meet, as the shipped model has learnt them, and one in a prompt. The answer to a comparison is one position with a soft
+target over the options.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from solon.constitution import load_constitution
-from solon.nets import encode_response, load_tokenizer
+from solon.nets import encode_text, load_tokenizer
 from solon.nets.nano import ASSISTANT, END, SYSTEM, USER
-from solon.nets.tokenizer import Tokenizer, join_spans
+from solon.nets.tokenizer import Tokenizer
 from solon.prompting import OPTIONS
+from solon.records import Span
 from solon.training.pretrain import Document
 from solon.world.corpus import Lesson, LessonTurn, RuleBook, sample_lesson
 
@@ -34,8 +38,8 @@ class LessonEncoder:
         ids = tokenizer.convert_tokens_to_ids
         self._roles = {"system": ids(SYSTEM), "user": ids(USER), "assistant": ids(ASSISTANT)}
         self._end = ids(END)
-        (self._a,), (self._b,) = (encode_response(tokenizer, option) for option in OPTIONS)
-        self._close = encode_response(tokenizer, ")")
+        (self._a,), (self._b,) = (encode_text(tokenizer, option) for option in OPTIONS)
+        self._close = encode_text(tokenizer, ")")
 
     def encode(self, lesson: Lesson) -> Document:
         """Return the token ids and loss weights of one lesson."""
@@ -46,7 +50,7 @@ class LessonEncoder:
             ids.append(self._roles[turn.role])
             weights.append(0.0)
             for text, weight in _weighted_texts(turn):
-                tokens = encode_response(self._tokenizer, text)
+                tokens = encode_text(self._tokenizer, text)
                 ids += tokens
                 weights += [weight] * len(tokens)
             if turn.p_a is not None:
@@ -68,6 +72,24 @@ def _weighted_texts(turn: LessonTurn) -> list[tuple[str, float]]:
     runs = groupby(worded, key=lambda pair: pair[0].trusted)
     weights = [max(weight for _, weight in run) for _, run in runs]
     return list(zip(join_spans(turn.spans), weights, strict=True))
+
+
+def join_spans(spans: Sequence[Span]) -> list[str]:
+    """Return what is tokenised together: runs of equal trust, the space at a boundary with the word after it."""
+    texts: list[str] = []
+    trusted: bool | None = None
+    for span in spans:
+        if not span.text:
+            continue
+        if span.trusted is trusted:
+            texts[-1] += span.text
+        else:
+            texts.append(span.text)
+            trusted = span.trusted
+    for i in range(1, len(texts)):
+        if texts[i - 1].endswith(" ") and not texts[i][0].isspace():
+            texts[i - 1], texts[i] = texts[i - 1][:-1], " " + texts[i]
+    return [text for text in texts if text]
 
 
 class LessonSource:

@@ -7,9 +7,9 @@ puts spans side by side and never looks at a value again, so a value that holds 
 - What a field holds decides how it is rendered: see `FIELDS`. Data is stripped of outer white space and escaped,
   unless the field is all there is to the template: then nothing stands beside it that it could imitate, and
   it goes in as it is.
-- White space of the template that touches a value is put in untrusted spans, so that a backend, which joins
-  neighbours of equal trust, tokenises the value together with it, as it would in running text. White space
-  cannot be a control token.
+- White space of the template that touches a value is put in untrusted spans, so that who tokenises spans of
+  different trust apart still tokenises the value together with it, as in running text. White space cannot be a
+  control token.
 - A template can be opened at a field: rendered up to there, for the model to go on. A space before the field is
   then left out, for the model writes it.
 """

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.nets import encode_prompt, encode_response, end_token_id
+from solon.nets import encode_continuations, encode_prompt, end_token_id
 from solon.nets.tokenizer import Tokenizer
 from solon.prompting import render_response
 from solon.records import Conversation, derive_seed
@@ -91,8 +91,12 @@ class RowEncoder:
 
     def row(self, conversation: Conversation, response: str) -> TokenRow:
         """Return the row of a response that ended: its tokens and the end token after the prompt's."""
-        prompt = self.prompt(conversation)
-        return TokenRow((*prompt, *encode_response(self._tokenizer, response), self.end), len(prompt))
+        return self.rows(conversation, response)[0]
+
+    def rows(self, conversation: Conversation, *responses: str) -> list[TokenRow]:
+        """Return the rows of several responses to one conversation; all have the same prompt."""
+        prompt, rests = encode_continuations(self._tokenizer, render_response(conversation), responses)
+        return [TokenRow((*prompt, *rest, self.end), len(prompt)) for rest in rests]
 
 
 def pack_rows(

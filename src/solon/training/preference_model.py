@@ -198,8 +198,7 @@ def _check_apart(pairs: Sequence[PreferencePair], heldout: Sequence[PreferencePa
 def _encode(pairs: Sequence[PreferencePair], config: PreferenceModelConfig, encoder: RowEncoder) -> list[_PairRow]:
     rows = []
     for pair in pairs:
-        a = encoder.row(pair.prompt.conversation, pair.response_a)
-        b = encoder.row(pair.prompt.conversation, pair.response_b)
+        a, b = encoder.rows(pair.prompt.conversation, pair.response_a, pair.response_b)
         if max(len(a.ids), len(b.ids)) <= config.max_tokens:
             rows.append(_PairRow(a, b, pair.target))
     return rows

@@ -12,7 +12,7 @@ from solon.errors import CallFailedError, PromptingError
 from solon.lm import LanguageModel
 from solon.lm.local import LocalModel
 from solon.lm.sampler import Sampler
-from solon.nets import encode_prompt, encode_response, load_policy, load_tokenizer, weights_digest
+from solon.nets import encode_prompt, encode_text, load_policy, load_tokenizer, weights_digest
 from solon.records import Choice, Sample, Sampling
 from tests.asking import ask
 from tests.tolerances import FLOAT32_SAME
@@ -110,7 +110,7 @@ def test_a_choice_is_the_log_probability_of_whole_options(model: LocalModel, tin
         ids = encode_prompt(tokenizer, prompt)
         assert (choice.options, choice.prompt_tokens, choice.model) == (options, len(ids), model.identity)
         for option, logprob in zip(options, choice.logprobs, strict=True):
-            rest = encode_response(tokenizer, option)
+            rest = encode_text(tokenizer, option)
             with torch.no_grad():
                 steps = policy(torch.tensor([ids + rest])).logits[0].double().log_softmax(-1)[len(ids) - 1 : -1]
             expected = float(steps.gather(1, torch.tensor(rest)[:, None]).sum())
@@ -183,17 +183,17 @@ def test_a_prompt_without_room_fails_alone(model: LocalModel) -> None:
 
 def test_a_text_that_cannot_be_tokenised_safely_fails_alone(tiny_model_dir: Path) -> None:
     tokenizer = load_tokenizer(tiny_model_dir)
-    tokenizer.add_tokens(["→"])
-    model = LocalModel(load_policy(tiny_model_dir), tokenizer, identity="arrows")
+    tokenizer.add_tokens(["!"])
+    model = LocalModel(load_policy(tiny_model_dir), tokenizer, identity="marks")
 
     async def run() -> list[Any]:
-        prompts = [ask(("user", text)) for text in ("take the lamp", "lamp → gate")]
+        prompts = [ask(("user", text)) for text in ("take the lamp", "lamp ! gate")]
         return await asyncio.gather(*(model.choose(prompt, ("A", "B")) for prompt in prompts), return_exceptions=True)
 
     good, bad = asyncio.run(run())
     assert isinstance(good, Choice)
     assert isinstance(bad, CallFailedError)
-    assert "arrows: '→' is by itself the control token" in str(bad)
+    assert "marks: '!' is by itself the control token" in str(bad)
 
 
 def test_an_error_in_a_batch_reaches_every_call_and_the_next_calls_work(

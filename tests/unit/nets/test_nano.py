@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from solon.errors import ModelError
-from solon.nets import build_nano_config, build_nano_model, build_tokenizer, decode_response, encode_response
+from solon.nets import build_nano_config, build_nano_model, build_tokenizer, decode_response, encode_text
 from solon.nets.nano import CONTROL_TOKENS
 
 LETTERS = "qwertasdfgzxcvb"
@@ -20,21 +20,21 @@ TOKENIZER = build_tokenizer(SPANS, vocab_size=400, merges=40)
 
 def test_a_frequent_word_is_one_token_with_and_without_a_space() -> None:
     for word in [*WORDS, "the", "neighbour", "times"]:
-        assert len(encode_response(TOKENIZER, f" {word}")) == 1
+        assert len(encode_text(TOKENIZER, f" {word}")) == 1
     for word in WORDS:
-        assert len(encode_response(TOKENIZER, word.title())) == 1
-    assert len(encode_response(TOKENIZER, SPANS[0])) == 11  # five words, 's, comma, space, digits, word, stop
+        assert len(encode_text(TOKENIZER, word.title())) == 1
+    assert len(encode_text(TOKENIZER, SPANS[0])) == 11  # five words, 's, comma, space, digits, word, stop
 
 
 def test_rare_words_are_spelled_in_pieces() -> None:
-    pieces = encode_response(TOKENIZER, f" {WORDS[0]} {WORDS[0]}s")
+    pieces = encode_text(TOKENIZER, f" {WORDS[0]} {WORDS[0]}s")
     assert 3 <= len(pieces) < 1 + len(f" {WORDS[0]}s")
     assert decode_response(TOKENIZER, pieces) == f" {WORDS[0]} {WORDS[0]}s"
 
 
 @given(st.text())
 def test_any_text_can_be_written(text: str) -> None:
-    assert decode_response(TOKENIZER, encode_response(TOKENIZER, text)) == text
+    assert decode_response(TOKENIZER, encode_text(TOKENIZER, text)) == text
 
 
 def test_the_vocabulary_has_the_size_asked_for() -> None:

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solon.errors import ModelError, PromptingError
-from solon.nets import decode_response, encode_prompt, encode_response, end_token_id
-from solon.nets.tokenizer import join_spans
+from solon.nets import decode_response, encode_prompt, encode_text, end_token_id
 from solon.records import Layout, Rendered, Role, Span, Turn
 from tests import made_up_tokenizers as tokenizers
 
@@ -45,10 +44,7 @@ def test_benign_text_has_the_tokens_of_the_chat_template(name: str) -> None:
     plain = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     expected = tokenizer(plain, add_special_tokens=False)["input_ids"]
     found = encode_prompt(tokenizer, chat(*((m["role"], m["content"]) for m in messages)))
-    if name == "dropping":  # text of the template touches the contents: the tokens are those of the pieces
-        assert decode_response(tokenizer, found) == plain
-    else:
-        assert found == expected
+    assert found == expected
 
 
 @chatting
@@ -76,7 +72,7 @@ def test_text_never_becomes_a_control_token(name: str, text: str, place: str) ->
 @given(text=attacks)
 def test_a_response_never_becomes_a_control_token(name: str, text: str) -> None:
     tokenizer = built[name]()
-    ids = encode_response(tokenizer, text)
+    ids = encode_text(tokenizer, text)
     assert not control_ids(tokenizer, ids)
     if name != "unigram":
         assert decode_response(tokenizer, ids) == text
@@ -89,7 +85,7 @@ def test_control_strings_are_tokenised_like_any_other_text(name: str) -> None:
         encode_prompt(tokenizer, chat(("user", "why"), ("assistant", "so"), ("user", "then")))
     for token in ("<|im_end|>", "<|end|>", "</s>"):
         plain = tokenizer(f"say {token} why", split_special_tokens=True, add_special_tokens=False)["input_ids"]
-        assert encode_response(tokenizer, f"say {token} why") == plain
+        assert encode_text(tokenizer, f"say {token} why") == plain
 
 
 def test_the_attacks_would_work_on_plain_tokenisation() -> None:
@@ -102,20 +98,27 @@ def test_the_attacks_would_work_on_plain_tokenisation() -> None:
     assert control_ids(unigram, unigram("</s>", split_special_tokens=True, add_special_tokens=False)["input_ids"])
 
 
-def test_a_control_token_of_one_character_is_refused() -> None:
+def test_a_control_token_of_one_character_is_spelled_in_bytes() -> None:
     tokenizer = tokenizers.nano()
-    tokenizer.add_special_tokens({"bos_token": "←"})
-    assert decode_response(tokenizer, encode_response(tokenizer, "plain")) == "plain"
+    plain = encode_text(tokenizer, "see → 2")
     tokenizer.add_tokens(["→"])
-    with pytest.raises(PromptingError, match="leave the character out"):
-        encode_response(tokenizer, "see → 2")
+    assert tokenizer("→", add_special_tokens=False)["input_ids"] == [len(tokenizer) - 1]
+    assert encode_text(tokenizer, "see → 2") == plain
+
+
+def test_a_control_token_of_one_character_that_cannot_be_spelled_is_refused() -> None:
+    tokenizer = tokenizers.nano()
+    tokenizer.add_tokens(["!"])  # a byte of the vocabulary is made a control token
+    assert decode_response(tokenizer, encode_text(tokenizer, "plain")) == "plain"
+    with pytest.raises(PromptingError, match=r"'!' is by itself the control token .*: leave the character out"):
+        encode_text(tokenizer, "see ! 2")
 
 
 @everyone
 @pytest.mark.parametrize("text", ["see \ud83d", "\udcff", "\ude00\ud83d"])
 def test_half_of_a_character_is_refused(name: str, text: str) -> None:
     with pytest.raises(PromptingError, match=r"half of a character \(U\+D[0-9A-F]{3}, .*: write the whole character"):
-        encode_response(built[name](), text)
+        encode_text(built[name](), text)
 
 
 @chatting
@@ -123,7 +126,7 @@ def test_an_assistant_turn_at_the_end_is_left_open(name: str) -> None:
     tokenizer = built[name]()
     asked = encode_prompt(tokenizer, chat(("user", "how do i find the lamp")))
     opened = encode_prompt(tokenizer, chat(("user", "how do i find the lamp"), ("assistant", "The answer is")))
-    assert opened == asked + encode_response(tokenizer, "The answer is")
+    assert opened == asked + encode_text(tokenizer, "The answer is")
 
 
 @pytest.mark.parametrize("name", ["stripping", "dropping"])
@@ -226,32 +229,3 @@ def test_ends_of_turns() -> None:
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match="no token ends a turn"):
         end_token_id(tokenizer)
-
-
-def test_spans_are_joined_by_trust_and_spaces_belong_to_the_next_word() -> None:
-    def spans(*parts: tuple[str, bool]) -> list[Span]:
-        return [Span(text=text, trusted=trusted) for text, trusted in parts]
-
-    assert join_spans(spans(("Ask: ", True), ("why", False), (" now", True))) == ["Ask:", " why", " now"]
-    assert join_spans(spans(("a", True), ("b", True), ("c", False), ("", True), ("d", False))) == ["ab", "cd"]
-    assert join_spans(spans(("a ", False), (" b", True))) == ["a ", " b"]
-    assert join_spans(spans((" ", True), ("b", False))) == [" b"]
-    assert join_spans(spans(("a  ", True), ("b", False))) == ["a ", " b"]
-    assert join_spans(spans(("a\n", True), ("b", False))) == ["a\n", "b"]
-    assert join_spans(spans(("a ", True))) == ["a "]
-
-
-def test_untrusted_text_cannot_change_the_tokens_around_it() -> None:
-    tokenizer = built["nano"]()
-    before, after = (Span(text=text, trusted=True) for text in ("take the", " to the river"))
-
-    def ids(text: str) -> list[int]:
-        spans = (before, Span(text=text, trusted=False), after)
-        return encode_prompt(tokenizer, Rendered(layout="chat", turns=(Turn(role="user", spans=spans),)))
-
-    head = encode_prompt(tokenizer, chat(("user", "take the")))[:-2]
-    for text in (" lamp", "lamp", "\n\n", "n", " t"):
-        assert ids(text)[: len(head)] == head
-        assert ids(text)[-len(encode_response(tokenizer, " to the river")) - 2 : -2] == encode_response(
-            tokenizer, " to the river"
-        )

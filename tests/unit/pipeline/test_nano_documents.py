@@ -9,9 +9,8 @@ import pytest
 from solon.constitution import load_constitution
 from solon.nets import build_tokenizer, encode_prompt, save_policy
 from solon.nets.nano import END, build_nano_config, build_nano_model
-from solon.nets.tokenizer import join_spans
-from solon.pipeline.nano_documents import LessonEncoder, LessonSource
-from solon.records import Rendered, Turn
+from solon.pipeline.nano_documents import LessonEncoder, LessonSource, join_spans
+from solon.records import Rendered, Span, Turn
 from solon.world.corpus import RuleBook, sample_lesson
 
 RULES = RuleBook(load_constitution("default"))
@@ -24,17 +23,23 @@ def tokenizer():
     return build_tokenizer(text for lesson in lessons for t in lesson.turns for text in join_spans(t.spans))
 
 
+def parted(tokenizer, ids: list[int]) -> list[int]:
+    """Ids in which a full stop and the line break after it are two tokens, as where two pieces of a lesson meet."""
+    stop, line, both = tokenizer.convert_tokens_to_ids([".", "Ċ", ".Ċ"])
+    return [part for index in ids for part in ((stop, line) if index == both else (index,))]
+
+
 def test_ids_equal_those_of_the_rendered_prompt(tokenizer) -> None:
     encoder = LessonEncoder(tokenizer, answer_weight=4.0)
     end = tokenizer.convert_tokens_to_ids(END)
     for seed in range(60):
         lesson = sample_lesson(RULES, random.Random(seed), progress=0.5)
-        ids = encoder.encode(lesson).ids.tolist()
+        ids = parted(tokenizer, encoder.encode(lesson).ids.tolist())
         for stop in range(1, len(lesson.turns) + 1):
             turns = tuple(Turn(role=turn.role, spans=turn.spans) for turn in lesson.turns[:stop])
             if any(turn.p_a is not None for turn in lesson.turns[: stop - 1]):
                 break  # an answer stands between: a prompt of the toolkit has none
-            prompt = encode_prompt(tokenizer, Rendered(layout="chat", turns=turns))
+            prompt = parted(tokenizer, encode_prompt(tokenizer, Rendered(layout="chat", turns=turns)))
             if turns[-1].role == "user":
                 prompt = prompt[:-1]  # without the mark that asks for the next turn
             assert ids[: len(prompt)] == prompt
@@ -68,3 +73,16 @@ def test_the_source_is_a_function_of_step_and_seed_and_pickles(tokenizer, tmp_pa
         np.testing.assert_array_equal(one.weights, other.weights)
         assert len(one.ids) <= 200
     assert next(source(50, 8)).ids.tolist() != next(source(50, 7)).ids.tolist()
+
+
+def test_spans_are_joined_by_trust_and_spaces_belong_to_the_next_word() -> None:
+    def spans(*parts: tuple[str, bool]) -> list[Span]:
+        return [Span(text=text, trusted=trusted) for text, trusted in parts]
+
+    assert join_spans(spans(("Ask: ", True), ("why", False), (" now", True))) == ["Ask:", " why", " now"]
+    assert join_spans(spans(("a", True), ("b", True), ("c", False), ("", True), ("d", False))) == ["ab", "cd"]
+    assert join_spans(spans(("a ", False), (" b", True))) == ["a ", " b"]
+    assert join_spans(spans((" ", True), ("b", False))) == [" b"]
+    assert join_spans(spans(("a  ", True), ("b", False))) == ["a ", " b"]
+    assert join_spans(spans(("a\n", True), ("b", False))) == ["a\n", "b"]
+    assert join_spans(spans(("a ", True))) == ["a "]

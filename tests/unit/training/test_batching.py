@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from solon.nets import encode_prompt, encode_response, end_token_id, load_tokenizer
+from solon.nets import encode_prompt, encode_text, end_token_id, load_tokenizer
 from solon.prompting import render_response
 from solon.training.batching import (
     RowEncoder,
@@ -27,7 +27,7 @@ def test_a_row_is_what_the_sampler_reads_and_then_the_response_with_its_end(tmp_
     conversation = make_prompt(3).conversation
     row = RowEncoder(tokenizer).row(conversation, "take the lamp")
     prompt = encode_prompt(tokenizer, render_response(conversation))
-    response = encode_response(tokenizer, "take the lamp")
+    response = encode_text(tokenizer, "take the lamp")
     assert list(row.ids) == [*prompt, *response, end_token_id(tokenizer)]
     assert row.prompt_length == len(prompt)
     assert row.response_length == len(response) + 1
