@@ -37,7 +37,7 @@ class PromptPool(Record):
 
     Attributes:
         prompts: in the order they were given.
-        counts: `in`, `kept` and `duplicate`; in = kept + duplicate.
+        counts: `in`, `kept`, and what was left out by its reason, as `duplicate`; in is the sum of the others.
         passed_over: how often each field of a file that is not read was there, and `the final answer` of a dialogue.
     """
 

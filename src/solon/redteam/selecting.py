@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from solon.constitution.nodes import shorten
 from solon.errors import ConfigError
 from solon.records import Prompt, Split, derive_seed
 from solon.redteam.wording import prompt_key
@@ -15,7 +16,8 @@ from solon.redteam.wording import prompt_key
 SHARES: Final[Mapping[Split, float]] = MappingProxyType({"train": 0.8, "heldout": 0.2})
 """Share of goals that falls to each split."""
 
-_NAMED = 5
+NAMED: Final = 5
+"""How many prompts a message shows."""
 
 
 def assign_split(key: str, shares: Mapping[Split, float] = SHARES) -> Split:
@@ -66,11 +68,11 @@ def refuse_evaluation_prompts(training: Iterable[Prompt], evaluation: Iterable[P
     refused = [p for p in training if p.split != "train" or prompt_key(p.conversation) in measured]
     if not refused:
         return
-    named = "; ".join(f"{p.id} ({p.split}, {p.source}): {_shorten(p)}" for p in refused[:_NAMED])
-    rest = f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+    named = "; ".join(describe_prompt(p) for p in refused[:NAMED])
+    rest = f"; and {len(refused) - NAMED} more" if len(refused) > NAMED else ""
     raise ConfigError(f"{len(refused)} prompts of a training pool belong to evaluation, leave them out: {named}{rest}")
 
 
-def _shorten(prompt: Prompt) -> str:
-    said = " ".join(prompt.conversation.messages[-1].text.split())
-    return repr(said if len(said) <= 60 else said[:59] + "…")
+def describe_prompt(prompt: Prompt) -> str:
+    """Return a prompt's id, split, source and last turn, short enough for a message."""
+    return f"{prompt.id} ({prompt.split}, {prompt.source}): {shorten(prompt.conversation.messages[-1].text, 60)}"
