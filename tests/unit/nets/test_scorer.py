@@ -12,7 +12,7 @@ from transformers import CTRLConfig, CTRLLMHeadModel, GraniteConfig, GraniteForC
 from solon.errors import ModelError
 from solon.nets import (
     check_trainable,
-    encode_response,
+    encode_text,
     init_scorer_from_policy,
     load_policy,
     load_scorer,
@@ -99,12 +99,12 @@ def test_without_padding_of_its_own_a_scorer_pads_with_a_token_that_ends_nothing
 
 def test_a_scorer_that_pads_with_a_word_leaves_it_a_word(tiny_model_dir: Path, tmp_path: Path) -> None:
     scorer, tokenizer = init_scorer_from_policy(tiny_model_dir, seed=1), load_tokenizer(tiny_model_dir)
-    word = encode_response(tokenizer, " lamp")
+    word = encode_text(tokenizer, " lamp")
     (scorer.config.pad_token_id,) = word
     save_scorer(scorer, tokenizer, tmp_path / "pm")
     saved = load_tokenizer(tmp_path / "pm")
     assert saved.pad_token is None
-    assert encode_response(saved, " lamp") == word
+    assert encode_text(saved, " lamp") == word
 
 
 @pytest.mark.parametrize("padding", [1, -1, 10**6])

@@ -203,6 +203,6 @@ def test_beyond_the_limit_the_sketches_find_nearly_all_and_nothing_else() -> Non
 def test_without_rensa_a_large_pool_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "EXACT_LIMIT", 2)
     monkeypatch.setitem(sys.modules, "rensa", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'solon\[leaks\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[leaks\]'"):
         find_leaks(make_prompts(3), [ask("Sing.")])
     assert find_leaks(make_prompts(2), [ask("Sing.")]) == []
