@@ -259,15 +259,15 @@ FUNCTIONS: dict[str, Mutant] = {
         ),
     ),
     "weights are not in the digest": (
-        folder.weights_digest,
-        '"*.safetensors"',
-        '"*.no"',
+        folder._find_read_files,
+        'not file.name.startswith(".")',
+        'file.suffix != ".safetensors"',
         digest_follows,
     ),
     "the chat template is not in the digest": (
-        folder.weights_digest,
-        "if (path / name).is_file()",
-        "if (path / name).is_file() and name != 'chat_template.jinja'",
+        folder._find_read_files,
+        'not file.name.startswith(".")',
+        'file.suffix != ".jinja"',
         digest_follows,
     ),
     "what follows a prompt is tokenised alone": (

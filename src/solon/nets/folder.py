@@ -18,8 +18,16 @@ from typing import Any
 from solon.errors import ModelError
 from solon.records.points import pass_point
 
-_DIGESTED = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model")
-_digests: dict[tuple[tuple[str, int, int], ...], str] = {}
+_UNREAD = ("manifest.json", "generation_config.json", "trainer_state.json", "LICENSE", "NOTICE")
+"""Files of a checkpoint folder that decide nothing: notes, and defaults of generation that are put aside."""
+
+_UNREAD_KINDS = (
+    *(".md", ".rst", ".html", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".csv", ".jsonl", ".log", ".py", ".tmp"),
+    *(".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".ot"),
+)
+"""Documents, code, and weights in forms that are never loaded."""
+
+_digests: dict[tuple[tuple[str, str, int, int, int, int], ...], str] = {}
 
 
 def read_checkpoint_config(path: Path) -> dict[str, Any]:
@@ -72,24 +80,44 @@ def _names_code(body: Any) -> bool:
 def weights_digest(path: Path) -> str:
     """Return a hexadecimal digest of a checkpoint: weights, configuration, tokenizer and chat template.
 
+    Which files a tokenizer is read from is a matter of its family (`vocab.json` and `merges.txt`, `spiece.model`,
+    `added_tokens.json`, ...), so every file counts but those known to decide nothing.
+
     Two folders with equal content have equal digests wherever they lie. A digest is kept for as long as the
-    process lives and read again when a file's size or time of change differs.
+    process lives and read again when a file is another one, or its size or a time of change differs.
 
     Raises:
         ModelError: the folder is not a checkpoint.
     """
     path = Path(path)
     read_checkpoint_config(path)
-    files = sorted([*path.glob("*.safetensors"), *(path / name for name in _DIGESTED if (path / name).is_file())])
-    state = tuple((str(file.resolve()), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
+    files = _find_read_files(path)
+    state = tuple((name, str(file.resolve()), *_read_stamps(file)) for name, file in files.items())
     if state not in _digests:
         whole = hashlib.blake2b(digest_size=16)
-        for file in files:
+        for name, file in files.items():
             with file.open("rb") as stream:
                 inner = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32))
-            whole.update(file.name.encode() + b"\0" + inner.digest())
+            whole.update(name.encode() + b"\0" + inner.digest())
         _digests[state] = whole.hexdigest()
     return _digests[state]
+
+
+def _find_read_files(path: Path) -> dict[str, Path]:
+    """Return the files of a checkpoint that may decide what it is, by their names in the folder, in order."""
+    own = (
+        file
+        for file in path.iterdir()
+        if not file.name.startswith(".") and file.name not in _UNREAD and file.suffix not in _UNREAD_KINDS
+    )
+    files = (file for file in (*own, *path.glob("additional_chat_templates/*.jinja")) if file.is_file())
+    return {file.relative_to(path).as_posix(): file for file in sorted(files)}
+
+
+def _read_stamps(file: Path) -> tuple[int, int, int, int]:
+    """Return what changes when a file is exchanged or written to, even where its time of writing is set back."""
+    stat = file.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from solon.errors import ModelError
 from solon.nets import load_policy, load_tokenizer, save_policy, weights_digest
@@ -87,6 +89,64 @@ def test_the_digest_follows_content_not_place_or_time(folder: Path, tmp_path: Pa
         copy = Path(shutil.copytree(folder, tmp_path / f"changed-{name}"))
         (copy / name).write_bytes((copy / name).read_bytes() + b" ")
         assert weights_digest(copy) != first, name
+
+
+def files_of_tokenizers() -> list[str]:
+    """Names of the files that tokenizers of transformers are read from, as its own source names them."""
+    source = Path(transformers.__file__).parent
+    named = re.compile(r"""["']([\w.-]+\.(?:json|txt|model|spm|bpe|codes|jinja))["']""")
+    code = [*source.glob("models/*/tokenization*.py"), *source.glob("tokenization*.py"), source / "utils" / "hub.py"]
+    return sorted({name for file in code for name in named.findall(file.read_text())})
+
+
+def test_the_digest_is_of_every_file_that_a_tokenizer_may_be_read_from(folder: Path) -> None:
+    names = files_of_tokenizers()
+    assert {"vocab.json", "merges.txt", "tokenizer.model", "added_tokens.json", "special_tokens_map.json"} <= {*names}
+    seen = {weights_digest(folder)}
+    more = ["tokenizer.model.v3", "tekken_2.json", "tokenizer.4.0.json", "additional_chat_templates/tools.jinja"]
+    more += ["model.safetensors.index.json", "adapter_config.json"]
+    for count, name in enumerate((*names, *more), 2):
+        file = folder / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{file.read_text() if file.exists() else '{}'} ")
+        seen.add(weights_digest(folder))
+        assert len(seen) == count, name
+
+
+def test_what_decides_nothing_is_not_in_the_digest(folder: Path) -> None:
+    first = weights_digest(folder)
+    for name in (
+        "README.md",
+        ".gitattributes",
+        "pytorch_model.bin",
+        "manifest.json",
+        "original/params.json",
+        "LICENSE",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+        assert weights_digest(folder) == first, name
+
+
+def test_a_tokenizer_that_another_file_changes_has_another_digest(folder: Path) -> None:
+    before, first = load_tokenizer(folder), weights_digest(folder)
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "default.jinja").write_text("{{ messages[0]['content'] }}")
+    assert load_tokenizer(folder).get_chat_template() != before.get_chat_template()
+    assert weights_digest(folder) != first
+
+
+def test_a_digest_is_kept_by_name_and_computed_again_when_a_time_is_set_back(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "blob").write_text("{}")
+    (folder / "vocab.json").symlink_to(tmp_path / "blob")
+    first = weights_digest(folder)
+    (folder / "vocab.json").rename(folder / "merges.txt")
+    second = weights_digest(folder)
+    assert second != first
+    time = (tmp_path / "blob").stat().st_mtime_ns
+    (tmp_path / "blob").write_text("[]")
+    os.utime(tmp_path / "blob", ns=(time, time))
+    assert weights_digest(folder) != second
 
 
 def test_a_digest_is_computed_again_when_a_file_changes(folder: Path) -> None:
