@@ -18,10 +18,12 @@ def make_sample(
     model: str = "scripted",
     sampling: Sampling | None = None,
     seed: int = 0,
+    token_ids: tuple[int, ...] | None = None,
+    vocabulary: str = "",
 ) -> Sample:
     return Sample(
         text=text,
-        token_ids=None,
+        token_ids=token_ids,
         logprobs=None,
         stop_reason=stop_reason,
         model=model,
@@ -29,6 +31,7 @@ def make_sample(
         seed=seed,
         prompt_tokens=1,
         generated_tokens=1,
+        vocabulary=vocabulary,
     )
 
 

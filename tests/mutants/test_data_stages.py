@@ -140,14 +140,14 @@ REVISION: dict[str, Mutant] = {
     ),
     "the response before the revision is learnt": (
         targets.sft_targets,
-        "chain.response_after(number).text",
-        "chain.response_after(number - 1).text",
+        "chain.response_after(number)\n",
+        "chain.response_after(number - 1)\n",
         targets_of_all_rounds,
     ),
     "the critique is learnt": (
         targets.sft_targets,
-        "chain.response_after(number).text",
-        "chain.steps[number - 1].critique.text",
+        "chain.response_after(number)\n",
+        "chain.steps[number - 1].critique\n",
         targets_of_all_rounds,
     ),
     "a helpful answer to another prompt": (
@@ -170,7 +170,7 @@ REVISION: dict[str, Mutant] = {
     ),
     "unchanged against the initial response": (
         targets.revision_metrics,
-        "chain.response_after(number - 1).text",
+        "chain.response_after(number - 1)\n",
         "chain.response_after(0).text + ' '",
         test_targets.test_metrics,
     ),

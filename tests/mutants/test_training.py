@@ -37,7 +37,38 @@ def pairs_summary(models: Path, folder: Path) -> None:
     test_preference_model.test_the_summary_is_what_the_saved_model_scores(models / "base", folder)
 
 
+def side_by_side(models: Path, folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        test_preference_model.test_each_side_is_learnt_as_it_was_sampled_and_what_is_read_anew_is_counted(
+            models / "base", folder, patch
+        )
+
+
 FUNCTIONS: dict[str, Case] = {
+    "a text that was cut keeps all that was sampled": (
+        batching.cut_tokens,
+        "tuple(ids[start:stop])",
+        "tuple(ids)",
+        lambda m, f: test_batching.test_a_text_that_was_cut_is_a_run_of_what_was_sampled("chatml"),
+    ),
+    "what was not sampled is taken for what was": (
+        batching.cut_tokens,
+        "return None",
+        "return tuple(ids)",
+        lambda m, f: test_batching.test_a_text_that_begins_or_ends_within_a_token_is_read_anew_and_counted(),
+    ),
+    "response B is learnt as response A was sampled": (
+        preference_model._encode,
+        "pair.response_b, pair.tokens_b",
+        "pair.response_b, pair.tokens_a",
+        lambda m, f: side_by_side(m, f),
+    ),
+    "what was sampled is not learnt": (
+        sft._encode,
+        ", example.tokens)",
+        ")",
+        lambda m, f: test_sft.test_what_was_sampled_is_learnt_and_what_is_read_anew_is_counted(m / "base", f),
+    ),
     "each token is foretold one token late": (
         batching.pack_rows,
         "torch.arange(start - 1, start + length - 1)",
@@ -182,7 +213,7 @@ FUNCTIONS: dict[str, Case] = {
         "scores[1::2], scores[::2]",
         pairs_summary,
     ),
-    "B is a second copy of A": (preference_model._encode, "pair.response_b)", "pair.response_a)", pairs_summary),
+    "B is a second copy of A": (preference_model._encode, "pair.response_b,", "pair.response_a,", pairs_summary),
     "pairs are averaged per piece": (
         preference_model._accumulate,
         "count=len(batch)",
@@ -285,6 +316,24 @@ FUNCTIONS: dict[str, Case] = {
 }
 
 METHODS: dict[str, tuple[type, Case]] = {
+    "tokens of another vocabulary are learnt": (
+        batching.RowEncoder,
+        (
+            batching.RowEncoder.row,
+            "tokens.vocabulary == self._vocabulary",
+            "tokens.vocabulary",
+            lambda m, f: test_batching.test_a_response_is_what_was_sampled_and_not_what_its_text_reads_as(),
+        ),
+    ),
+    "texts read anew are not counted": (
+        batching.RowEncoder,
+        (
+            batching.RowEncoder.row,
+            "self.reread += 1",
+            "pass",
+            lambda m, f: test_batching.test_a_text_that_begins_or_ends_within_a_token_is_read_anew_and_counted(),
+        ),
+    ),
     "responses without their end": (
         batching.RowEncoder,
         (

@@ -66,6 +66,8 @@ def preference_pairs(comparisons: Iterable[Comparison], labels: Iterable[Prefere
                     response_a=comparison.response_a.text,
                     response_b=comparison.response_b.text,
                     target=label_of.p_a,
+                    tokens_a=comparison.response_a.tokens,
+                    tokens_b=comparison.response_b.tokens,
                 )
             )
     if by_id:

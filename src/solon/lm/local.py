@@ -24,6 +24,7 @@ from solon.nets import (
     encode_prompt,
     load_policy,
     load_tokenizer,
+    vocabulary_digest,
     weights_digest,
 )
 from solon.records import Choice, Rendered, Sample, Sampling
@@ -82,6 +83,7 @@ class LocalModel:
             raise TypeError("a model that is loaded already needs its tokenizer and an identity")
         self._identity = identity
         self._tokenizer = tokenizer
+        self._vocabulary = vocabulary_digest(tokenizer)
         self._sampler = Sampler(model, tokenizer, batch_size=batch_size, frozen=True)
         self._batch_size = batch_size
         self._queue: dict[Hashable, list[_Call]] = defaultdict(list)
@@ -151,6 +153,7 @@ class LocalModel:
             seed=seed,
             prompt_tokens=prompt_tokens,
             generated_tokens=len(ids),
+            vocabulary=self._vocabulary,
         )
 
     async def _submit(self, group: Hashable, ids: list[int], payload: Any) -> Any:

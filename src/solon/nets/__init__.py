@@ -16,7 +16,7 @@ from solon.nets.tokenizer import (
     end_token_id,
     load_tokenizer,
 )
-from solon.nets.vocabulary import find_absent_rows, rule_out
+from solon.nets.vocabulary import find_absent_rows, rule_out, vocabulary_digest
 
 __all__ = [
     "build_nano_config",
@@ -37,5 +37,6 @@ __all__ = [
     "rule_out",
     "save_policy",
     "save_scorer",
+    "vocabulary_digest",
     "weights_digest",
 ]

@@ -16,7 +16,12 @@ from torch import Tensor
 
 from solon.errors import ModelError
 from solon.nets.tokenizer import Tokenizer, encode_prompt, end_token_id
-from solon.records import Rendered, Span, Turn
+from solon.records import Rendered, Span, Turn, content_digest
+
+
+def vocabulary_digest(tokenizer: Tokenizer) -> str:
+    """Return a digest of which token has which id: token ids mean the same where it is equal."""
+    return content_digest(tokenizer.get_vocab())
 
 
 def find_absent_rows(tokenizer: Tokenizer, rows: int, device: torch.device | str = "cpu") -> Tensor | None:

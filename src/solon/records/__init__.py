@@ -14,7 +14,7 @@ from solon.records.base import (
     replace_file,
     save_records,
 )
-from solon.records.calls import Choice, Failure, Sample, Sampling, StopReason, Temperature
+from solon.records.calls import Choice, Failure, Sample, SampledTokens, Sampling, StopReason, Temperature
 from solon.records.conversation import (
     Conversation,
     Layout,
@@ -65,6 +65,7 @@ __all__ = [
     "RunPaths",
     "SFTExample",
     "Sample",
+    "SampledTokens",
     "Sampling",
     "Span",
     "Split",

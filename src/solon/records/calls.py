@@ -38,6 +38,18 @@ class Sampling(Record):
     top_p: float = Field(1.0, gt=0.0, le=1.0)
 
 
+class SampledTokens(Record):
+    """The tokens that a text was sampled as, which need not be those that a tokenizer reads the text as.
+
+    Attributes:
+        ids: of the text, its end token left out; they may go on after the text where it was cut or edited.
+        vocabulary: digest of the vocabulary that they are of; they mean nothing in another.
+    """
+
+    ids: tuple[int, ...]
+    vocabulary: str
+
+
 class Sample(Record):
     """One continuation.
 
@@ -53,6 +65,7 @@ class Sample(Record):
         prompt_tokens: tokens read, for the books.
         generated_tokens: tokens written, for the books.
         call: key of the call in the journal; empty where none was kept.
+        vocabulary: digest of the vocabulary that `token_ids` are of; empty where it is not known.
     """
 
     text: str
@@ -65,6 +78,15 @@ class Sample(Record):
     prompt_tokens: int
     generated_tokens: int
     call: str = ""
+    vocabulary: str = ""
+
+    @property
+    def tokens(self) -> SampledTokens | None:
+        """What the text was sampled as; None where that is not on record."""
+        if self.token_ids is None or not self.vocabulary:
+            return None
+        ids = self.token_ids[:-1] if self.stop_reason == "end" else self.token_ids
+        return SampledTokens(ids=ids, vocabulary=self.vocabulary)
 
 
 class Choice(Record):

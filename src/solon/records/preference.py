@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from solon.records.base import Record
-from solon.records.calls import Sample
+from solon.records.calls import Sample, SampledTokens
 from solon.records.conversation import Prompt
 
 
@@ -119,6 +119,8 @@ class PreferencePair(Record):
         response_a: text of the first response.
         response_b: text of the second response.
         target: probability that A is better, in [0, 1].
+        tokens_a: what the first response was sampled as; None where there is only its text.
+        tokens_b: what the second response was sampled as; None where there is only its text.
     """
 
     id: str
@@ -126,3 +128,5 @@ class PreferencePair(Record):
     response_a: str
     response_b: str
     target: float
+    tokens_a: SampledTokens | None = None
+    tokens_b: SampledTokens | None = None

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from solon.records.base import Record
-from solon.records.calls import Failure, Sample
+from solon.records.calls import Failure, Sample, SampledTokens
 from solon.records.conversation import Conversation
 
 
@@ -70,6 +70,7 @@ class SFTExample(Record):
         source: `revision` or `helpful`.
         chain_id: the chain it comes from, empty for helpful samples.
         round: which revision it is, 1-based; 0 for helpful samples.
+        tokens: what the response was sampled as; None where there is only its text.
     """
 
     id: str
@@ -79,3 +80,4 @@ class SFTExample(Record):
     source: Literal["revision", "helpful"]
     chain_id: str = ""
     round: int = 0
+    tokens: SampledTokens | None = None

@@ -47,16 +47,17 @@ def sft_targets(
     for chain in chains:
         conversation = prompt_of(chain.prompt_id, f"chain {chain.id}").conversation
         for number in _target_rounds(chain, config):
-            text = chain.response_after(number).text
+            revision = chain.response_after(number)
             examples.append(
                 SFTExample(
-                    id=content_digest(["revision", chain.id, number, text], size=8),
+                    id=content_digest(["revision", chain.id, number, revision.text], size=8),
                     prompt_id=chain.prompt_id,
                     conversation=conversation,
-                    response=text,
+                    response=revision.text,
                     source="revision",
                     chain_id=chain.id,
                     round=number,
+                    tokens=revision.tokens,
                 )
             )
     for sample in helpful:
@@ -68,6 +69,7 @@ def sft_targets(
                 conversation=prompt.conversation,
                 response=sample.response.text,
                 source="helpful",
+                tokens=sample.response.tokens,
             )
         )
     return examples

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.nets import encode_continuations, encode_prompt, end_token_id
+from solon.nets import decode_response, encode_continuations, encode_prompt, end_token_id, vocabulary_digest
 from solon.nets.tokenizer import Tokenizer
 from solon.prompting import render_response
-from solon.records import Conversation, derive_seed
+from solon.records import Conversation, SampledTokens, derive_seed
 
 _SHARED = 8
 """Responses that may share a prompt's sequence: attention grows with its square. Even, so that pairs stay together."""
@@ -76,12 +76,23 @@ class TokenBatch:
 
 
 class RowEncoder:
-    """Turns conversations and responses into rows, exactly as the sampler reads them; prompts are encoded once."""
+    """Turns conversations and responses into rows, exactly as the sampler reads and writes them.
+
+    A response is what was sampled, where that is on record in this vocabulary and the text can be cut out of it; only
+    otherwise is its text read anew, which may give other tokens than were sampled, and is counted. Prompts are encoded
+    once.
+
+    Attributes:
+        end: the token that ends a response.
+        reread: responses so far whose text was read anew.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._vocabulary = vocabulary_digest(tokenizer)
         self._prompts: dict[Conversation, tuple[int, ...]] = {}
         self.end = end_token_id(tokenizer)
+        self.reread = 0
 
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """Return the tokens after which the assistant's next turn begins."""
@@ -89,14 +100,57 @@ class RowEncoder:
             self._prompts[conversation] = tuple(encode_prompt(self._tokenizer, render_response(conversation)))
         return self._prompts[conversation]
 
-    def row(self, conversation: Conversation, response: str) -> TokenRow:
-        """Return the row of a response that ended: its tokens and the end token after the prompt's."""
-        return self.rows(conversation, response)[0]
+    def row(self, conversation: Conversation, response: str, tokens: SampledTokens | None = None) -> TokenRow:
+        """Return the row of a response that ended: its tokens and the end token after the prompt's.
 
-    def rows(self, conversation: Conversation, *responses: str) -> list[TokenRow]:
-        """Return the rows of several responses to one conversation; all have the same prompt."""
-        prompt, rests = encode_continuations(self._tokenizer, render_response(conversation), responses)
-        return [TokenRow((*prompt, *rest, self.end), len(prompt)) for rest in rests]
+        Args:
+            conversation: what it answers.
+            response: its text.
+            tokens: what it was sampled as, where that is on record.
+        """
+        return self.rows(conversation, (response, tokens))[0]
+
+    def rows(self, conversation: Conversation, *responses: tuple[str, SampledTokens | None]) -> list[TokenRow]:
+        """Return the rows of several responses to one conversation, each a text and what it was sampled as.
+
+        All have the same prompt: where reading a text anew makes a token reach from the prompt into it, the prompt ends
+        before that token for all of them.
+        """
+        sampled = [self._sampled(text, tokens) for text, tokens in responses]
+        anew = [text for (text, _), ids in zip(responses, sampled, strict=True) if ids is None]
+        prompt, rests = encode_continuations(self._tokenizer, render_response(conversation), anew)
+        self.reread += len(anew)
+        whole, texts = self.prompt(conversation), iter(rests)
+        rows = [(*prompt, *next(texts)) if ids is None else (*whole, *ids) for ids in sampled]
+        return [TokenRow((*ids, self.end), len(prompt)) for ids in rows]
+
+    def _sampled(self, text: str, tokens: SampledTokens | None) -> tuple[int, ...] | None:
+        """Return the tokens that a text was sampled as, where they are on record and of this vocabulary."""
+        if tokens is None or tokens.vocabulary != self._vocabulary:
+            return None
+        return cut_tokens(self._tokenizer, tokens.ids, text)
+
+
+def cut_tokens(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> tuple[int, ...] | None:
+    """Return the tokens among `ids` that are `text`: all of them, or a run of them where the text was cut.
+
+    Args:
+        tokenizer: whose tokens they are.
+        ids: what was sampled.
+        text: what was kept of it.
+
+    Returns:
+        The first such run; None where the text begins or ends within a token, or is not what was sampled.
+    """
+    if decode_response(tokenizer, list(ids)) == text:
+        return tuple(ids)
+    read = [decode_response(tokenizer, list(ids[:count])) for count in range(len(ids) + 1)]
+    for stop, whole in enumerate(read):
+        if whole.endswith(text):
+            for start in range(stop + 1):
+                if read[start] + text == whole:
+                    return tuple(ids[start:stop])
+    return None
 
 
 def pack_rows(

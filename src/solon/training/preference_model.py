@@ -77,6 +77,7 @@ class PMSummary(Record):
         pairs: pairs learnt from.
         heldout_pairs: pairs it was measured on.
         left_out: pairs with a text longer than `max_tokens`, of either kind.
+        reread: responses whose text was read anew, since what was sampled is not on record in the model's tokens.
         train_loss: nats per pair at the last step.
         loss: nats per held-out pair after training; None without held-out pairs.
         accuracy: share of clear held-out pairs ranked as labelled; None without clear pairs.
@@ -88,6 +89,7 @@ class PMSummary(Record):
     pairs: int
     heldout_pairs: int
     left_out: int
+    reread: int
     train_loss: float
     loss: float | None
     accuracy: float | None
@@ -178,6 +180,7 @@ def run_preference_model(
         pairs=len(rows),
         heldout_pairs=len(measured),
         left_out=len(pairs) + len(heldout) - len(rows) - len(measured),
+        reread=encoder.reread,
         train_loss=notes["loss_last"],
         loss=found["pm/heldout_loss"],
         accuracy=found["pm/accuracy"],
@@ -198,7 +201,8 @@ def _check_apart(pairs: Sequence[PreferencePair], heldout: Sequence[PreferencePa
 def _encode(pairs: Sequence[PreferencePair], config: PreferenceModelConfig, encoder: RowEncoder) -> list[_PairRow]:
     rows = []
     for pair in pairs:
-        a, b = encoder.rows(pair.prompt.conversation, pair.response_a, pair.response_b)
+        responses = ((pair.response_a, pair.tokens_a), (pair.response_b, pair.tokens_b))
+        a, b = encoder.rows(pair.prompt.conversation, *responses)
         if max(len(a.ids), len(b.ids)) <= config.max_tokens:
             rows.append(_PairRow(a, b, pair.target))
     return rows

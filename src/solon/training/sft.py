@@ -74,6 +74,7 @@ class SFTSummary(Record):
         examples: examples learnt from.
         eval_examples: examples held out.
         left_out: examples longer than `max_tokens`.
+        reread: examples whose text was read anew, since what was sampled is not on record in the base's tokens.
         target_tokens: counted tokens per epoch.
         loss_first: nats per counted token at the first step.
         loss_last: the same at the last step.
@@ -85,6 +86,7 @@ class SFTSummary(Record):
     examples: int
     eval_examples: int
     left_out: int
+    reread: int
     target_tokens: int
     loss_first: float
     loss_last: float
@@ -123,7 +125,8 @@ def run_sft(
         ModelError: `base` cannot be loaded, or training diverged.
     """
     tokenizer = load_tokenizer(base)
-    rows, held_out, left_out = _encode(examples, config, RowEncoder(tokenizer))
+    encoder = RowEncoder(tokenizer)
+    rows, held_out, left_out = _encode(examples, config, encoder)
     identity = content_digest(
         [
             "sft",
@@ -159,6 +162,7 @@ def run_sft(
         examples=len(rows),
         eval_examples=len(held_out),
         left_out=left_out,
+        reread=encoder.reread,
         target_tokens=sum(row.response_length for row in rows),
         loss_first=notes["loss_first"],
         loss_last=notes["loss_last"],
@@ -190,7 +194,7 @@ def _encode(
     """Return the rows to learn from, the rows held out, and how many examples were too long."""
     kept: list[tuple[str, TokenRow]] = []
     for example in examples:
-        row = encoder.row(example.conversation, example.response)
+        row = encoder.row(example.conversation, example.response, example.tokens)
         if len(row.ids) <= config.max_tokens:
             kept.append((example.prompt_id, row))
     held = {prompt for prompt, _ in kept if derive_seed("sft held out", prompt) < config.eval_fraction * 2**63}

@@ -7,7 +7,7 @@ import pytest
 from solon.errors import RecordError
 from solon.feedback import feedback_summary, preference_pairs
 from solon.feedback.comparing import make_comparison
-from solon.records import PreferenceLabel, Vote
+from solon.records import PreferenceLabel, SampledTokens, Vote
 from tests.scripts import make_prompts, make_sample
 
 PAIRS = [make_comparison(p, make_sample(f"a{i}"), make_sample(f"b{i}")) for i, p in enumerate(make_prompts(6))]
@@ -38,6 +38,15 @@ def test_pairs_join_by_id_and_leave_out_the_unlabeled() -> None:
         (PAIRS[0].id, PAIRS[0].prompt, "a0", "b0", 0.0),
         (PAIRS[2].id, PAIRS[2].prompt, "a2", "b2", 0.3),
     ]
+
+
+def test_pairs_carry_what_their_responses_were_sampled_as() -> None:
+    sides = {"response_a": make_sample("a", token_ids=(7, 1), vocabulary="v"), "response_b": make_sample("b")}
+    comparison = PAIRS[0].model_copy(update=sides)
+    (pair,) = preference_pairs([comparison], [label(0, 0.5)])
+    assert (pair.tokens_a, pair.tokens_b) == (SampledTokens(ids=(7,), vocabulary="v"), None)
+    (pair,) = preference_pairs([comparison.swap()], [label(0, 0.5)])
+    assert (pair.tokens_a, pair.tokens_b) == (None, SampledTokens(ids=(7,), vocabulary="v"))
 
 
 def test_labels_and_comparisons_must_belong_together() -> None:

@@ -370,4 +370,5 @@ def test_stored_values_are_compact_json(tmp_path: Path) -> None:
         "stop_reason",
         "prompt_tokens",
         "generated_tokens",
+        "vocabulary",
     }

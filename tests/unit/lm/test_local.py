@@ -12,7 +12,7 @@ from solon.errors import CallFailedError, PromptingError
 from solon.lm import LanguageModel
 from solon.lm.local import LocalModel
 from solon.lm.sampler import Sampler
-from solon.nets import encode_prompt, encode_text, load_policy, load_tokenizer, weights_digest
+from solon.nets import encode_prompt, encode_text, load_policy, load_tokenizer, vocabulary_digest, weights_digest
 from solon.records import Choice, Sample, Sampling
 from tests.asking import ask
 from tests.tolerances import FLOAT32_SAME
@@ -74,6 +74,7 @@ def test_a_sample_is_what_the_sampler_drew(model: LocalModel, tiny_model_dir: Pa
         seed=7,
         prompt_tokens=len(ids),
         generated_tokens=8,
+        vocabulary=vocabulary_digest(tokenizer),
     )
 
 
@@ -100,6 +101,8 @@ def test_text_stops_before_a_stop_string(model: LocalModel) -> None:
         model.generate(ask(("user", "lamp"), layout="transcript", stop=(stop,)), Sampling(max_tokens=40), seed=1)
     )
     assert (found.text, found.stop_reason) == (free[: free.index(stop)], "stop")
+    assert found.tokens is not None
+    assert found.tokens.ids == found.token_ids  # its last tokens wrote the stop string
 
 
 def test_a_choice_is_the_log_probability_of_whole_options(model: LocalModel, tiny_model_dir: Path) -> None:

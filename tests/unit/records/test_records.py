@@ -18,10 +18,14 @@ from solon.records import (
     Grade,
     Message,
     PreferenceLabel,
+    PreferencePair,
     Prompt,
     Rate,
     RevisionChain,
     RevisionStep,
+    Sample,
+    SampledTokens,
+    SFTExample,
     Span,
     Vote,
     content_digest,
@@ -71,6 +75,43 @@ def test_what_is_written_is_read_again(record, tmp_path) -> None:
     assert path.read_text().count("\n") == 2
     assert record.to_json().startswith('{"schema":1,')
     assert type(record).from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        (
+            Sample,
+            '{"schema":1,"text":"x","token_ids":[5,1],"logprobs":[-1.0,-2.0],"stop_reason":"end","model":"m",'
+            '"sampling":{},"seed":1,"prompt_tokens":1,"generated_tokens":2}',
+        ),
+        (
+            SFTExample,
+            '{"schema":1,"id":"e","prompt_id":"p","conversation":{"messages":[{"role":"user","text":"x"}]},'
+            '"response":"y","source":"revision","chain_id":"c","round":1}',
+        ),
+        (
+            PreferencePair,
+            '{"schema":1,"id":"e","prompt":{"id":"p","conversation":{"messages":[{"role":"user","text":"x"}]},'
+            '"kind":"helpful","source":"s","split":"train"},"response_a":"a","response_b":"b","target":0.5}',
+        ),
+    ],
+)
+def test_records_from_before_tokens_were_kept_hold_text_alone(kind, line) -> None:
+    """Tokens of an unknown vocabulary mean nothing."""
+    record = kind.from_json(line)
+    kept = {name: value for name, value in dict(record).items() if name.startswith("tokens")}
+    assert set(kept.values()) <= {None}
+    if kind is Sample:
+        assert record.token_ids == (5, 1)
+        assert record.tokens is None
+
+
+def test_the_tokens_of_a_text_leave_its_end_out() -> None:
+    for reason, ids in (("end", (5, 6)), ("stop", (5, 6, 1)), ("length", (5, 6, 1))):
+        sample = make_sample("x", stop_reason=reason, token_ids=(5, 6, 1), vocabulary="v")
+        assert sample.tokens == SampledTokens(ids=ids, vocabulary="v")
+    assert make_sample("x", vocabulary="v").tokens is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from solon.errors import RecordError
 from solon.lm import ItemResults, ScriptedModel
-from solon.records import Failure, HelpfulSample, RevisionChain, RevisionStep
+from solon.records import Failure, HelpfulSample, RevisionChain, RevisionStep, SampledTokens
 from solon.revision import (
     RevisionConfig,
     count_revision_targets,
@@ -90,6 +90,18 @@ def test_helpful_samples_are_drawn_as_often_as_asked_and_mixed_in() -> None:
         assert (example.response, example.conversation) == (sample.response.text, prompt.conversation)
         assert (example.round, example.chain_id) == (0, "")
     assert len({example.id for example in examples}) == 12
+
+
+def test_targets_carry_what_they_were_sampled_as() -> None:
+    revision = make_sample("r", token_ids=(7, 8, 1), vocabulary="v")
+    answer = make_sample("h", token_ids=(7, 8), vocabulary="v", stop_reason="stop")
+    made = chain(0, 2).model_copy(
+        update={"steps": (*chain(0, 1).steps, RevisionStep(principle_id="p", critique=None, revision=revision))}
+    )
+    helpful = HelpfulSample(id="s", prompt_id=ASKED[0].id, draw=1, response=answer)
+    examples = sft_targets([made], [helpful], [*PROMPTS, *ASKED], RevisionConfig(rounds=2))
+    same = SampledTokens(ids=(7, 8), vocabulary="v")  # the end token is no part of the text
+    assert [example.tokens for example in examples] == [None, same, same]
 
 
 def test_none_are_drawn_where_none_are_asked_for() -> None:

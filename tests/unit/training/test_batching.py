@@ -1,21 +1,32 @@
 """Proves that rows become tensors without shifting anything by one, and that epochs visit each example once."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from solon.nets import encode_prompt, encode_text, end_token_id, load_tokenizer
+from solon.nets import (
+    decode_response,
+    encode_prompt,
+    encode_text,
+    end_token_id,
+    load_tokenizer,
+    vocabulary_digest,
+)
 from solon.prompting import render_response
+from solon.records import SampledTokens
 from solon.training.batching import (
     RowEncoder,
     TokenRow,
     batch_at,
+    cut_tokens,
     pack_rows,
     plan_microbatches,
     rows_digest,
     shuffle_order,
 )
+from tests import made_up_tokenizers
 from tests.tiny import build_tiny_policy, make_prompt
 
 LONG, SHORT = TokenRow((11, 12, 13, 21, 22), 3), TokenRow((14, 31), 1)
@@ -31,6 +42,56 @@ def test_a_row_is_what_the_sampler_reads_and_then_the_response_with_its_end(tmp_
     assert list(row.ids) == [*prompt, *response, end_token_id(tokenizer)]
     assert row.prompt_length == len(prompt)
     assert row.response_length == len(response) + 1
+
+
+def sampled(tokenizer: Any, *ids: int) -> SampledTokens:
+    return SampledTokens(ids=ids, vocabulary=vocabulary_digest(tokenizer))
+
+
+def test_a_response_is_what_was_sampled_and_not_what_its_text_reads_as() -> None:
+    """A model that thinks samples one token for what text can only spell."""
+    tokenizer = made_up_tokenizers.chatml()
+    think, done = (tokenizer.convert_tokens_to_ids(token) for token in ("<think>", "</think>"))
+    ids = (think, *encode_text(tokenizer, "say no"), done, *encode_text(tokenizer, "Say no."))
+    text = "<think>say no</think>Say no."
+    encoder, conversation = RowEncoder(tokenizer), make_prompt(3).conversation
+    assert encoder.row(conversation, text, sampled(tokenizer, *ids)).ids[-len(ids) - 1 :] == (*ids, encoder.end)
+    assert encoder.reread == 0
+    spelled = encoder.row(conversation, text)
+    assert think not in spelled.ids
+    assert encoder.reread == 1
+    other = sampled(made_up_tokenizers.stripping(), *ids)
+    assert encoder.row(conversation, text, other) == spelled
+    assert encoder.reread == 2
+
+
+@pytest.mark.parametrize("name", made_up_tokenizers.CHATTING)
+def test_a_text_that_was_cut_is_a_run_of_what_was_sampled(name: str) -> None:
+    tokenizer = made_up_tokenizers.CHATTING[name]()
+    spelled = [index for letter in "please say" for index in encode_text(tokenizer, letter)]
+    ids = [*encode_text(tokenizer, "  say no, and"), *spelled, *encode_text(tokenizer, " why.\n")]
+    read = [decode_response(tokenizer, ids[:count]) for count in range(len(ids) + 1)]
+    whole = read[-1]
+    assert cut_tokens(tokenizer, ids, whole) == tuple(ids)
+    for start in range(len(ids)):
+        for stop in range(start + 1, len(ids) + 1):
+            text = read[stop][len(read[start]) :]
+            found = cut_tokens(tokenizer, ids, text)
+            assert found is not None
+            place = next(place for place in range(len(ids)) if tuple(ids[place : place + len(found)]) == found)
+            assert read[place] + text == read[place + len(found)]
+
+
+def test_a_text_that_begins_or_ends_within_a_token_is_read_anew_and_counted() -> None:
+    tokenizer = made_up_tokenizers.chatml()
+    ids = encode_text(tokenizer, "how do i find the lamp")
+    assert len(ids) < len("how do i find the lamp")
+    encoder, conversation = RowEncoder(tokenizer), make_prompt(3).conversation
+    texts = ["how do i find the la", "w do i find the lamp", "how do i find the gate", "take the lamp"]
+    for count, text in enumerate(texts, 1):
+        assert cut_tokens(tokenizer, ids, text) is None
+        assert encoder.row(conversation, text, sampled(tokenizer, *ids)) == encoder.row(conversation, text)
+        assert encoder.reread == 2 * count
 
 
 def test_rows_of_their_own_are_padded_right_and_need_no_mask() -> None:

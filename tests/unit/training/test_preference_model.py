@@ -11,9 +11,10 @@ import torch
 
 from solon.algorithms import calibration_error
 from solon.errors import RecordError
-from solon.nets import load_scorer, load_tokenizer
+from solon.nets import encode_text, load_scorer, load_tokenizer, vocabulary_digest
+from solon.records import SampledTokens
 from solon.training import PreferenceModelConfig, preference_model, run_preference_model
-from solon.training.batching import RowEncoder
+from solon.training.batching import RowEncoder, TokenRow
 from tests.alone import score_alone
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
 from tests.tiny import build_tiny_policy, make_pair
@@ -120,6 +121,31 @@ def test_each_text_is_read_once_and_both_of_a_pair_together(
         a = encoder.row(pair.prompt.conversation, pair.response_a).ids
         b = encoder.row(pair.prompt.conversation, pair.response_b).ids
         assert sum(a in batch and b in batch for batch in batches) >= 1
+
+
+def test_each_side_is_learnt_as_it_was_sampled_and_what_is_read_anew_is_counted(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = load_tokenizer(base)
+
+    def spell(text: str) -> SampledTokens:
+        ids = tuple(index for letter in text for index in encode_text(tokenizer, letter))
+        return SampledTokens(ids=ids, vocabulary=vocabulary_digest(tokenizer))
+
+    pair = PAIRS[0]
+    read: list[list[TokenRow]] = []
+    original = preference_model.pack_rows
+    monkeypatch.setattr(
+        preference_model, "pack_rows", lambda rows, **options: (read.append(list(rows)), original(rows, **options))[1]
+    )
+    for side, spelled, plain in ((0, "tokens_a", pair.response_b), (1, "tokens_b", pair.response_a)):
+        text = (pair.response_a, pair.response_b)[side]
+        given = pair.model_copy(update={spelled: spell(text)})
+        summary = run_preference_model(base, [given], [], CONFIG, tmp_path / spelled, seed=3, metrics=tmp_path / "m")
+        assert summary.reread == 1
+        rows = read[-1]
+        assert rows[side].ids[rows[side].prompt_length : -1] == spell(text).ids
+        assert rows[1 - side].ids[rows[1 - side].prompt_length : -1] == tuple(encode_text(tokenizer, plain))
 
 
 def test_a_held_out_prompt_that_is_learnt_from_is_refused(base: Path, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from solon.errors import RecordError, RunError
-from solon.nets import end_token_id, load_policy, load_tokenizer
-from solon.records import Conversation
+from solon.nets import encode_text, end_token_id, load_policy, load_tokenizer, vocabulary_digest
+from solon.records import Conversation, SampledTokens
 from solon.training import SFTConfig, run_sft, sft
-from solon.training.batching import RowEncoder
+from solon.training.batching import RowEncoder, TokenRow
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
 from tests.tiny import build_tiny_policy, make_example
 
@@ -96,6 +96,28 @@ def test_a_row_that_stands_for_no_token_is_neither_counted_nor_taught(tmp_path: 
     changed = (before != after).any(dim=1)
     assert changed[: len(tokenizer)].all()
     assert not changed[len(tokenizer) :].any()
+
+
+def test_what_was_sampled_is_learnt_and_what_is_read_anew_is_counted(base: Path, tmp_path: Path) -> None:
+    tokenizer, model = load_tokenizer(base), load_policy(base)
+    example = EXAMPLES[3]
+    spelled = tuple(index for letter in example.response for index in encode_text(tokenizer, letter))
+    tokens = SampledTokens(ids=spelled, vocabulary=vocabulary_digest(tokenizer))
+    config = SFTConfig(eval_fraction=0.0, batch_size=1)
+    losses = []
+    for number, (kept, reread) in enumerate(
+        [(tokens, 0), (None, 1), (tokens.model_copy(update={"vocabulary": ""}), 1)]
+    ):
+        given = example.model_copy(update={"tokens": kept})
+        out = tmp_path / str(number)
+        summary = run_sft(base, [given], config, out, seed=3, metrics=tmp_path / "m.jsonl")
+        assert (summary.reread, summary.examples) == (reread, 1)
+        losses.append(summary.loss_first)
+    plain = RowEncoder(tokenizer).row(example.conversation, example.response)
+    row = TokenRow((*plain.ids[: plain.prompt_length], *spelled, end_token_id(tokenizer)), plain.prompt_length)
+    expected = [sft.mean_nll(model, [this], 4096, None) for this in (row, plain, plain)]
+    assert losses == pytest.approx(expected, rel=1e-5)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
 def test_a_long_response_weighs_by_its_tokens_however_the_batch_is_cut(base: Path) -> None:
