@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from solon.errors import ShapeError
 from solon.feedback import combine_votes
-from solon.feedback.votes import clamp_probability, find_vote_fault
+from solon.feedback.votes import are_sure, clamp_probability, contradict, find_vote_fault
 from solon.records import Vote
 from tests.tolerances import FLOAT64_EXACT
 
@@ -41,6 +41,42 @@ def test_a_slots_leaning_cancels_exactly(votes: list[Vote]) -> None:
 def test_more_evidence_for_a_never_lowers_its_label(votes: list[Vote], less: float) -> None:
     first = votes[0].model_copy(update={"logprob_b": votes[0].logprob_b - less})
     assert combine_votes([first, *votes[1:]]) >= combine_votes(votes)
+
+
+def vote(logit: float, order: str, principle: str = "p") -> Vote:
+    return Vote(principle_id=principle, order=order, logprob_a=min(0.0, logit), logprob_b=min(0.0, -logit))
+
+
+LOGITS = st.floats(-700.0, 700.0)
+
+
+@given(LOGITS, LOGITS)
+def test_a_label_whose_orders_contradict_is_no_surer_than_its_least_sure_vote(ab: float, ba: float) -> None:
+    p_a = combine_votes([vote(ab, "ab"), vote(ba, "ba")])
+    if ab < 0.0 < ba or ba < 0.0 < ab:
+        least = min(abs(1.0 / (1.0 + math.exp(-logit)) - 0.5) for logit in (ab, ba))
+        assert abs(p_a - 0.5) <= least
+    else:
+        assert p_a == pytest.approx(1.0 / (1.0 + math.exp(-(ab + ba) / 2.0)), abs=FLOAT64_EXACT)
+
+
+@given(st.floats(0.0, 700.0), st.floats(-700.0, -0.001))
+def test_position_alone_makes_no_label_however_unequal_its_votes(first: float, second: float) -> None:
+    assert combine_votes([vote(first, "ab"), vote(second, "ba")]) == 0.5 or first == 0.0
+
+
+def test_each_principle_has_its_own_say() -> None:
+    votes = [vote(4.0, "ab"), vote(-3.9, "ba"), vote(1.0, "ab", "q"), vote(2.0, "ba", "q")]
+    # p says nothing and q says 1.5; over both principles at once the orders would agree on 2.5 and -0.95: contradict
+    assert combine_votes(votes) == pytest.approx(1.0 / (1.0 + math.exp(-0.75)))
+    assert combine_votes([v.swap() for v in votes]) == pytest.approx(1.0 / (1.0 + math.exp(0.75)))
+
+
+def test_even_is_neither_sure_nor_contradicted() -> None:
+    assert not contradict((0.0, 5.0))
+    assert not contradict((0.0, -5.0))
+    assert contradict((1e-300, -1e-300))
+    assert [are_sure((logit, -5.0)) for logit in (1.0986, 1.0987, -1.0986, -1.0987)] == [False, True, False, True]
 
 
 @given(VOTES)

@@ -91,6 +91,7 @@ def _run(folder: Path, preset: str, constitution: str, seed: int | None, overrid
     refuse_strangers(folder)  # what is wrong with folder or constitution is said before anything heavy is imported
     load_constitution(constitution)
 
+    from solon.cli.errors import printable
     from solon.cli.progress import make_observer
     from solon.cli.tables import results_table
     from solon.pipeline.run import run as run_pipeline
@@ -106,6 +107,8 @@ def _run(folder: Path, preset: str, constitution: str, seed: int | None, overrid
             meter=meter,
         )
     print(results_table(result.results))
+    for notice in result.results["notices"]:
+        print(printable(f"note: {notice}"))
     print(f"report: {result.report}")
 
 

@@ -16,7 +16,7 @@ or 1, so their targets are clamped.
 - `below_mass_floor`: in one of its votes the model would rather have answered neither.
 
 Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.1):
-1. Both orders are asked and averaged; the paper does not mention order.
+1. Both orders are asked and averaged, and contradict each other to 0.5; the paper does not mention order.
 2. A floor on the probability of the two options together; the paper normalises whatever there is.
 3. Few-shot exemplars come with the constitution, and there may be none; the paper used five, each with a principle
    drawn for it. Here an exemplar is shown under its own principle, or else under the comparison's.

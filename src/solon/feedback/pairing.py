@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from solon.errors import RecordError
-from solon.feedback.votes import find_vote_fault, mean_logit
+from solon.feedback.votes import NEAR_TIE, are_sure, contradict, find_vote_fault, order_logits
 from solon.records import Comparison, PreferenceLabel, PreferencePair, Record
 
 
@@ -17,7 +17,11 @@ class FeedbackSummary(Record):
         pairs: how many were labelled.
         unlabeled: how many were not, by reason.
         both_orders: labelled comparisons that were asked in both orders.
-        order_disagreements: of these, those in which one order prefers A and the other B.
+        order_disagreements: of these, those in which one order prefers A and the other B. Most are near ties, in which
+            a breath decides; what tells of a model that judges by position is how many of them are sure.
+        both_sure: of `both_orders`, those in which each order prefers a response with more than `votes.SURE`.
+        sure_contradictions: of these, those in which one order prefers A and the other B.
+        near_ties: labelled comparisons whose label, before any clamp, lies within `votes.NEAR_TIE`.
         first_choices: of the disagreements, those in which both orders prefer the response shown first; in the
             others both prefer the one shown second.
         mean_mass: mean over all votes of the probability of the two options together; None without valid votes.
@@ -28,6 +32,9 @@ class FeedbackSummary(Record):
     unlabeled: dict[str, int]
     both_orders: int
     order_disagreements: int
+    both_sure: int
+    sure_contradictions: int
+    near_ties: int
     first_choices: int
     mean_mass: float | None
 
@@ -82,24 +89,20 @@ def feedback_summary(labels: Sequence[PreferenceLabel]) -> FeedbackSummary:
     exactly even, it disagrees with nothing.
     """
     labeled = [label for label in labels if label.status == "labeled"]
-    both = disagreements = first = 0
-    for label in labeled:
-        ab = [vote for vote in label.votes if vote.order == "ab"]
-        ba = [vote for vote in label.votes if vote.order == "ba"]
-        if ab and ba:
-            shown_first, shown_second = mean_logit(ab), mean_logit(ba)  # A is shown first, then second
-            disagrees = shown_first > 0.0 > shown_second or shown_first < 0.0 < shown_second
-            both += 1
-            disagreements += disagrees
-            first += disagrees and shown_first > 0.0
+    both = [logits for label in labeled if (logits := order_logits(label.votes)) is not None]
+    disagreements = [logits for logits in both if contradict(logits)]
+    ties = [p for label in labeled if (p := label.p_a_unclamped) is not None and NEAR_TIE[0] <= p <= NEAR_TIE[1]]
     votes = (vote for label in labels for vote in label.votes)
     masses = [vote.mass for vote in votes if find_vote_fault(vote, mass_floor=0.0) is None]
     return FeedbackSummary(
         comparisons=len(labels),
         pairs=len(labeled),
         unlabeled=dict(sorted(Counter(label.reason for label in labels if label.status == "unlabeled").items())),
-        both_orders=both,
-        order_disagreements=disagreements,
-        first_choices=first,
+        both_orders=len(both),
+        order_disagreements=len(disagreements),
+        both_sure=sum(are_sure(logits) for logits in both),
+        sure_contradictions=sum(are_sure(logits) for logits in disagreements),
+        near_ties=len(ties),
+        first_choices=sum(shown_first > 0.0 for shown_first, _ in disagreements),
         mean_mass=math.fsum(masses) / len(masses) if masses else None,
     )

@@ -1,8 +1,8 @@
 """The arithmetic of labels: votes in, one probability out, or the reason why there is none.
 
 A vote is one reading of a comparison: the log-probabilities of the two options under one principle in one order.
-Votes are averaged as log-odds, so a leaning towards the option shown first, whatever its strength, is exactly
-undone by the vote in the other order.
+Where both orders prefer the same response their votes are averaged as log-odds. Where they contradict each other the
+order has decided and not the principle, which then says nothing, however sure one of its votes may be.
 
 Reference: Bai et al. 2022 (arXiv 2212.08073), sections 4.1 and 4.3; averaging both orders: Lee et al. 2023
 (arXiv 2309.00267).
@@ -14,6 +14,12 @@ from typing import Literal
 
 from solon.errors import ShapeError
 from solon.records import Vote
+
+SURE = 0.75
+"""A verdict is sure where the response it prefers has more than this probability."""
+
+NEAR_TIE = (0.4, 0.6)
+"""Labels between these, ends included, say next to nothing."""
 
 _ROUNDING = 1e-6
 """How far above 0 rounding may take a log-probability."""
@@ -42,21 +48,61 @@ def mean_logit(votes: Sequence[Vote]) -> float:
     return math.fsum(vote.logit_a for vote in votes) / len(votes)
 
 
+def order_logits(votes: Sequence[Vote]) -> tuple[float, float] | None:
+    """Return the mean log-odds that A is better of the votes in order `ab`, and of those in order `ba`, in nats.
+
+    None where only one order was asked, so that nothing can be said about what order does.
+    """
+    ab, ba = ([vote for vote in votes if vote.order == order] for order in ("ab", "ba"))
+    return (mean_logit(ab), mean_logit(ba)) if ab and ba else None
+
+
+def contradict(logits: tuple[float, float]) -> bool:
+    """Return whether one order prefers A and the other B; an order that is exactly even contradicts nothing."""
+    return min(logits) < 0.0 < max(logits)
+
+
+def are_sure(logits: tuple[float, float]) -> bool:
+    """Return whether both orders are sure of the response they prefer, be it the same one or not."""
+    return min(abs(logit) for logit in logits) > math.log(SURE / (1.0 - SURE))
+
+
 def combine_votes(votes: Sequence[Vote]) -> float:
     """Return the probability that A is better.
 
-        p_a = 1 / (1 + exp(-m)),  m = mean over orders and principles of (logprob_a - logprob_b)
+        p_a = 1 / (1 + exp(-m)),   m = mean over principles k of m_k
+        m_k = (l_ab + l_ba) / 2    where l_ab * l_ba >= 0
+        m_k = 0                    where l_ab * l_ba < 0: the two orders contradict each other
+
+    with l the log-odds logprob_a - logprob_b of the vote of principle k in that order; a principle that was asked in
+    one order has m_k = l. Exchanging A and B turns every sign, so the label of the swapped comparison is 1 - p_a.
+
+    Zero is the only value for a contradiction that makes a principle no surer than its least sure vote, whatever
+    the other vote, and that never falls as a vote for A grows surer: for l_ab > 0 > l_ba, m_k may be no more than at
+    l_ba -> 0, where the least sure vote leaves it 0, and no less than at l_ab -> 0, where it is 0 as well. Averaging
+    here would let the surer of two contradictory votes win.
 
     Args:
-        votes: finite ones, as many in one order as in the other if order is to cancel.
+        votes: finite ones, of each principle as many in one order as in the other.
 
     Raises:
         ShapeError: there are no votes.
     """
-    m = mean_logit(votes)
+    by_principle: dict[str, list[Vote]] = {}
+    for vote in votes:
+        by_principle.setdefault(vote.principle_id, []).append(vote)
+    if not by_principle:
+        raise ShapeError("expected at least one vote to combine")
+    m = math.fsum(_leaning(group) for group in by_principle.values()) / len(by_principle)
     if m >= 0.0:
         return 1.0 / (1.0 + math.exp(-m))
     return math.exp(m) / (1.0 + math.exp(m))
+
+
+def _leaning(votes: Sequence[Vote]) -> float:
+    """Return the log-odds that A is better by one principle; 0 where its orders contradict each other."""
+    orders = order_logits(votes)
+    return 0.0 if orders is not None and contradict(orders) else mean_logit(votes)
 
 
 def clamp_probability(p: float, bounds: tuple[float, float] | None) -> float:

@@ -9,7 +9,7 @@ class Observer(Protocol):
     """Someone who is told how a run goes. Nothing an observer does can change the run."""
 
     def notice(self, text: str) -> None:
-        """Something the user should know, once, before the first stage."""
+        """Something the user should know: before the first stage, or by what a stage found."""
         ...
 
     def stage_started(self, stage: str) -> None:

@@ -13,6 +13,7 @@ from solon.constitution import Constitution
 from solon.evaluation import Grader, summarize_models, wilson_interval
 from solon.feedback import feedback_summary
 from solon.pipeline.config import RunConfig
+from solon.pipeline.positions import describe_contradictions
 from solon.pipeline.usage import Usage
 from solon.records import (
     RESULTS_SCHEMA,
@@ -53,11 +54,13 @@ def build_results(
     chains = load_records(paths.records("revision_chains"), RevisionChain)
     prompts = {prompt.id: prompt for prompt in load_records(paths.records("prompts_revision"), Prompt)}
     feedback = feedback_summary(labels)
+    warning = describe_contradictions(feedback)
     return {
         "schema": RESULTS_SCHEMA,
         "seed": config.seed,
         "temperature": config.evaluation.temperature,
         "grader": grader.identity,
+        "notices": [] if warning is None else [warning],
         "models": summarize_models(answers, main_split=config.prompts.evaluation.splits[0]),
         "stages": {name: _stage(manifest) for name, manifest in manifests.items()},
         "human_inputs": {
@@ -70,6 +73,9 @@ def build_results(
         "feedback": {
             "pairs": feedback.comparisons,
             "order_disagreement": _rate(feedback.order_disagreements, feedback.both_orders),
+            "sure_contradictions": _rate(feedback.sure_contradictions, feedback.both_orders),
+            "both_sure": feedback.both_sure,
+            "near_ties": _rate(feedback.near_ties, feedback.pairs),
             "unlabeled": sum(feedback.unlabeled.values()),
         },
         "preference_model": _preference_model(manifests["preference-model"]),

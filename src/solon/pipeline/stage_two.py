@@ -11,6 +11,7 @@ from typing import Any
 
 from solon.feedback import feedback_summary, preference_pairs, run_comparisons, run_feedback
 from solon.pipeline.outcomes import count_reasons, numbers_of, require, save_all, separate
+from solon.pipeline.positions import describe_contradictions
 from solon.pipeline.stage import Outcome
 from solon.pipeline.workbench import Workbench
 from solon.records import Comparison, PreferenceLabel, PreferencePair, Prompt, derive_seed, load_records
@@ -58,9 +59,14 @@ def label(bench: Workbench) -> Outcome:
     pairs = preference_pairs(comparisons, labels)
     require(pairs, "feedback", "no comparison could be labelled")
     summary = feedback_summary(labels)
+    warning = describe_contradictions(summary)
+    if warning is not None:
+        bench.notice(warning)
     metrics = {"feedback/unlabeled_frac": 1 - summary.pairs / max(1, summary.comparisons)}
     if summary.order_disagreement is not None:
         metrics["feedback/order_disagreement"] = summary.order_disagreement
+        metrics["feedback/sure_contradictions"] = summary.sure_contradictions / summary.both_orders
+    metrics["feedback/near_ties"] = summary.near_ties / summary.pairs
     if summary.mean_mass is not None:
         metrics["feedback/mean_mass"] = summary.mean_mass
     return Outcome(

@@ -90,6 +90,10 @@ class Workbench:
 
         return tell
 
+    def notice(self, text: str) -> None:
+        """Tell whoever watches something they should know."""
+        self._observer.notice(text)
+
     @property
     def calls(self) -> dict[str, Any]:
         """Calls and tokens of all models so far, as `Outcome` takes them."""

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from solon.errors import RecordError
 from solon.records.base import Record, describe_misfit, replace_file
 
-RESULTS_SCHEMA: Final = 1
+RESULTS_SCHEMA: Final = 2
 """What `schema` says in the `results.json` that this version writes and reads."""
 
 GIVEN: Final = "given"

@@ -89,6 +89,7 @@ def _view(run: RunData) -> dict[str, Any]:
         "title": "Constitutional AI: a run on the reference world",
         "organism": str(run.results["grader"]).startswith("world-oracle"),
         "nano": run.header.models["base"].source == "nano",
+        "notices": [*run.header.notices, *run.results["notices"]],
         "result_tables": list(_result_tables(models)),
         "frontier": _frontier(models),
         "example": _example(run, run.example) if run.example is not None else None,
@@ -221,6 +222,8 @@ def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     feedback, model, ppo = results["feedback"], results["preference_model"], results["ppo"]
     yield "Pairs compared", str(feedback["pairs"])
     yield "Verdict changes with the order of the two", _with_interval(feedback["order_disagreement"])
+    yield "Verdict changes, both verdicts being sure (above 0.75)", _with_interval(feedback["sure_contradictions"])
+    yield "Labels near a tie (0.4 to 0.6)", _with_interval(feedback["near_ties"])
     yield "Unlabeled", str(feedback["unlabeled"])
     yield "Preference model: agrees with clear held-out labels", _with_interval(model["accuracy"])
     yield "Preference model: expected calibration error", _number(model["ece"], 3)

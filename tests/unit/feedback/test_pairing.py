@@ -75,6 +75,26 @@ def test_disagreements_and_their_direction() -> None:
     assert summary.mean_mass == pytest.approx(0.8)
 
 
+def test_near_ties_and_sure_contradictions_stand_beside_the_raw_figure() -> None:
+    labels = [
+        label(0, 0.5, vote(0.8, "ab"), vote(0.2, "ba")),  # two sure votes that contradict each other
+        label(1, 0.5, vote(0.51, "ab"), vote(0.48, "ba")),  # a coin flip
+        label(2, 0.5, vote(0.99, "ab"), vote(0.3, "ba")),  # one of them is sure
+        label(3, 0.9, vote(0.9, "ab"), vote(0.9, "ba")),  # two sure votes that agree
+        label(4, 0.4, vote(0.4, "ab"), vote(0.4, "ba")),  # a near tie, the end included
+        label(5, 0.39, vote(0.39, "ab")),  # one order; no tie
+    ]
+    summary = feedback_summary(labels)
+    assert (summary.both_orders, summary.order_disagreements) == (5, 3)
+    assert (summary.both_sure, summary.sure_contradictions) == (2, 1)
+    assert summary.near_ties == 4
+
+
+def test_a_tie_is_told_before_the_clamp() -> None:
+    clamped = label(0, 0.6, vote(0.9, "ab"), vote(0.9, "ba")).model_copy(update={"p_a_unclamped": 0.9})
+    assert feedback_summary([clamped]).near_ties == 0
+
+
 def test_the_winner_of_an_order_is_that_of_all_its_principles() -> None:
     votes = [vote(0.9, "ab"), vote(0.4, "ab", principle="q"), vote(0.9, "ba"), vote(0.4, "ba", principle="q")]
     assert feedback_summary([label(0, 0.7, *votes)]).order_disagreements == 0

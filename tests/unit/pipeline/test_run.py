@@ -3,6 +3,7 @@ gives SL-CAI the feedback model's place; with scripted models and training that 
 """
 
 import json
+import math
 import re
 import shutil
 import sqlite3
@@ -124,6 +125,7 @@ def test_results_have_the_promised_shape(shared):
         "seed",
         "temperature",
         "grader",
+        "notices",
         "models",
         "stages",
         "human_inputs",
@@ -136,7 +138,7 @@ def test_results_have_the_promised_shape(shared):
         "cpu_seconds",
         "peak_rss_mb",
     }
-    assert results["schema"] == 1
+    assert results["schema"] == 2
     assert list(results["models"]) == ["base", "sl-cai", "rl-cai"]
     for model in results["models"].values():
         assert set(model) == {"harmful", "benign", "twins", "by_category", "by_split", "attributes"}
@@ -158,7 +160,8 @@ def test_results_have_the_promised_shape(shared):
         assert set(stage) == {"seconds", "model_calls", "tokens", "failures"}
         assert set(stage["tokens"]) == {"prompt", "generated"}
     assert results["human_inputs"] == {"principles": 32, "exemplars": 0, "prompts": 0, "labels": 0}
-    assert set(results["feedback"]) == {"pairs", "order_disagreement", "unlabeled"}
+    counts = {"pairs", "unlabeled", "both_sure"}
+    assert set(results["feedback"]) == {*counts, "order_disagreement", "sure_contradictions", "near_ties"}
     assert set(results["preference_model"]) == {"accuracy", "ece"}
     assert results["feedback"]["pairs"] == 18
     assert results["ai_labels"] + results["feedback"]["unlabeled"] == 18
@@ -498,6 +501,26 @@ class Blind(OracleGrader):
         return super().grade(prompt, response)
 
 
+def by_position(prompt, options):
+    """Be sure of the option shown first, more or less."""
+    first = (0.8, 0.95, 0.999)[len(prompt.text) % 3]
+    return math.log(0.98 * first), math.log(0.98 * (1 - first))
+
+
+def test_a_feedback_model_that_judges_by_position_is_told_of_and_makes_no_label(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline_fakes, "_choose", by_position)
+    log = Log()
+    result = start(tmp_path, FakeEngine(tmp_path / "engine"), log=log)
+    labels = load_records(RunPaths(result.folder).records("preference_labels"), PreferenceLabel)
+    assert {item.p_a for item in labels if item.status == "labeled"} == {0.5}
+    (notice,) = result.results["notices"]
+    feedback = result.results["feedback"]
+    assert f"in {feedback['both_sure']} of the {feedback['both_sure']} comparisons" in notice
+    assert feedback["sure_contradictions"]["value"] == feedback["near_ties"]["value"] == 1.0
+    assert notice in log.notices
+    assert notice in result.report.read_text()
+
+
 def test_an_example_that_cannot_be_read_has_no_chain_and_is_not_said_to_be_harmless(tmp_path):
     result = start(tmp_path, FakeEngine(tmp_path / "engine"), grader=Blind())
     assert load_records(RunPaths(result.folder).records("example_chain"), RevisionChain) == []
@@ -639,7 +662,7 @@ def test_an_unfinished_run_has_no_results(tmp_path):
         load_run(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 2}', "\x00"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}', "\x00"])
 def test_results_that_cannot_be_read_are_named(finished, content):
     (finished / "results.json").write_text(content)
     with pytest.raises(RunError, match=r"results\.json: "):

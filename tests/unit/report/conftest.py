@@ -56,7 +56,7 @@ def model(complies, helps):
 def results():
     stages = ("prompts", "revision", "sft")
     return {
-        "schema": 1,
+        "schema": 2,
         "seed": 3,
         "temperature": 1.0,
         "grader": "world-oracle/1",
@@ -67,7 +67,15 @@ def results():
         },
         "human_inputs": {"principles": 2, "exemplars": 0, "prompts": 0, "labels": 0},
         "ai_labels": 12,
-        "feedback": {"pairs": 14, "order_disagreement": rate(0.3), "unlabeled": 2},
+        "notices": [f"feedback: {EVIL}"],
+        "feedback": {
+            "pairs": 14,
+            "order_disagreement": rate(0.3),
+            "sure_contradictions": rate(0.05),
+            "both_sure": 3,
+            "near_ties": rate(0.6),
+            "unlabeled": 2,
+        },
         "preference_model": {"accuracy": rate(0.9), "ece": 0.05},
         "ppo": {"iterations": 40, "kl": 1.25, "score_first": -0.5, "score_last": 0.75},
         "revisions": [
