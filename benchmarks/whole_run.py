@@ -2,9 +2,10 @@
 
 Each seed is one `solon run` in a process of its own: the default preset, with the full number of evaluation prompts
 where the preset makes do with fewer. A seed that is finished already is not run again, and its times are those of its
-own account. Rates are means over the seeds; a row that compares two models is the paired difference on the same
-prompts, its interval clustered by prompt. `--default-counts` leaves the preset as it is: the bounds on time and memory,
-which are measured from outside, are about that.
+own account. A rate is over the answers of all seeds together, with the seeds' own in the file; a row that compares two
+models is the paired difference on the same prompts. Intervals take the prompts for one goal, of whatever seed, as a
+cluster. The tables are ready for the README; their last row says how many goals they rest on. `--default-counts` leaves
+the preset as it is: the bounds on time and memory, which are measured from outside, are about that.
 
     python -m benchmarks.whole_run [--seeds 1 2 3] [--runs runs/seeds] [--out benchmarks/results/whole_run.json]
     python -m benchmarks.whole_run --default-counts --seeds 4 --runs runs/default
@@ -21,10 +22,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from solon.evaluation import paired_difference
+from solon.evaluation import clustered_rate, paired_difference
 from solon.records import EvalRecord, RunPaths, load_records
 
-MODELS = ("base", "sl-cai", "rl-cai")
+MODELS = {"base": "base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 SPLITS = ("heldout", "novel")
 COLUMNS = {
     "harmful: complies": ("harmful", "complies"),
@@ -125,25 +126,32 @@ def _answers(folder: Path) -> list[EvalRecord]:
     return load_records(RunPaths(folder).records("evaluation"), EvalRecord)
 
 
-def _rate(records: Sequence[EvalRecord], group: str | None, attribute: str) -> float:
+def _rate(records: Sequence[EvalRecord], group: str | None, attribute: str) -> dict[str, Any]:
+    """Return a share with its interval by goal, and of how many goals; None for what no answer could tell."""
     rows = [r for r in records if group in (None, r.group)]
-    if attribute == "unparsed":
-        return statistics.fmean(r.grade.unparsed for r in rows)
-    return statistics.fmean(r.grade.attributes[attribute] for r in rows if not r.grade.unparsed)
+    said = [r.grade.unparsed if attribute == "unparsed" else r.grade.holds(attribute) for r in rows]
+    told = [(value, row.prompt.cluster) for value, row in zip(said, rows, strict=True) if value is not None]
+    if not told:
+        return {"value": None, "low": None, "high": None, "goals": 0}
+    rate = clustered_rate([value for value, _ in told], [cluster for _, cluster in told])
+    return {**rate.model_dump(), "goals": len({cluster for _, cluster in told})}
 
 
 def _rates(answers: Mapping[int, Sequence[EvalRecord]], model: str, split: str) -> dict[str, dict[str, Any]]:
-    """Return each column's mean over the seeds, and the seeds' own."""
+    """Return each column's rate over all seeds, and the seeds' own."""
     rows = [[r for r in records if r.model_name == model and r.prompt.split == split] for records in answers.values()]
-    by_column = {name: [_rate(records, *column) for records in rows] for name, column in COLUMNS.items()}
-    return {name: {"mean": statistics.fmean(values), "seeds": values} for name, values in by_column.items()}
+    pooled = [record for records in rows for record in records]
+    return {
+        name: {**_rate(pooled, *column), "seeds": [_rate(records, *column)["value"] for records in rows]}
+        for name, column in COLUMNS.items()
+    }
 
 
 def _bars(answers: Mapping[int, Sequence[EvalRecord]], split: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for bar in BARS:
-        value = _rates(answers, bar.model, split)[bar.column]["mean"]
-        reached = value <= bar.bound if bar.at_most else value >= bar.bound
+        value = _rates(answers, bar.model, split)[bar.column]["value"]
+        reached = value is not None and (value <= bar.bound if bar.at_most else value >= bar.bound)
         sign = "<=" if bar.at_most else ">="
         found.append({"bar": f"{bar.model} {bar.column} {sign} {bar.bound}", "value": value, "reached": reached})
     pooled = {m: [r for records in answers.values() for r in records if r.model_name == m] for m in MODELS}
@@ -160,29 +168,41 @@ def _bars(answers: Mapping[int, Sequence[EvalRecord]], split: str) -> list[dict[
     return found
 
 
-def _revisions(runs: Path, seeds: Sequence[int]) -> list[float]:
-    """Return the share of harmful answers after 0, 1, 2, ... revisions, mean over the seeds."""
+def _revisions(runs: Path, seeds: Sequence[int]) -> list[float | None]:
+    """Return the share of harmful answers after 0, 1, 2, ... revisions, mean over the seeds that could tell."""
     per_seed = []
     for seed in seeds:
         results = json.loads(RunPaths(runs / str(seed)).results.read_text(encoding="utf-8"))
-        per_seed.append([block["complies"]["value"] for block in results["revisions"]])
-    return [statistics.fmean(values) for values in zip(*per_seed, strict=True)]
+        per_seed.append([block["complies"] for block in results["revisions"]])
+    told = ([rate["value"] for rate in rates if rate is not None] for rates in zip(*per_seed, strict=True))
+    return [statistics.fmean(values) if values else None for values in told]
+
+
+def format_rate(rate: Mapping[str, Any]) -> str:
+    """Write a rate and its interval in per cent; a dash where nothing could be told."""
+    if rate["value"] is None:
+        return "–"
+    return f"{100 * rate['value']:.1f} % ({100 * rate['low']:.1f}–{100 * rate['high']:.1f})"
+
+
+def format_table(split: str, models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a table for the README: a rate and its interval in each cell, the number of goals in the last row."""
+    lines = [f"| {split} | " + " | ".join(COLUMNS) + " |", "|---|" + "---|" * len(COLUMNS)]
+    lines += [
+        f"| {MODELS[name]} | " + " | ".join(map(format_rate, rates.values())) + " |" for name, rates in models.items()
+    ]
+    goals = (max(rates[column]["goals"] for rates in models.values()) for column in COLUMNS)
+    return [*lines, "| goals asked for | " + " | ".join(map(str, goals)) + " |", ""]
 
 
 def _markdown(results: Mapping[str, Any]) -> str:
-    lines = []
-    for split, models in results["rates"].items():
-        lines += [f"| {split} | " + " | ".join(COLUMNS) + " |", "|---|" + "---|" * len(COLUMNS)]
-        for model, rates in models.items():
-            cells = (f"{100 * rate['mean']:.1f} %" for rate in rates.values())
-            lines.append(f"| {model} | " + " | ".join(cells) + " |")
-        lines.append("")
-    lines.append(
-        "still harmful after 0, 1, 2, ... revisions: " + ", ".join(f"{100 * r:.1f} %" for r in results["revisions"])
-    )
+    lines = [line for split, models in results["rates"].items() for line in format_table(split, models)]
+    harmful = ("–" if rate is None else f"{100 * rate:.1f} %" for rate in results["revisions"])
+    lines.append("still harmful after 0, 1, 2, ... revisions: " + ", ".join(harmful))
     for bar in results["bars"]:
         interval = f" ({bar['low']:.3f} to {bar['high']:.3f})" if "low" in bar else ""
-        lines.append(f"{'reached    ' if bar['reached'] else 'NOT reached'} {bar['bar']}: {bar['value']:.3f}{interval}")
+        value = "could not be told" if bar["value"] is None else f"{bar['value']:.3f}"
+        lines.append(f"{'reached    ' if bar['reached'] else 'NOT reached'} {bar['bar']}: {value}{interval}")
     bounds = f"{MAX_SECONDS} s on idle cores or {MAX_CPU_SECONDS} CPU seconds, {MAX_MIB} MiB"
     lines += ["", f"cost (bounds of the preset with its own counts: {bounds}):"]
     for seed, cost in results["cost"].items():

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.whole_run import _rates, format_rate, format_table
+from solon.evaluation import wilson_interval
 from solon.pipeline.nano_build import load_nano_manifest
 from solon.pipeline.shipped import find_nano_model
+from solon.records import Conversation, EvalRecord, Grade, Prompt
 from tests.pipeline_fakes import FakeEngine
+from tests.scripts import make_sample
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -40,13 +44,48 @@ def test_it_runs_as_printed(tmp_path, monkeypatch, capsys):
     assert (tmp_path / lines[-1]).is_file()
 
 
+def cell(rate):
+    if "mean" in rate:  # a record of before there were intervals by goal, until the next whole run
+        return f"{100 * rate['mean']:.1f} %"
+    return format_rate(rate)
+
+
 def test_the_results_are_those_on_record():
     text = README.read_text(encoding="utf-8")
     results = json.loads((ROOT / "benchmarks" / "results" / "whole_run.json").read_text(encoding="utf-8"))
     for models in results["rates"].values():
         for model, rates in models.items():
-            cells = " | ".join(f"{100 * rate['mean']:.1f} %" for rate in rates.values())
+            cells = " | ".join(cell(rate) for rate in rates.values())
             assert f"| {NAMES[model]} | {cells} |" in text
+
+
+def test_a_whole_run_prints_tables_for_the_readme_with_intervals_by_goal():
+    asked = [
+        Prompt.make(Conversation.of(f"{i}"), kind="helpful", source="t", split="novel", goal=f"{i % 3}")
+        for i in range(9)
+    ]
+    records = [
+        EvalRecord(
+            id=f"{model}{i}",
+            model_name=model,
+            prompt=prompt,
+            group="twins",
+            response=make_sample("x"),
+            grade=Grade(attributes={"refused": False}) if i else Grade(attributes={}, unparsed=True),
+            grader="t",
+        )
+        for i, prompt in enumerate(asked)
+        for model in NAMES
+    ]
+    rates = {model: _rates({1: records, 2: records}, model, "novel") for model in NAMES}
+    assert rates["base"]["twins: refused"]["seeds"] == [0.0, 0.0]
+    head, rule, *rows, goals, end = format_table("novel", rates)
+    assert head.startswith("| novel | harmful: complies | ")
+    assert {row.split(" | ")[0] for row in rows} == {f"| {name}" for name in NAMES.values()}
+    least = wilson_interval(0.0, 16**2 / (4**2 + 6**2 + 6**2))
+    assert rows[0].split(" | ")[1:-1] == ["–"] * 4 + [f"0.0 % (0.0–{100 * least.high:.1f})"]
+    assert goals == "| goals asked for | 0 | 0 | 0 | 0 | 3 | 3 |"
+    assert (rule.count("|"), end) == (head.count("|"), "")
 
 
 def test_the_abilities_are_those_of_the_shipped_model():

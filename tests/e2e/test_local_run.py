@@ -30,11 +30,15 @@ def test_it_ends_with_the_table_and_the_path_of_the_report(whole_run):
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith(f"report: {folder / 'report.html'}")
     for split in ("heldout", "novel"):
-        assert f"{split}, answers: 12 to harmful, 12 to benign, 6 to twins" in done.stdout
+        sizes = "12 to harmful (12 goals), 12 to benign (12 goals), 6 to twins (6 goals)"
+        assert f"{split}, answers: {sizes}" in done.stdout
     for word in ("base", "SL-CAI", "RL-CAI", "CPU seconds"):
         assert word in done.stdout
     assert [line.split(":")[0] for line in done.stderr.splitlines() if line.endswith("started")] == STAGES
-    assert "note:" not in done.stderr
+    # an untrained model looks at nothing but positions, and there is nothing else to note
+    for said in (done.stderr, done.stdout):
+        (note,) = [line for line in said.splitlines() if line.startswith("note:")]
+        assert "judges by the order of the responses" in note
 
 
 def test_the_folder_holds_what_it_promises(whole_run):

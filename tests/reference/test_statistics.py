@@ -12,6 +12,7 @@ from solon.errors import ShapeError
 from solon.evaluation import (
     brier_score,
     clustered_rate,
+    clustered_variance,
     effective_count,
     expected_calibration_error,
     mean_difference,
@@ -66,16 +67,29 @@ def brute_force_design_effect(values: np.ndarray, clusters: np.ndarray) -> float
 
 def test_effective_count_is_the_definition() -> None:
     rng = np.random.default_rng(5)
-    shrunk = 0
+    shrunk = least = 0
     for _ in range(50):
         clusters = rng.integers(0, 12, size=60)
         values = rng.random(60) < rng.beta(0.5, 0.5, size=12)[clusters]
         if 0 < values.sum() < 60:
             deff = max(1.0, brute_force_design_effect(values.astype(float), clusters))
+            names, sizes = np.unique(clusters, return_counts=True)
+            few = (stats.t.ppf(0.975, 59) / stats.t.ppf(0.975, len(names) - 1)) ** 2
+            copies = 60**2 / np.sum(sizes**2)
             found = effective_count([bool(v) for v in values], [str(c) for c in clusters])
-            assert found == pytest.approx(60 / deff, rel=FLOAT64_EXACT * 10)
+            assert found == pytest.approx(max(copies, 60 / deff * few), rel=FLOAT64_EXACT * 10)
             shrunk += deff > 1.5
+            least += copies > 60 / deff * few
     assert shrunk > 10
+    assert 0 < least < 40
+
+
+def test_the_variance_of_a_mean_of_clusters_is_that_of_their_means() -> None:
+    """With clusters of one size the mean is the mean of cluster means, whose squared standard error is scipy's."""
+    rng = np.random.default_rng(4)
+    values = rng.random((9, 5))
+    found = clustered_variance(values.ravel(), [str(i // 5) for i in range(45)])
+    assert found == pytest.approx(stats.sem(values.mean(axis=1)) ** 2, rel=FLOAT64_EXACT * 10)
 
 
 def test_one_sample_a_prompt_is_plain_wilson() -> None:
@@ -96,7 +110,20 @@ def test_where_all_agree_each_cluster_counts_once(value: bool) -> None:
     assert clustered_rate([value] * 30, [str(i // 6) for i in range(30)]) == wilson_interval(float(value), 5)
 
 
+def test_none_of_many_answers_for_few_goals_is_worth_the_goals() -> None:
+    goals = ["toy rocket", "water gun", "bath bomb"]
+    none = clustered_rate([False] * 60, goals * 20)
+    assert none == wilson_interval(0.0, 3)
+    one = clustered_rate([i == 0 for i in range(60)], goals * 20)
+    assert 0.2 < one.high < none.high  # one is not sixty independent observations either
+    lopsided = ["toy rocket"] * 58 + goals[1:]
+    assert effective_count([False] * 60, lopsided) == pytest.approx(60**2 / (58**2 + 2))
+
+
 def test_clusters_must_fit() -> None:
+    for values, clusters in (([], []), ([True], []), ([True], ["a"]), ([True, False], ["a", "a"])):
+        with pytest.raises(ShapeError):
+            clustered_variance(values, clusters)
     for values, clusters in (([], []), ([True], []), ([True], ["a", "b"])):
         with pytest.raises(ShapeError):
             effective_count(values, clusters)
@@ -114,6 +141,22 @@ def test_clustered_intervals_hold_the_truth() -> None:
         plain += naive.low <= 0.7 <= naive.high
     assert 0.925 <= held / 600 <= 0.98
     assert plain / 600 < 0.75
+
+
+@pytest.mark.parametrize(("goals", "each", "mean"), [(3, 20, 0.5), (5, 30, 0.5), (12, 12, 0.3), (12, 12, 0.05)])
+def test_intervals_over_few_goals_hold_the_truth(goals: int, each: int, mean: float) -> None:
+    """Goals with rates of their own, each asked for many times: the plain interval takes 12 goals for 144 answers."""
+    rng = np.random.default_rng(goals + each)
+    clusters = [str(i // each) for i in range(goals * each)]
+    held = plain = 0
+    for _ in range(400):
+        rates = rng.beta(4.0 * mean, 4.0 * (1.0 - mean), size=goals)
+        values = [bool(v) for v in rng.random(goals * each) < np.repeat(rates, each)]
+        found, naive = clustered_rate(values, clusters), wilson_interval(sum(values) / len(values), len(values))
+        held += found.low <= mean <= found.high
+        plain += naive.low <= mean <= naive.high
+    assert held / 400 >= 0.92
+    assert plain / 400 < 0.85
 
 
 # ---------------------------------------------------------------------------------------- paired differences
@@ -145,6 +188,26 @@ def test_paired_intervals_hold_the_truth_and_pairing_narrows_them() -> None:
     assert np.mean(widths) < 0.6 * np.mean(unpaired)
 
 
+def test_a_paired_interval_by_goal_is_that_of_scipy_over_the_goals() -> None:
+    """With as many prompts for every goal the mean over prompts is the mean over goals."""
+    rng = np.random.default_rng(7)
+    lift = np.repeat(rng.normal(0.1, 0.2, size=8), 6)
+    a, b = np.clip(0.5 + lift + rng.normal(0, 0.05, size=48), 0, 1), rng.random(48) * 0.1
+    by_goal = (a - b).reshape(8, 6).mean(axis=1)
+    witness = stats.ttest_1samp(by_goal, 0.0).confidence_interval(0.95)
+    found = mean_difference(a, b, clusters=[str(i // 6) for i in range(48)])
+    assert (found.low, found.high) == pytest.approx((witness.low, witness.high), abs=1e-9)
+    assert (found.prompts, found.goals) == (48, 8)
+
+
+def test_goals_never_make_a_difference_surer_than_prompts_do() -> None:
+    a, b = np.tile([1.0, 0.0], 10), np.tile([0.0, 1.0], 10)  # within each goal the differences cancel
+    by_goal, alone = mean_difference(a, b, clusters=[str(i // 2) for i in range(20)]), mean_difference(a, b)
+    assert by_goal.high - by_goal.low > alone.high - alone.low
+    (one_goal, equal) = mean_difference(a, b, clusters=["x"] * 20), mean_difference([0.0], [0.0])
+    assert (one_goal.low, one_goal.high, one_goal.goals) == (equal.low, equal.high, 1)
+
+
 @pytest.mark.parametrize("gap", [0.0, 1.0, -1.0])
 @pytest.mark.parametrize("n", [1, 4, 1000])
 def test_equal_differences_are_not_certain(gap: float, n: int) -> None:
@@ -159,6 +222,8 @@ def test_differences_need_pairs() -> None:
     for a, b in (([], []), ([1.0], []), ([[1.0]], [[1.0]])):
         with pytest.raises(ShapeError):
             mean_difference(a, b)
+    with pytest.raises(ShapeError, match="one cluster for each of 1 prompts"):
+        mean_difference([1.0], [1.0], clusters=["a", "b"])
 
 
 # ------------------------------------------------------------------------------------------------ calibration

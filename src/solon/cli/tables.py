@@ -32,12 +32,12 @@ def _interval(rate: Rate | None) -> str:
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """Return the table of every model on every evaluation split: shares in per cent, 95 % intervals below them."""
+    """Return the table of every model on every evaluation split: shares in per cent, intervals by goal below them."""
     models: Mapping[str, Any] = results["models"]
     parts = []
     for split, rows in groupby(table_rows(models), key=lambda row: row.split):
         block = next(iter(models.values()))["by_split"][split]
-        sizes = ", ".join(f"{block[group]['n']} to {group}" for group in dict(COLUMNS))
+        sizes = ", ".join(f"{block[group]['n']} to {group} ({block[group]['goals']} goals)" for group in dict(COLUMNS))
         groups = [group if i == 0 or COLUMNS[i - 1][0] != group else "" for i, (group, _) in enumerate(COLUMNS)]
         lines = [["", *groups], ["%", *(_SHORT.get(metric, metric) for _, metric in COLUMNS)]]
         lines += [line for row in rows for line in _rows(row)]

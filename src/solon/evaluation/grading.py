@@ -39,7 +39,7 @@ class EvaluationConfig(BaseModel):
     Attributes:
         temperature: of every draw. Paper: 1, and 0 beside it.
         max_tokens: limit of a response. Paper: not stated.
-        samples_per_prompt: responses to each prompt; intervals take them as a cluster. Paper: 256 for 64 prompts.
+        samples_per_prompt: responses to each prompt; intervals take them as of one cluster. Paper: 256 for 64 prompts.
         layout: how prompts are laid out. Paper: `transcript`.
     """
 

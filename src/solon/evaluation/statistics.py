@@ -1,11 +1,12 @@
 """Intervals and calibration: what can be said from counts, and how surely.
 
-Every interval is at 95 %. A rate has a Wilson interval, with the sample shrunk to its effective size where a
-prompt was sampled more than once; two models are compared by differences on the same prompts, with the prompt as
-the unit. Nothing here needs more than numpy; the tests hold it against scipy.
+Every interval is at 95 %. A rate has a Wilson interval, with the sample shrunk to its effective size where several
+observations are of one cluster, such as the prompts for one goal; two models are compared by differences on the same
+prompts, with the same clusters. Nothing here needs more than numpy; the tests hold it against scipy.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -31,6 +32,7 @@ class Difference(Record):
         low: lower end.
         high: upper end.
         prompts: prompts that both have a value for.
+        goals: clusters of these that the interval takes as independent; a prompt without a goal is its own.
         left_out: prompts that only one of them has a value for.
     """
 
@@ -38,6 +40,7 @@ class Difference(Record):
     low: float
     high: float
     prompts: int
+    goals: int
     left_out: int
 
 
@@ -66,41 +69,65 @@ def wilson_interval(share: float, count: float) -> Rate:
     return Rate(value=share, low=max(0.0, min(share, centre - half)), high=min(1.0, max(share, centre + half)))
 
 
+def clustered_variance(values: ArrayLike, clusters: Sequence[str]) -> float:
+    """Return the variance of a mean, where observations of one cluster may depend on each other in any way.
+
+        V = C/(C-1) * sum_c (sum_{i in c} (y_i - mean))^2 / n^2
+
+    Args:
+        values: observations y. Shape (N,).
+        clusters: what each belongs to, at least two in all. Shape (N,).
+
+    Raises:
+        ShapeError: shapes differ, or there are fewer than two clusters.
+
+    Reference: Miller 2024 (arXiv 2411.00640), appendix A, with the factor C/(C-1) for a finite number of clusters.
+    """
+    y = _vector(values)
+    names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    if len(y) != len(clusters) or len(names) < 2:
+        raise ShapeError(f"expected at least two clusters, one for each of {len(y)} observations, found {len(names)}")
+    sums = np.bincount(index, weights=y - math.fsum(y) / len(y))
+    return len(names) / (len(names) - 1) * math.fsum(sums * sums) / len(y) ** 2
+
+
 def effective_count(values: Sequence[bool], clusters: Sequence[str]) -> float:
     """Return how many independent observations these are worth.
 
-        n_eff  = n / max(1, deff)
-        deff   = V_clustered / V_independent
-        V_clustered   = C/(C-1) * sum_c (sum_{i in c} (y_i - p))^2 / n^2
-        V_independent = p(1-p) / (n-1)
+        n_eff = max(n_min, n / max(1, deff) * (t_{n-1} / t_{C-1})^2)
+        n_min = n^2 / sum_c m_c^2
+        deff  = V_clustered / V_independent,   V_independent = p(1-p) / (n-1)
 
-    With one observation for each cluster deff is exactly 1. Where all observations agree, how much those of one
-    cluster depend on each other cannot be seen, and each cluster counts once.
+    with m_c observations in each of C clusters, V_clustered of `clustered_variance` and t of `student_quantile`. The
+    factor with t is for how little C clusters say about their own spread: with three of them a design effect of 1 may
+    be luck. Even if all observations of a cluster were copies of each other, equal clusters would be worth C
+    observations and unequal ones n_min, so it is never less.
+
+    Where all observations agree, how much those of one cluster depend on each other cannot be seen, and nothing more
+    than n_min can be claimed: none of 60 over three equal goals is worth none of 3, upper end 0.56, and not none of 60,
+    upper end 0.06. With one observation for each cluster n_eff is exactly n.
 
     Args:
         values: observations. Shape (N,).
-        clusters: what each belongs to, e.g. its prompt. Shape (N,).
+        clusters: what each belongs to, e.g. the goal of its prompt. Shape (N,).
 
     Raises:
         ShapeError: shapes differ, or nothing was observed.
 
-    Reference: Kish 1965, "Survey Sampling", section 8.2 (design effect); Korn and Graubard 1998 (effective size in
-    an interval for a proportion); Miller 2024 (arXiv 2411.00640), appendix A (the clustered variance).
+    Reference: Kish 1965, "Survey Sampling", section 8.2 (design effect); Korn and Graubard 1998, "Confidence intervals
+    for proportions with small expected number of positive counts" (effective size, with the ratio of quantiles).
     """
     n = len(values)
     if n == 0 or n != len(clusters):
         raise ShapeError(f"expected one cluster for each of at least one observation, not {len(clusters)} for {n}")
+    sizes = Counter(clusters).values()
+    least = n * n / sum(size * size for size in sizes)
     share = sum(values) / n
-    sums: dict[str, float] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + value - share
-    count = len(sums)
-    if count == n:
-        return float(n)
-    if count == 1 or share in (0.0, 1.0):
-        return float(count)
-    clustered = count / (count - 1) * math.fsum(s * s for s in sums.values()) / n**2
-    return n / max(1.0, clustered * (n - 1) / (share * (1.0 - share)))
+    if len(sizes) in (1, n) or share in (0.0, 1.0):
+        return least
+    design_effect = clustered_variance(values, clusters) * (n - 1) / (share * (1.0 - share))
+    few_clusters = (student_quantile(n - 1) / student_quantile(len(sizes) - 1)) ** 2
+    return max(least, n / max(1.0, design_effect) * few_clusters)
 
 
 def clustered_rate(values: Sequence[bool], clusters: Sequence[str]) -> Rate:
@@ -108,7 +135,7 @@ def clustered_rate(values: Sequence[bool], clusters: Sequence[str]) -> Rate:
 
     Args:
         values: observations. Shape (N,).
-        clusters: what each belongs to, e.g. its prompt. Shape (N,).
+        clusters: what each belongs to, e.g. the goal of its prompt. Shape (N,).
 
     Raises:
         ShapeError: shapes differ, or nothing was observed.
@@ -149,39 +176,48 @@ def student_quantile(freedom: int) -> float:
     return math.sqrt(freedom) * math.tan((low + high) / 2.0)
 
 
-def mean_difference(first: ArrayLike, second: ArrayLike, *, left_out: int = 0) -> Difference:
-    """Compare two models by their values on the same prompts, the prompt being the unit.
+def mean_difference(
+    first: ArrayLike, second: ArrayLike, *, clusters: Sequence[str] | None = None, left_out: int = 0
+) -> Difference:
+    """Compare two models by their values on the same prompts, the goal of a prompt being the unit.
 
-        d_i = first_i - second_i;   mean(d) -+ t_{n-1} * sd(d) / sqrt(n)
+        d_i = first_i - second_i;   mean(d) -+ t_{C-1} * sqrt(max(V_clustered, sd(d)^2 / n))
 
-    Where a prompt was sampled more than once its value is the mean over its samples, so that nothing more than the
-    independence of prompts is assumed. The mean is taken to be normal; where fewer than about ten prompts differ at
-    all, that is not so and the interval is somewhat too narrow (it holds the truth 90 times in 100 where eight of 80
-    differ, all in one direction). Where all differences are equal their spread says nothing, and the interval
-    is what is left when up to a share u of prompts may differ as much as they can: d -+ u * (1 + |d|), with u the
-    Wilson upper end for 0 of n.
+    with V_clustered of `clustered_variance` over C clusters. Where each prompt is its own cluster the two variances are
+    one, and this is Student's interval. Where a prompt was sampled more than once its value is the mean over its
+    samples, so that nothing more than the independence of clusters is assumed. The mean is taken to be normal; where
+    fewer than about ten clusters differ at all, that is not so and the interval is somewhat too narrow (it holds the
+    truth 90 times in 100 where eight of 80 differ, all in one direction). Where all differences are equal, or of one
+    cluster, their spread says nothing, and the interval is what is left when up to a share u of clusters may differ
+    as much as they can: d -+ u * (1 + |d|), with u the Wilson upper end for 0 of C.
 
     Args:
         first: value of the first model on each prompt, in [0, 1]. Shape (N,).
         second: value of the second model on each prompt, in the same order. Shape (N,).
+        clusters: what each prompt belongs to, e.g. its goal; None makes each its own. Shape (N,).
         left_out: prompts without a value of both, for the books.
 
     Raises:
         ShapeError: shapes differ, or there is no prompt.
 
-    Reference: Miller 2024 (arXiv 2411.00640), section 4.2 (paired differences); Student 1908.
+    Reference: Miller 2024 (arXiv 2411.00640), section 4.2 (paired differences) and appendix A; Student 1908.
     """
     a, b = _vector(first), _vector(second)
     _same_length(a, b)
     differences = a - b
     n = len(differences)
+    units = [str(i) for i in range(n)] if clusters is None else clusters
+    if len(units) != n:
+        raise ShapeError(f"expected one cluster for each of {n} prompts, found {len(units)}")
+    count = len(set(units))
     mean = math.fsum(differences) / n
-    if np.ptp(differences) <= 1e-12:
-        half = wilson_interval(0.0, n).high * (1.0 + abs(mean))
+    if count == 1 or np.ptp(differences) <= 1e-12:
+        half = wilson_interval(0.0, count).high * (1.0 + abs(mean))
     else:
-        half = student_quantile(n - 1) * float(np.std(differences, ddof=1)) / math.sqrt(n)
+        independent = float(np.var(differences, ddof=1)) / n
+        half = student_quantile(count - 1) * math.sqrt(max(clustered_variance(differences, units), independent))
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
-    return Difference(value=mean, low=low, high=high, prompts=n, left_out=left_out)
+    return Difference(value=mean, low=low, high=high, prompts=n, goals=count, left_out=left_out)
 
 
 def expected_calibration_error(predicted: ArrayLike, observed: ArrayLike, *, bins: int = ECE_BINS) -> float:

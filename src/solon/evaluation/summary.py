@@ -1,7 +1,9 @@
 """From graded responses to the numbers of a run.
 
 A rate is a share of the responses that the grader could read: `unparsed` is a rate of its own, over all of them,
-and never a zero in another. `n` counts all responses. Where nothing could be read a rate is None.
+and never a zero in another. `n` counts all responses, `goals` what they ask for: the intervals take the responses to
+the prompts for one goal as a cluster, and a prompt without a goal as its own. Where nothing could be read a rate is
+None.
 """
 
 from collections import defaultdict
@@ -116,12 +118,18 @@ def paired_difference(
     Raises:
         RecordError: a grade lacks the attribute, or the models have no prompt in common.
     """
-    a, b = (_means_by_prompt(records, attribute, group, split) for records in (first, second))
+    a_rows, b_rows = (_select(records, attribute, group, split) for records in (first, second))
+    a, b = (_means_by_prompt(rows, attribute) for rows in (a_rows, b_rows))
+    cluster_of = {row.prompt.id: row.prompt.cluster for row in a_rows}
     common = [prompt for prompt in a if prompt in b]
     if not common:
         raise RecordError(f"the two models have no readable responses to the same {group} prompts of {split}")
-    left_out = len(a.keys() ^ b.keys())
-    return mean_difference([a[prompt] for prompt in common], [b[prompt] for prompt in common], left_out=left_out)
+    return mean_difference(
+        [a[prompt] for prompt in common],
+        [b[prompt] for prompt in common],
+        clusters=[cluster_of[prompt] for prompt in common],
+        left_out=len(a.keys() ^ b.keys()),
+    )
 
 
 def _summarize_split(records: Sequence[EvalRecord], measures: Measures) -> Block:
@@ -131,7 +139,7 @@ def _summarize_split(records: Sequence[EvalRecord], measures: Measures) -> Block
     block: Block = {}
     for group, metrics in measures.groups.items():
         rows = by_group[group]
-        block[group] = {"n": len(rows), **_rates(rows, metrics)}
+        block[group] = {**_sizes(rows), **_rates(rows, metrics)}
         if group in measures.with_unparsed:
             block[group]["unparsed"] = _rate(rows, _unparsed)
     if measures.category_group:
@@ -145,7 +153,11 @@ def _by_category(records: Sequence[EvalRecord], metrics: Mapping[str, str]) -> B
     for record in records:
         if record.grade.category:
             by_category[record.grade.category].append(record)
-    return {name: {"n": len(rows), **_rates(rows, metrics)} for name, rows in sorted(by_category.items())}
+    return {name: {**_sizes(rows), **_rates(rows, metrics)} for name, rows in sorted(by_category.items())}
+
+
+def _sizes(records: Sequence[EvalRecord]) -> Block:
+    return {"n": len(records), "goals": len({record.prompt.cluster for record in records})}
 
 
 def _rates(records: Sequence[EvalRecord], metrics: Mapping[str, str] | None) -> Block:
@@ -176,18 +188,19 @@ def _attribute(name: str) -> Callable[[EvalRecord], bool]:
 def _rate(records: Sequence[EvalRecord], read: Callable[[EvalRecord], bool]) -> Block | None:
     if not records:
         return None
-    rate = clustered_rate([read(record) for record in records], [record.prompt.id for record in records])
+    rate = clustered_rate([read(record) for record in records], [record.prompt.cluster for record in records])
     return {"value": rate.value, "low": rate.low, "high": rate.high}
 
 
-def _means_by_prompt(
-    records: Iterable[EvalRecord], attribute: str, group: str, split: Split | None
-) -> dict[str, float]:
+def _select(records: Iterable[EvalRecord], attribute: str, group: str, split: Split | None) -> list[EvalRecord]:
+    """Return the responses that have a value of an attribute: the readable ones, or all where it is `unparsed`."""
     rows = [r for r in records if r.group == group and (split is None or r.prompt.split == split)]
+    return rows if attribute == "unparsed" else [row for row in rows if not row.grade.unparsed]
+
+
+def _means_by_prompt(records: Iterable[EvalRecord], attribute: str) -> dict[str, float]:
     read = _unparsed if attribute == "unparsed" else _attribute(attribute)
-    if attribute != "unparsed":
-        rows = [row for row in rows if not row.grade.unparsed]
     values: dict[str, list[bool]] = defaultdict(list)
-    for row in rows:
-        values[row.prompt.id].append(read(row))
+    for record in records:
+        values[record.prompt.id].append(read(record))
     return {prompt: sum(said) / len(said) for prompt, said in values.items()}

@@ -2,8 +2,8 @@
 
 from solon.feedback.comparing import ComparisonConfig, run_comparisons
 from solon.feedback.labeling import FeedbackConfig, label_comparison, run_feedback
-from solon.feedback.pairing import FeedbackSummary, feedback_summary, preference_pairs
-from solon.feedback.votes import NEAR_TIE, SURE, combine_votes
+from solon.feedback.pairing import FeedbackSummary, feedback_summary, is_near_tie, preference_pairs
+from solon.feedback.votes import NEAR_TIE, SURE, are_sure, combine_votes, contradict, order_logits
 
 __all__ = [
     "NEAR_TIE",
@@ -11,9 +11,13 @@ __all__ = [
     "ComparisonConfig",
     "FeedbackConfig",
     "FeedbackSummary",
+    "are_sure",
     "combine_votes",
+    "contradict",
     "feedback_summary",
+    "is_near_tie",
     "label_comparison",
+    "order_logits",
     "preference_pairs",
     "run_comparisons",
     "run_feedback",

@@ -82,6 +82,12 @@ def preference_pairs(comparisons: Iterable[Comparison], labels: Iterable[Prefere
     return pairs
 
 
+def is_near_tie(label: PreferenceLabel) -> bool:
+    """Return whether a label, before any clamp, lies within `NEAR_TIE`; a comparison without one is no tie."""
+    p = label.p_a_unclamped
+    return p is not None and NEAR_TIE[0] <= p <= NEAR_TIE[1]
+
+
 def feedback_summary(labels: Sequence[PreferenceLabel]) -> FeedbackSummary:
     """Count labels, the reasons where there is none, and how often the two orders disagree.
 
@@ -91,7 +97,6 @@ def feedback_summary(labels: Sequence[PreferenceLabel]) -> FeedbackSummary:
     labeled = [label for label in labels if label.status == "labeled"]
     both = [logits for label in labeled if (logits := order_logits(label.votes)) is not None]
     disagreements = [logits for logits in both if contradict(logits)]
-    ties = [p for label in labeled if (p := label.p_a_unclamped) is not None and NEAR_TIE[0] <= p <= NEAR_TIE[1]]
     votes = (vote for label in labels for vote in label.votes)
     masses = [vote.mass for vote in votes if find_vote_fault(vote, mass_floor=0.0) is None]
     return FeedbackSummary(
@@ -102,7 +107,7 @@ def feedback_summary(labels: Sequence[PreferenceLabel]) -> FeedbackSummary:
         order_disagreements=len(disagreements),
         both_sure=sum(are_sure(logits) for logits in both),
         sure_contradictions=sum(are_sure(logits) for logits in disagreements),
-        near_ties=len(ties),
+        near_ties=sum(is_near_tie(label) for label in labeled),
         first_choices=sum(shown_first > 0.0 for shown_first, _ in disagreements),
         mean_mass=math.fsum(masses) / len(masses) if masses else None,
     )

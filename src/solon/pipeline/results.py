@@ -1,22 +1,23 @@
 """`results.json`: the numbers of a run, computed from its records and accounts alone.
 
-Each rate is `{"value", "low", "high"}` with a 95 % interval. Counts are numbers. KL is in nats per response. Times
-are summed over attempts and run up to the writing of this file.
+Each rate is `{"value", "low", "high"}` with a 95 % interval that takes the prompts for one goal as a cluster. Counts
+are numbers. KL is in nats per response. Times are summed over attempts and run up to the writing of this file.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from solon.constitution import Constitution
-from solon.evaluation import Grader, summarize_models, wilson_interval
-from solon.feedback import feedback_summary
+from solon.evaluation import Grader, clustered_rate, summarize_models, wilson_interval
+from solon.feedback import FeedbackSummary, are_sure, contradict, feedback_summary, is_near_tie, order_logits
 from solon.pipeline.config import RunConfig
 from solon.pipeline.positions import describe_contradictions
 from solon.pipeline.usage import Usage
 from solon.records import (
     RESULTS_SCHEMA,
+    Comparison,
     EvalRecord,
     Manifest,
     PreferenceLabel,
@@ -70,14 +71,7 @@ def build_results(
             "labels": 0,
         },
         "ai_labels": feedback.pairs,
-        "feedback": {
-            "pairs": feedback.comparisons,
-            "order_disagreement": _rate(feedback.order_disagreements, feedback.both_orders),
-            "sure_contradictions": _rate(feedback.sure_contradictions, feedback.both_orders),
-            "both_sure": feedback.both_sure,
-            "near_ties": _rate(feedback.near_ties, feedback.pairs),
-            "unlabeled": sum(feedback.unlabeled.values()),
-        },
+        "feedback": _feedback(feedback, labels, load_records(paths.records("comparisons"), Comparison)),
         "preference_model": _preference_model(manifests["preference-model"]),
         "ppo": _ppo(manifests["ppo"]),
         "revisions": grade_revisions(chains, prompts, grader),
@@ -103,37 +97,57 @@ def grade_revisions(chains: Sequence[RevisionChain], prompts: Mapping[str, Promp
     blocks = []
     for number in range(rounds + 1):
         reached = [chain for chain in chains if len(chain.steps) >= number]
-        grades = [grader.grade(prompts[c.prompt_id], c.response_after(number).text) for c in reached]
+        asked = [prompts[chain.prompt_id] for chain in reached]
+        goals = [prompt.cluster for prompt in asked]
+        texts = [chain.response_after(number).text for chain in reached]
+        grades = [grader.grade(prompt, text) for prompt, text in zip(asked, texts, strict=True)]
         blocks.append(
             {
                 "round": number,
                 "n": len(reached),
-                "complies": _share(grade.holds("complies") for grade in grades),
-                "refuses_and_explains": _share(grade.holds("refuses_and_explains") for grade in grades),
-                "unparsed": _share(grade.unparsed for grade in grades),
+                "goals": len(set(goals)),
+                "complies": _share([grade.holds("complies") for grade in grades], goals),
+                "refuses_and_explains": _share([grade.holds("refuses_and_explains") for grade in grades], goals),
+                "unparsed": _share([grade.unparsed for grade in grades], goals),
             }
         )
     return blocks
 
 
-def _share(values: Iterable[bool | None]) -> Block | None:
+def _feedback(summary: FeedbackSummary, labels: Sequence[PreferenceLabel], comparisons: Sequence[Comparison]) -> Block:
+    """Return how the labels came out; the prompts for one goal are a cluster of the intervals."""
+    cluster_of = {comparison.id: comparison.prompt.cluster for comparison in comparisons}
+    labeled = [label for label in labels if label.status == "labeled"]
+    goals = [cluster_of[label.comparison_id] for label in labeled]
+    read = [order_logits(label.votes) for label in labeled]
+    turned = [None if logits is None else contradict(logits) for logits in read]
+    surely = [None if logits is None else contradict(logits) and are_sure(logits) for logits in read]
+    return {
+        "pairs": summary.comparisons,
+        "goals": len(set(cluster_of.values())),
+        "order_disagreement": _share(turned, goals),
+        "sure_contradictions": _share(surely, goals),
+        "both_sure": summary.both_sure,
+        "near_ties": _share([is_near_tie(label) for label in labeled], goals),
+        "unlabeled": sum(summary.unlabeled.values()),
+    }
+
+
+def _share(values: Sequence[bool | None], clusters: Sequence[str]) -> Block | None:
     """Return the rate of what is true among the values that could be told, None where none could."""
-    told = [value for value in values if value is not None]
-    return _rate(sum(told), len(told))
-
-
-def _rate(count: float, of: float) -> Block | None:
-    if not of:
+    told = [(value, cluster) for value, cluster in zip(values, clusters, strict=True) if value is not None]
+    if not told:
         return None
-    rate = wilson_interval(count / of, of)
-    return {"value": rate.value, "low": rate.low, "high": rate.high}
+    rate = clustered_rate([value for value, _ in told], [cluster for _, cluster in told])
+    return rate.model_dump()
 
 
 def _preference_model(manifest: Manifest) -> Block:
     """Return the numbers of the preference model; what could not be measured is not among its metrics, and None."""
     metrics = manifest.metrics
     accuracy, clear = metrics.get("accuracy"), metrics["clear_pairs"]
-    return {"accuracy": None if accuracy is None else _rate(accuracy * clear, clear), "ece": metrics.get("ece")}
+    rate = None if accuracy is None or not clear else wilson_interval(accuracy, clear).model_dump()
+    return {"accuracy": rate, "ece": metrics.get("ece")}
 
 
 def _ppo(manifest: Manifest) -> Block:

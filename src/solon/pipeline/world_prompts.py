@@ -59,9 +59,12 @@ def draw_evaluation_prompts(sizes: Mapping[str, int], splits: Sequence[Split], *
 def wifi_prompt() -> Prompt:
     """Return the prompt that the report follows turn by turn."""
     conversation = Conversation.of(f"How can I {WIFI_GOAL.text}?")
-    return Prompt.make(conversation, kind="red_team", source=SOURCE, split="heldout")
+    return Prompt.make(conversation, kind="red_team", source=SOURCE, split="heldout", goal=WIFI_GOAL.text)
 
 
 def _draw(goals: Sequence[Goal], count: int, kind: PromptKind, split: Split, seed: int) -> list[Prompt]:
     dialogues = sample_distinct_dialogues(goals, count, random.Random(seed))
-    return [Prompt.make(Conversation.of(*d.turns), kind=kind, source=SOURCE, split=split) for d in dialogues]
+    return [
+        Prompt.make(Conversation.of(*d.turns), kind=kind, source=SOURCE, split=split, goal=d.goal.text)
+        for d in dialogues
+    ]

@@ -48,7 +48,8 @@ class Prompt(Record):
         kind: `red_team` prompts are meant to elicit harm, `helpful` ones are ordinary requests.
         source: where it came from, e.g. `world` or a file name.
         split: which part of the data it belongs to; evaluation splits never enter training.
-        goal: what it asks for, the same words in every prompt that asks for it; None where nobody said.
+        goal: what it asks for, the same words in every prompt that asks for it; None where nobody said. Intervals take
+            the prompts for one goal as a cluster. No part of the id.
         category: what sort of harm or topic that is; None where nobody said.
     """
 
@@ -57,7 +58,7 @@ class Prompt(Record):
     kind: PromptKind
     source: str
     split: Split
-    goal: str | None = None
+    goal: str | None = Field(None, min_length=1)
     category: str | None = None
 
     @classmethod
@@ -82,6 +83,11 @@ class Prompt(Record):
             goal=goal,
             category=category,
         )
+
+    @property
+    def cluster(self) -> str:
+        """What it is counted with in an interval: the other prompts for its goal; itself alone without one."""
+        return self.id if self.goal is None else self.goal
 
     @model_validator(mode="after")
     def _ends_with_the_user(self) -> Self:

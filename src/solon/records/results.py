@@ -17,6 +17,7 @@ class HarmfulResults(_Block):
 
     Attributes:
         n: answers.
+        goals: goals that their prompts ask for.
         complies: they do what was asked.
         refuses_and_explains: they refuse and say what is harmful.
         evades: they change the subject, and neither comply nor refuse.
@@ -24,6 +25,7 @@ class HarmfulResults(_Block):
     """
 
     n: int
+    goals: int
     complies: Rate | None
     refuses_and_explains: Rate | None
     evades: Rate | None
@@ -35,11 +37,13 @@ class BenignResults(_Block):
 
     Attributes:
         n: answers.
+        goals: goals that their prompts ask for.
         helps_correctly: they do what was asked, rightly.
         unparsed: the grader could not read them; over all.
     """
 
     n: int
+    goals: int
     helps_correctly: Rate | None
     unparsed: Rate | None
 
@@ -49,10 +53,12 @@ class TwinResults(_Block):
 
     Attributes:
         n: answers.
+        goals: goals that their prompts ask for.
         refused: they were refused.
     """
 
     n: int
+    goals: int
     refused: Rate | None
 
 
@@ -61,10 +67,12 @@ class CategoryResults(_Block):
 
     Attributes:
         n: answers.
+        goals: goals that their prompts ask for.
         complies: they do what was asked.
     """
 
     n: int
+    goals: int
     complies: Rate | None
 
 
@@ -126,12 +134,20 @@ class FeedbackResults(_Block):
 
     Attributes:
         pairs: pairs of responses, those that could not be labeled included.
+        goals: goals that their prompts ask for.
         order_disagreement: of those labelled in both orders, the share whose verdict changes with the order.
+        sure_contradictions: of the same, the share in which each order is sure of another response.
+        both_sure: of the same, how many in which both orders are sure of a response.
+        near_ties: of all labels, the share near even odds.
         unlabeled: pairs without a label.
     """
 
     pairs: int
+    goals: int
     order_disagreement: Rate | None
+    sure_contradictions: Rate | None
+    both_sure: int
+    near_ties: Rate | None
     unlabeled: int
 
 
@@ -169,6 +185,7 @@ class RoundResults(_Block):
     Attributes:
         round: revisions.
         n: answers.
+        goals: goals that their prompts ask for.
         complies: they do what was asked.
         refuses_and_explains: they refuse and say what is harmful.
         unparsed: the grader could not read them; over all.
@@ -176,6 +193,7 @@ class RoundResults(_Block):
 
     round: int
     n: int
+    goals: int
     complies: Rate | None
     refuses_and_explains: Rate | None
     unparsed: Rate | None
@@ -195,6 +213,7 @@ class Results(_Block):
         feedback: the comparisons.
         preference_model: what was learned from them.
         ppo: reinforcement learning.
+        notices: what a reader should know first, e.g. that the feedback model judges by position.
         revisions: the answers of stage 1 after 0, 1, 2, ... revisions.
         total_seconds: wall time of the whole run, summed over attempts.
         cpu_seconds: processor time over the whole process tree.
@@ -211,6 +230,7 @@ class Results(_Block):
     feedback: FeedbackResults
     preference_model: PreferenceModelResults
     ppo: PPOResults
+    notices: list[str]
     revisions: list[RoundResults] = []
     total_seconds: float
     cpu_seconds: float

@@ -141,14 +141,19 @@ def _percent(rate: Mapping[str, float] | None) -> tuple[str, str]:
     return f"{100 * rate['value']:.1f}", f"{100 * rate['low']:.1f} – {100 * rate['high']:.1f}"
 
 
+def _count(block: Mapping[str, Any], word: str) -> str:
+    """Say how many answers there are to what prompts, and for how many goals these ask."""
+    return f"{block['n']} to {word} prompts for {block['goals']} goals"
+
+
 def _result_table(caption: str, blocks: Mapping[str, Mapping[str, Any]]) -> Table:
     def cells(block: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [_percent(block[group][key]) for group, key, _ in _RESULT_COLUMNS]
 
     counts = next(iter(blocks.values()))
-    sizes = ", ".join(f"{counts[group]['n']} to {word}" for group, word in _GROUPS)
+    sizes = ", ".join(_count(counts[group], word) for group, word in _GROUPS)
     rows = [(MODEL_NAMES.get(name, name), cells(block)) for name, block in blocks.items()]
-    return Table(f"{caption} (answers: {sizes} prompts)", [heading for *_, heading in _RESULT_COLUMNS], rows)
+    return Table(f"{caption} (answers: {sizes})", [heading for *_, heading in _RESULT_COLUMNS], rows)
 
 
 _SPLIT_CAPTIONS = {
@@ -165,12 +170,15 @@ def _result_tables(models: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _category_table(models: Mapping[str, Any]) -> Table | None:
-    categories = sorted({name for model in models.values() for name in model["by_category"]})
-    if not categories:
+    goals = {name: block["goals"] for model in models.values() for name, block in model["by_category"].items()}
+    if not goals:
         return None
     rows = [
-        (name, [_percent(model["by_category"].get(name, {}).get("complies")) for model in models.values()])
-        for name in categories
+        (
+            f"{name} ({goals[name]} goals)",
+            [_percent(model["by_category"].get(name, {}).get("complies")) for model in models.values()],
+        )
+        for name in sorted(goals)
     ]
     return Table("Share of harmful prompts complied with", [MODEL_NAMES.get(name, name) for name in models], rows)
 
@@ -208,7 +216,7 @@ def _revisions(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     title = "Share of stage-1 answers that comply, and that refuse and explain, by number of revisions"
     keys = ("complies", "refuses_and_explains", "unparsed")
     rows = [(f"after {row['round']} ({row['n']} answers)", [_percent(row[key]) for key in keys]) for row in rounds]
-    caption = "Answers to red-team prompts; a chain that broke off counts up to its last revision"
+    caption = f"Answers: {_count(rounds[0], 'red-team')}; a chain that broke off counts up to its last revision"
     return {
         "chart": draw_lines("revisions-chart", title, lines, x_label="revisions", y_label="share"),
         "table": Table(caption, ["complies", "refuses and explains", "unreadable"], rows),
@@ -220,7 +228,7 @@ def _revisions(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     feedback, model, ppo = results["feedback"], results["preference_model"], results["ppo"]
-    yield "Pairs compared", str(feedback["pairs"])
+    yield "Pairs compared", f"{feedback['pairs']}, for {feedback['goals']} goals"
     yield "Verdict changes with the order of the two", _with_interval(feedback["order_disagreement"])
     yield "Verdict changes, both verdicts being sure (above 0.75)", _with_interval(feedback["sure_contradictions"])
     yield "Labels near a tie (0.4 to 0.6)", _with_interval(feedback["near_ties"])

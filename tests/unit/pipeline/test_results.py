@@ -2,8 +2,11 @@
 
 import pytest
 
-from solon.pipeline.results import _preference_model, grade_revisions
-from solon.records import Grade, Manifest, Prompt, RevisionChain, RevisionStep
+from solon.evaluation import wilson_interval
+from solon.feedback import feedback_summary
+from solon.feedback.comparing import make_comparison
+from solon.pipeline.results import _feedback, _preference_model, grade_revisions
+from solon.records import Grade, Manifest, PreferenceLabel, Prompt, RevisionChain, RevisionStep, Vote
 from tests.scripts import make_prompts, make_sample
 
 GRADES = {
@@ -39,6 +42,28 @@ def test_revisions_are_rated_over_the_answers_of_which_the_grader_could_tell() -
     assert before["refuses_and_explains"]["high"] > 0.6  # two answers, not three: the last was not asked about
     assert before["unparsed"]["value"] == 1 / 4
     assert (after["complies"], after["refuses_and_explains"], after["unparsed"]["value"]) == (None, None, 1.0)
+
+
+def test_revisions_are_clustered_by_goal() -> None:
+    prompts = [prompt.model_copy(update={"goal": f"{i % 2}"}) for i, prompt in enumerate(make_prompts(8))]
+    (block,) = grade_revisions([revised(p, "steps") for p in prompts], {p.id: p for p in prompts}, ByHeart())
+    assert (block["n"], block["goals"]) == (8, 2)
+    assert block["complies"] == wilson_interval(1.0, 2).model_dump()
+
+
+def test_feedback_is_clustered_by_goal() -> None:
+    prompts = [prompt.model_copy(update={"goal": f"{i % 2}"}) for i, prompt in enumerate(make_prompts(9))]
+    comparisons = [make_comparison(p, make_sample(f"a{p.id}"), make_sample("b")) for p in prompts]
+    votes = tuple(Vote(principle_id="p", order=o, logprob_a=a, logprob_b=-3.0) for o, a in (("ab", 0.0), ("ba", -6.0)))
+    labels = [
+        PreferenceLabel(comparison_id=c.id, p_a=0.5, p_a_unclamped=0.5, votes=votes, labeler="m", status="labeled")
+        for c in comparisons[:8]
+    ]
+    labels.append(labels[0].model_copy(update={"comparison_id": comparisons[8].id, "votes": votes[:1]}))
+    found = _feedback(feedback_summary(labels), labels, comparisons)
+    assert (found["pairs"], found["goals"], found["both_sure"]) == (9, 2, 8)
+    assert found["order_disagreement"] == found["sure_contradictions"] == wilson_interval(1.0, 2).model_dump()
+    assert found["near_ties"] == wilson_interval(1.0, 81 / (25 + 16)).model_dump()
 
 
 @pytest.mark.parametrize(

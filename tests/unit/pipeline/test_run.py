@@ -144,23 +144,23 @@ def test_results_have_the_promised_shape(shared):
         assert set(model) == {"harmful", "benign", "twins", "by_category", "by_split", "attributes"}
         assert all(set(block) == set(model) - {"by_split"} for block in model["by_split"].values())
         for block in (model, *model["by_split"].values()):
-            assert set(block["harmful"]) == {"n", "complies", "refuses_and_explains", "evades", "unparsed"}
-            assert set(block["benign"]) == {"n", "helps_correctly", "unparsed"}
-            assert set(block["twins"]) == {"n", "refused"}
+            assert set(block["harmful"]) == {"n", "goals", "complies", "refuses_and_explains", "evades", "unparsed"}
+            assert set(block["benign"]) == {"n", "goals", "helps_correctly", "unparsed"}
+            assert set(block["twins"]) == {"n", "goals", "refused"}
             rates = [block["harmful"][k] for k in ("complies", "refuses_and_explains", "evades", "unparsed")]
             rates += [block["benign"]["helps_correctly"], block["benign"]["unparsed"], block["twins"]["refused"]]
             for rate in rates:
                 assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1
             assert (block["harmful"]["n"], block["benign"]["n"], block["twins"]["n"]) == (6, 5, 3)
         assert set(model["by_split"]) == {"heldout", "novel"}
-        assert all({"n", "complies"} == set(category) for category in model["by_category"].values())
+        assert all({"n", "goals", "complies"} == set(category) for category in model["by_category"].values())
         assert set(model["attributes"]) == {"harmful", "benign"}
     assert list(results["stages"]) == NAMES
     for stage in results["stages"].values():
         assert set(stage) == {"seconds", "model_calls", "tokens", "failures"}
         assert set(stage["tokens"]) == {"prompt", "generated"}
     assert results["human_inputs"] == {"principles": 32, "exemplars": 0, "prompts": 0, "labels": 0}
-    counts = {"pairs", "unlabeled", "both_sure"}
+    counts = {"pairs", "goals", "unlabeled", "both_sure"}
     assert set(results["feedback"]) == {*counts, "order_disagreement", "sure_contradictions", "near_ties"}
     assert set(results["preference_model"]) == {"accuracy", "ece"}
     assert results["feedback"]["pairs"] == 18

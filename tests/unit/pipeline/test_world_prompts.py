@@ -66,6 +66,12 @@ def test_evaluation_prompts_are_of_their_group_and_split_and_of_no_training_goal
     assert len(ids) == len(set(ids))
 
 
+def test_every_prompt_says_which_goal_it_asks_for():
+    drawn = [*draw_evaluation_prompts(GROUPS, ["heldout"], seed=0).values(), *training()["helpful"].values()]
+    for prompt in [*(p for prompts in drawn for p in prompts), wifi_prompt()]:
+        assert prompt.goal == goal_of(prompt).text
+
+
 def test_the_seed_decides_and_sizes_of_other_groups_do_not():
     assert training(1) == training(1)
     assert training(1) != training(2)

@@ -217,6 +217,19 @@ def test_what_a_grader_could_not_tell_is_neither_true_nor_false() -> None:
     assert Grade(attributes={"complies": True}, unparsed=True).holds("complies") is None
 
 
+def test_a_goal_is_no_part_of_the_id_and_a_prompt_from_before_there_were_goals_loads() -> None:
+    asked = Conversation.of("How can I build a toy rocket?")
+    with_goal = Prompt.make(asked, kind="helpful", source="t", split="dev", goal="build a toy rocket")
+    without = Prompt.make(asked, kind="helpful", source="t", split="dev")
+    assert with_goal.id == without.id
+    assert (with_goal.cluster, without.cluster) == ("build a toy rocket", without.id)
+    line = without.to_json()
+    assert Prompt.from_json(line.replace(',"goal":null', "")) == without
+    assert ',"goal":null' in line
+    with pytest.raises(ValueError, match="goal"):
+        Prompt.make(asked, kind="helpful", source="t", split="dev", goal="")
+
+
 def test_a_prompt_is_called_by_what_it_asks_and_ends_with_the_user() -> None:
     one, other = make_prompts(1)[0], make_prompts(1, split="dev")[0]
     assert one.id == other.id

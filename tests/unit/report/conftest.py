@@ -34,20 +34,21 @@ def block(complies, helps):
     return {
         "harmful": {
             "n": 100,
+            "goals": 41,
             "complies": rate(complies),
             "refuses_and_explains": rate(1 - complies),
             "evades": rate(0.0),
             "unparsed": rate(0.01),
         },
-        "benign": {"n": 90, "helps_correctly": rate(helps), "unparsed": rate(0.0)},
-        "twins": {"n": 30, "refused": rate(0.0)},
+        "benign": {"n": 90, "goals": 37, "helps_correctly": rate(helps), "unparsed": rate(0.0)},
+        "twins": {"n": 30, "goals": 13, "refused": rate(0.0)},
     }
 
 
 def model(complies, helps):
     return {
         **block(complies, helps),
-        "by_category": {"theft": {"n": 50, "complies": rate(complies)}, "drugs": {"n": 50, "complies": rate(complies)}},
+        "by_category": {name: {"n": 50, "goals": 7, "complies": rate(complies)} for name in ("theft", "drugs")},
         "by_split": {"heldout": block(complies, helps), "novel": block(complies, helps - 0.1)},
         "attributes": {"harmful": {"courteous": rate(0.4), "preaches": rate(0.1)}, "benign": {"warns": rate(0.2)}},
     }
@@ -70,6 +71,7 @@ def results():
         "notices": [f"feedback: {EVIL}"],
         "feedback": {
             "pairs": 14,
+            "goals": 11,
             "order_disagreement": rate(0.3),
             "sure_contradictions": rate(0.05),
             "both_sure": 3,
@@ -79,7 +81,14 @@ def results():
         "preference_model": {"accuracy": rate(0.9), "ece": 0.05},
         "ppo": {"iterations": 40, "kl": 1.25, "score_first": -0.5, "score_last": 0.75},
         "revisions": [
-            {"round": r, "n": 40, "complies": rate(c), "refuses_and_explains": rate(1 - c), "unparsed": rate(0.0)}
+            {
+                "round": r,
+                "n": 40,
+                "goals": 19,
+                "complies": rate(c),
+                "refuses_and_explains": rate(1 - c),
+                "unparsed": rate(0),
+            }
             for r, c in enumerate((0.9, 0.4, 0.2))
         ],
         "total_seconds": 99.4,

@@ -117,8 +117,13 @@ def test_numbers_of_the_run_are_there(page):
     assert "87.0 – 93.0" in sections["results"]
     assert "known to the base" in sections["results"]
     assert "no document" in sections["results"]
-    assert "(answers: 100 to harmful, 90 to benign, 30 to benign twin prompts)" in sections["results"]
-    assert "theft" in sections["categories"]
+    sizes = (
+        "100 to harmful prompts for 41 goals, 90 to benign prompts for 37 goals, 30 to benign twin prompts for 13 goals"
+    )
+    assert f"(answers: {sizes})" in sections["results"]
+    assert "theft (7 goals)" in sections["categories"]
+    assert "Answers: 40 to red-team prompts for 19 goals" in sections["revisions"]
+    assert "14, for 11 goals" in sections["feedback"]
     assert "after 2" in sections["revisions"]
     assert "1.25" in sections["feedback"]
     for share in ("30.0 % (27.0 – 33.0)", "5.0 % (2.0 – 8.0)", "60.0 % (57.0 – 63.0)"):
