@@ -32,6 +32,11 @@ FUSED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral, sliding window": ("MistralForCausalLM", {"num_key_value_heads": 2, "sliding_window": 8}),
+    "granite": ("GraniteForCausalLM", {"num_key_value_heads": 2, "logits_scaling": 8.0}),
+    "gemma 2": ("Gemma2ForCausalLM", {"num_key_value_heads": 2, "head_dim": 8, "final_logit_softcapping": 3.0}),
+    "cohere": ("CohereForCausalLM", {"num_key_value_heads": 2, "logit_scale": 0.0625}),
+    "neox": ("GPTNeoXForCausalLM", {}),
+    "opt": ("OPTForCausalLM", {"ffn_dim": 64, "word_embed_proj_dim": 16}),
     "gpt2": ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
 }
 

@@ -169,7 +169,7 @@ def test_what_a_model_does_to_its_logits_after_the_head_is_read_too(models: Path
     encoder = RowEncoder(tokenizer)
     rows = [encoder.row(e.conversation, e.response) for e in (make_example(number) for number in range(4))]
     with torch.no_grad():
-        logprobs = read_logprobs(model, pack_rows(rows, share_prompts=can_share_prompts(model)))
+        logprobs = read_logprobs(model, pack_rows(rows, share_prompts=can_share_prompts(model)), None)
     for number, row in enumerate(rows):
         found, first = logprobs[number, : row.response_length].double(), row.prompt_length - 1
         same(found, logprobs_alone(model, row.ids)[first:])

@@ -48,6 +48,9 @@ class Table(nn.Module):
     def forward(self, input_ids: Tensor, use_cache: bool = False) -> Any:
         return SimpleNamespace(logits=self.score(self.base_model(input_ids, use_cache).last_hidden_state))
 
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.score
+
     def logprobs(self) -> Tensor:
         """Log-probability of each next token after each token. Shape (V + 1, V)."""
         return torch.log_softmax(self.score.weight.T, dim=-1)

@@ -15,15 +15,32 @@ from solon.training import (
     optimize,
     ppo,
     preference_model,
+    probe,
     reading,
     rollout,
     sft,
 )
+from tests import language_models
 from tests.invariants import test_cutting
 from tests.laws import test_ppo as laws
 from tests.mutating import assert_killed
+from tests.reference import test_reading_against_hf as against_hf
 from tests.tiny import build_tiny_policy
-from tests.unit.training import test_batching, test_keeping, test_ppo, test_preference_model, test_sft
+from tests.unit.training import test_batching, test_keeping, test_ppo, test_preference_model, test_probe, test_sft
+
+
+def on_a_new_model(test: Callable[[], Any]) -> None:
+    language_models.make_model.cache_clear()
+    try:
+        test()
+    finally:
+        language_models.make_model.cache_clear()
+
+
+def no_number(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        test_probe.test_no_number_is_a_difference(folder / "no number", patch)
+
 
 Case = tuple[Any, str, str, Callable[[Path, Path], Any]]
 
@@ -141,6 +158,24 @@ FUNCTIONS: dict[str, Case] = {
         "pass",
         lambda m, f: test_ppo.test_whatever_a_checkpoint_pads_with_the_method_learns_the_same("<|end|>", m, f),
     ),
+    "what follows the head is left out": (
+        reading._read_logits,
+        "return logits[0] if reduced",
+        "return model.get_output_embeddings()(read_trunk(model, batch)[batch.sources]) if reduced",
+        lambda m, f: against_hf.test_logprobs_are_those_of_the_models_own_logits("granite", False),
+    ),
+    "a model keeps what was done to its head": (
+        reading._read_logits,
+        "(reduce).remove",
+        "(reduce).__repr__",
+        lambda m, f: on_a_new_model(lambda: against_hf.test_only_rows_that_are_wanted_go_through_the_head("gpt2")),
+    ),
+    "no number is no difference": (
+        probe.check_reading,
+        "if not difference <= tolerance",
+        "if difference > tolerance",
+        lambda m, f: no_number(f),
+    ),
     "values after a token in place of before it": (
         reading.read_values,
         "batch.sources",
@@ -154,7 +189,7 @@ FUNCTIONS: dict[str, Case] = {
         lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
     ),
     "positions of the sequence in place of the row's": (
-        reading.read_trunk,
+        reading._shared,
         ', "position_ids": batch.positions',
         "",
         lambda m, f: test_cutting.test_sharing_a_prompt_changes_nothing_that_is_read_of_a_row(m, 0),
@@ -319,17 +354,17 @@ METHODS: dict[str, tuple[type, Case]] = {
     "tokens of another vocabulary are learnt": (
         batching.RowEncoder,
         (
-            batching.RowEncoder.row,
-            "tokens.vocabulary == self._vocabulary",
-            "tokens.vocabulary",
+            batching.RowEncoder._sampled,
+            "tokens.vocabulary != self._vocabulary",
+            "not tokens.vocabulary",
             lambda m, f: test_batching.test_a_response_is_what_was_sampled_and_not_what_its_text_reads_as(),
         ),
     ),
     "texts read anew are not counted": (
         batching.RowEncoder,
         (
-            batching.RowEncoder.row,
-            "self.reread += 1",
+            batching.RowEncoder.rows,
+            "self.reread += len(anew)",
             "pass",
             lambda m, f: test_batching.test_a_text_that_begins_or_ends_within_a_token_is_read_anew_and_counted(),
         ),

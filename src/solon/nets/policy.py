@@ -55,7 +55,6 @@ def load_checkpoint(
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
-                attn_implementation="sdpa",
                 output_loading_info=True,
             )
     except Exception as error:

@@ -100,8 +100,11 @@ class LocalEngine:
     def check_trainable(self, checkpoint: Path) -> tuple[str, ...]:
         """See `Engine`."""
         from solon.nets import check_trainable
+        from solon.training.probe import check_reading
 
-        return check_trainable(checkpoint)
+        notices = check_trainable(checkpoint)
+        check_reading(checkpoint, device=self._device)
+        return notices
 
     def weights_digest(self, checkpoint: Path) -> str:
         """See `Engine`."""

@@ -1,12 +1,16 @@
 """Reading a batch of rows: the log-probability of each response token, the value before it, the score of the whole.
 
-Each function runs a model's trunk once over a `TokenBatch`, and of a Llama-shaped one the head only where something is
-wanted. Results come row by row, whatever sequences the rows shared. Sequences are padded on the right; since a token
-never looks ahead, what stands after a row cannot change it, and rows of their own need no attention mask, which keeps
-the fast causal path of attention.
+Each function runs a model once over a `TokenBatch` and its head only where something is wanted. Results come row by
+row, whatever sequences the rows shared. Sequences are padded on the right; since a token never looks ahead, what stands
+after a row cannot change it, and rows of their own need no attention mask, which keeps the fast causal path of
+attention.
 """
 
+from contextlib import ExitStack
+from typing import Any
+
 from torch import Tensor
+from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
 from solon.nets import rule_out
@@ -33,15 +37,28 @@ def read_logprobs(model: PreTrainedModel, batch: TokenBatch, absent: Tensor | No
 
 
 def _read_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Return the logits before each response token. Shape (N, vocabulary).
+    """Return the model's own logits before each response token. Shape (N, V).
 
-    Another architecture may scale or cap what comes out of the head, so its own forward pass is asked, for every token.
+    Some families scale or cap what their word head gives. So the model runs as a whole, and only what goes into its
+    head is reduced to the rows that are wanted: logits of every token would be most of the memory that training takes.
+    A model whose head is not asked in the usual way gives the logits of all tokens, of which the same rows are taken.
     """
-    if is_llama_shaped(model):
-        logits: Tensor = model.get_output_embeddings()(read_trunk(model, batch)[batch.sources])
-        return logits
-    own: Tensor = model(input_ids=batch.ids, use_cache=False).logits
-    return own.flatten(0, 1)[batch.sources]
+    reduced = False
+
+    def reduce(head: Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal reduced
+        hidden = inputs[0]
+        if hidden.dim() != 3 or hidden.shape[:2] != batch.ids.shape:
+            return inputs
+        reduced = True
+        return (hidden.flatten(0, 1)[batch.sources][None], *inputs[1:])
+
+    head = model.get_output_embeddings()
+    with ExitStack() as stack:
+        if head is not None:
+            stack.callback(head.register_forward_pre_hook(reduce).remove)
+        logits: Tensor = model(input_ids=batch.ids, use_cache=False, **_shared(batch)).logits
+    return logits[0] if reduced else logits.flatten(0, 1)[batch.sources]
 
 
 def read_values(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
@@ -56,7 +73,13 @@ def read_scores(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
 
 
 def read_trunk(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Return the trunk's output at every token of every sequence, one after the other. Shape (B * T, width)."""
-    shared = {} if batch.visible is None else {"attention_mask": batch.visible, "position_ids": batch.positions}
-    hidden: Tensor = model.base_model(input_ids=batch.ids, use_cache=False, **shared).last_hidden_state
+    """Return the trunk's output at every token of every sequence, one after the other. Shape (S * T, width)."""
+    hidden: Tensor = model.base_model(input_ids=batch.ids, use_cache=False, **_shared(batch)).last_hidden_state
     return hidden.flatten(0, 1)
+
+
+def _shared(batch: TokenBatch) -> dict[str, Tensor]:
+    """Return what a model must be told where rows share sequences."""
+    if batch.visible is None or batch.positions is None:
+        return {}
+    return {"attention_mask": batch.visible, "position_ids": batch.positions}

@@ -1,0 +1,70 @@
+"""One short row through everything that reads a checkpoint, before a run begins.
+
+The sampler may run a model through a forward pass of this package, and training asks its head for some tokens only.
+Both must give the log-probabilities that the model gives by itself, or the run would sample from one model and train
+another. An architecture for which they do not is refused before any work is done.
+"""
+
+from pathlib import Path
+
+import torch
+
+from solon.errors import ModelError
+from solon.lm.sampler import Sampler
+from solon.nets import encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
+from solon.nets.policy import count_rows
+from solon.prompting import render_response
+from solon.records import Conversation, Sampling
+from solon.training.batching import TokenRow, pack_rows
+from solon.training.reading import can_share_prompts, read_logprobs
+
+FLOAT32_TOLERANCE = 1e-3
+"""Nats by which two ways of reading a token may differ in float32; rounding on real models was seen to reach 1.2e-5."""
+
+ROUNDED_TOLERANCE = 0.5
+"""The same in half precision, where rounding was seen to reach 0.17; a head whose scale is left out is off by 1.4."""
+
+_TOKENS = 16
+_ASKED = Conversation.of("What is the difference between a lake and a river?")
+
+
+def check_reading(checkpoint: Path, *, device: str = "cpu") -> None:
+    """Make sure that sampler and training reader give a causal model's own log-probabilities.
+
+    Args:
+        checkpoint: a folder with a chat template.
+        device: where the model runs.
+
+    Raises:
+        ModelError: they do not, by more than rounding; or the model cannot be loaded or read.
+    """
+    tokenizer = load_tokenizer(checkpoint)
+    model = load_policy(checkpoint, device=device)
+    try:
+        sampler = Sampler(model, tokenizer, batch_size=1, end_ids=())
+        prompt = encode_prompt(tokenizer, render_response(_ASKED))
+        (drawn,) = sampler.sample([prompt], Sampling(max_tokens=_TOKENS), [0])
+        row = TokenRow((*prompt, *drawn.token_ids), len(prompt))
+        with torch.no_grad():
+            own = model(input_ids=torch.tensor([row.ids], device=model.device)).logits[0, len(prompt) - 1 : -1].float()
+            batch = pack_rows([row, row], share_prompts=can_share_prompts(model), device=model.device)
+            absent = find_absent_rows(tokenizer, count_rows(model.config), model.device)
+            known = rule_out(own, absent)  # the sampler draws no token that is none
+            read = read_logprobs(model, batch, absent)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{checkpoint}: a {model.config.model_type} model cannot be sampled and read ({error}): use a causal "
+            "language model of another architecture"
+        ) from error
+    sampled = torch.tensor(drawn.logprobs, device=own.device)
+    tolerance = FLOAT32_TOLERANCE if model.dtype == torch.float32 else ROUNDED_TOLERANCE
+    wanted = known.log_softmax(-1)[torch.arange(_TOKENS), drawn.token_ids]
+    for what, found in (("sampler", sampled), ("training reader", read)):
+        difference = float((found - wanted).abs().max())
+        if not difference <= tolerance:
+            raise ModelError(
+                f"{checkpoint}: the {what} is {difference:.2g} nats off the {model.config.model_type} model's own "
+                f"log-probabilities, more than rounding ({tolerance:g}): use a model of another architecture"
+            )

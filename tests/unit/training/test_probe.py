@@ -1,0 +1,94 @@
+"""Proves that a model which the sampler or the training reader reads otherwise than it reads itself is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from solon.errors import ModelError
+from solon.lm import sampler
+from solon.nets import decoder, save_policy
+from solon.pipeline.engine import LocalEngine
+from solon.training import probe, reading
+from solon.training.batching import TokenBatch
+from tests.language_models import FUSED, OTHERS, make_model, make_tokenizer
+
+
+def save(name: str, path: Path) -> Path:
+    save_policy(make_model(name), make_tokenizer(), path)
+    return path
+
+
+def without_what_follows_the_head(model: Any, batch: TokenBatch) -> Tensor:
+    logits: Tensor = model.get_output_embeddings()(reading.read_trunk(model, batch)[batch.sources])
+    return logits
+
+
+@pytest.mark.parametrize("name", [*FUSED, *OTHERS])
+def test_every_family_is_read_as_it_reads_itself(name: str, tmp_path: Path) -> None:
+    probe.check_reading(save(name, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", ["granite", "gemma 2", "cohere"])
+def test_a_scale_that_training_leaves_out_is_refused_before_a_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = LocalEngine().check_trainable if name == "gemma 2" else probe.check_reading  # the others have no scorer
+    checkpoint = save(name, tmp_path / "model")
+    check(checkpoint)
+    monkeypatch.setattr(reading, "_read_logits", without_what_follows_the_head)
+    with pytest.raises(
+        ModelError, match=r"model: the training reader is \d.* nats off the .* more than rounding"
+    ) as no:
+        check(checkpoint)
+    assert "\n" not in str(no.value)
+
+
+def test_a_scale_that_the_sampler_leaves_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = save("llama, grouped", tmp_path / "model")
+    whole = decoder.FusedDecoder._logits
+    monkeypatch.setattr(decoder.FusedDecoder, "_logits", lambda self, x: whole(self, x) / 8.0)
+    with pytest.raises(ModelError, match=r"the sampler is \d.* nats off the llama model's own log-probabilities"):
+        probe.check_reading(checkpoint)
+
+
+def test_no_number_is_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = save("gpt2", tmp_path / "model")
+    monkeypatch.setattr(probe, "read_logprobs", lambda model, batch, absent: torch.full((2, 16), float("nan")))
+    with pytest.raises(ModelError, match="the training reader is nan nats off"):
+        probe.check_reading(checkpoint)
+
+
+def test_a_model_in_half_precision_may_differ_by_its_rounding_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "model"
+    save_policy(make_model("granite").bfloat16(), make_tokenizer(), checkpoint)
+    make_model.cache_clear()
+    probe.check_reading(checkpoint)
+    monkeypatch.setattr(reading, "_read_logits", without_what_follows_the_head)
+    with pytest.raises(ModelError, match=r"more than rounding \(0\.5\)"):
+        probe.check_reading(checkpoint)
+
+
+def test_rows_without_a_token_are_no_difference(tmp_path: Path) -> None:
+    model = make_model("llama")
+    try:
+        model.resize_token_embeddings(model.config.vocab_size + 64, mean_resizing=False)
+        save_policy(model, make_tokenizer(), tmp_path / "model")
+    finally:
+        make_model.cache_clear()
+    probe.check_reading(tmp_path / "model")
+
+
+def test_what_cannot_be_read_at_all_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = save("gpt2", tmp_path / "model")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(sampler.Sampler, "_sample_generate", fail)
+    with pytest.raises(ModelError, match=r"model: a gpt2 model cannot be sampled and read \(no such thing\): use"):
+        probe.check_reading(checkpoint)
