@@ -18,6 +18,7 @@ import time
 import pytest
 
 from solon.pipeline.stage import load_manifest
+from tests.children import start_child
 from tests.e2e.conftest import call_solon
 from tests.tiny_world import tiny_options
 
@@ -190,7 +191,7 @@ def test_killed_in_a_stage_it_ends_the_same(tmp_path, whole_run, stage):
 def test_interrupted_it_says_how_to_go_on_and_does(tmp_path, whole_run):
     folder = tmp_path / "a run"
     command = [sys.executable, "-m", "solon", "run", "--out", str(folder), *tiny_options(whole_run.model)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with start_child(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stderr is not None
         said = []
         for line in process.stderr:

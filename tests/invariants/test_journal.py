@@ -20,6 +20,7 @@ from solon.errors import CallFailedError, JournalError
 from solon.lm import CallCounter, Journal, JournaledModel, ScriptedModel, run_items
 from solon.records import Choice, Sample, Sampling
 from tests.asking import ask
+from tests.children import start_child
 from tests.invariants import journal_to_kill
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ class Child:
     def __init__(self, folder: Path, items: int = ITEMS) -> None:
         paths = [str(folder / name) for name in ("journal.sqlite", "asked", "used")]
         command = [sys.executable, "-m", "tests.invariants.journal_to_kill", *paths, str(items)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = start_child(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "open\n"
 

@@ -1,0 +1,23 @@
+"""Proves that a test which interrupts a child is heard even where the tests themselves ignore interruptions."""
+
+import signal
+import subprocess
+import sys
+
+from tests.children import start_child
+
+SLEEP = "import time; print('asleep', flush=True); time.sleep(20)"
+
+
+def test_a_child_hears_an_interruption_that_its_parent_ignores() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with start_child([sys.executable, "-c", SLEEP], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "asleep\n"
+            child.send_signal(signal.SIGINT)
+            assert "KeyboardInterrupt" in child.communicate()[1]
+        assert child.returncode != 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
