@@ -170,7 +170,7 @@ REVISION: dict[str, Mutant] = {
     ),
     "unchanged against the initial response": (
         targets.revision_metrics,
-        "chain.response_after(number - 1)\n",
+        "chain.response_after(number - 1).text",
         "chain.response_after(0).text + ' '",
         test_targets.test_metrics,
     ),
