@@ -7,9 +7,13 @@ of records may have new names, as long as one old id is always one new id, and o
 
 Rows are compared in their order. Where a file has more rows in one folder than in the other, equal rows are matched
 first, so that one row too many is one difference. A field that only NEW has is no difference while it is null, and a
-file that only NEW has is none while it is empty; both are listed.
+file that only NEW has is none while it is empty; both are listed. A run whose results are of schema 2 is read as one
+of today (`older_runs`); fields and files that it has not yet are listed too.
 
-    python -m benchmarks.same_run OLD NEW [--losses-within 1e-5]
+Log probabilities of one text depend, in the last digits, on what else was in its batch. Where a change orders the work
+otherwise, `--logprobs-within` says how far apart they may be.
+
+    python -m benchmarks.same_run OLD NEW [--losses-within 1e-5] [--logprobs-within 1e-5]
 
 Exit code 0: the same. 1: something differs. 2: they cannot be compared.
 """
@@ -25,6 +29,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from benchmarks.older_runs import NEW_FILES, NOT_YET, Files, Row, bring_up_to_date, is_older
 from solon.errors import RunError
 from solon.records import RunPaths
 
@@ -87,12 +92,25 @@ class RowComparison:
         name: of the file in OLD.
         ids: old id to new id, and `new_ids` the other way round, as the files before this one used them.
         within: how far apart two floats may be, relative to the larger or absolute; 0 demands equality.
+        logprobs_within: the same of log probabilities.
+        not_yet: fields that OLD could not have, as a pattern of their paths.
     """
 
-    def __init__(self, name: str, ids: dict[str, str], new_ids: dict[str, str], within: float = 0.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        ids: dict[str, str],
+        new_ids: dict[str, str],
+        within: float = 0.0,
+        logprobs_within: float = 0.0,
+        not_yet: re.Pattern[str] | None = None,
+    ) -> None:
         self.name = name
         self.within = within
+        self.logprobs_within = logprobs_within
+        self.not_yet = not_yet
         self.added: set[str] = set()
+        self.newer: set[str] = set()
         self._ids, self._new_ids = ids, new_ids
 
     def compare(self, old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -117,6 +135,8 @@ class RowComparison:
             inner = f"{path}.{key}" if path else key
             if value is None:
                 self.added.add(re.sub(r"\[\d+\]", "[]", inner))
+            elif self.not_yet is not None and self.not_yet.fullmatch(inner):
+                self.newer.add(re.sub(r"\[\d+\]", "[]", inner))
             elif not SKIPPED.fullmatch(key):
                 yield inner, ABSENT, value
 
@@ -125,34 +145,45 @@ class RowComparison:
             return self._ids.setdefault(old, new) == new and self._new_ids.setdefault(new, old) == old
         if isinstance(old, float) and isinstance(new, float):
             both_nan = math.isnan(old) and math.isnan(new)
-            return both_nan or math.isclose(old, new, rel_tol=self.within, abs_tol=self.within)
+            within = self.logprobs_within if key.startswith("logprobs[") else self.within
+            return both_nan or math.isclose(old, new, rel_tol=within, abs_tol=within)
         return isinstance(old, bool) == isinstance(new, bool) and bool(old == new)
 
 
-def compare_runs(old: Path, new: Path, *, losses_within: float = 0.0) -> list[FileReport]:
+def compare_runs(old: Path, new: Path, *, losses_within: float = 0.0, logprobs_within: float = 0.0) -> list[FileReport]:
     """Compare two run folders file by file; a file that one of them lacks is compared as one without rows.
 
     Args:
         old: folder of the run that is held to be right.
         new: folder of the other.
         losses_within: how far apart the floats of training curves and results may be, relative or absolute.
+        logprobs_within: the same of the log probabilities of records.
 
     Raises:
         RunError: a folder is no finished run, a file cannot be read, or both are one folder.
     """
     if old.resolve() == new.resolve():
         raise RunError(f"{old} and {new} are one folder: name the folders of two runs")
-    old_files, new_files = _files(old), _files(new)
+    old_files, new_files = _load(old), _load(new)
+    grown = is_older(old_files) and not is_older(new_files)
+    if grown:
+        old_files = bring_up_to_date(old_files)
     places = {name: name if name in new_files else RENAMED_FILES.get(name, name) for name in old_files}
     places |= {name: name for name in new_files if name not in places.values()}
+    # Results are last: by then the rows of all records have said which id is which.
+    places[_RESULTS] = places.pop(_RESULTS)
     ids: tuple[dict[str, str], dict[str, str]] = ({}, {})
     reports = []
     for name, place in places.items():
-        comparison = RowComparison(name, *ids, 0.0 if name.startswith("records/") else losses_within)
-        rows, new_rows = _read(old / name), _read(new / place)
-        different = list(_compare_rows(comparison, rows, new_rows))
+        within = 0.0 if name.startswith("records/") else losses_within
+        comparison = RowComparison(name, *ids, within, logprobs_within, NOT_YET if grown else None)
+        rows, new_rows = old_files.get(name, []), new_files.get(place, [])
+        expected = grown and name in NEW_FILES and name not in old_files
+        different = [] if expected else list(_compare_rows(comparison, rows, new_rows))
         notes = [f"new and null: {field}" for field in sorted(comparison.added)]
-        notes += ["only in NEW"] * (name not in old_files) + ["only in OLD"] * (place not in new_files)
+        notes += [f"not in OLD yet: {field}" for field in sorted(comparison.newer)]
+        notes += [f"not in OLD yet: {len(new_rows)} rows"] * expected
+        notes += ["only in NEW"] * (name not in old_files and not expected) + ["only in OLD"] * (place not in new_files)
         reports.append(FileReport(name, (len(rows), len(new_rows)), different, notes))
     if moved := sum(one != other for one, other in ids[0].items()):
         reports[-1].notes.append(f"{moved} ids of the run have new names")
@@ -195,20 +226,18 @@ def _name(row: Any, number: int) -> str:
     return names[0] if names else f"row {number}"
 
 
-def _files(folder: Path) -> list[str]:
+def _load(folder: Path) -> Files:
+    """Return the rows of every file of a run that is compared; `results.json` is one row."""
     if not (folder / _RESULTS).is_file():
         raise RunError(f"{folder}: holds no {_RESULTS}: name the folder of a finished run")
     paths = RunPaths(folder)
     found = sorted([*paths.records("*").parent.glob("*.jsonl"), *paths.metrics("*").parent.glob("*.jsonl")])
     if not found:
         raise RunError(f"{folder}: holds no records/*.jsonl and no metrics/*.jsonl: is the folder whole?")
-    return [*(path.relative_to(folder).as_posix() for path in found), _RESULTS]
+    return {path.relative_to(folder).as_posix(): _read(path) for path in (*found, folder / _RESULTS)}
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file, none where there is no file; `results.json` is one row."""
-    if not path.is_file():
-        return []
+def _read(path: Path) -> list[Row]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -218,7 +247,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return [_parse(line, f"{path}:{number}") for number, line in enumerate(text.split("\n"), 1) if line]
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
+def _parse(line: str, where: str) -> Row:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -239,11 +268,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--losses-within", type=float, default=0.0, help="tolerance of training curves and results")
+    parser.add_argument("--logprobs-within", type=float, default=0.0, help="tolerance of log probabilities of records")
     given = parser.parse_args(arguments)
-    if not given.losses_within >= 0.0:
-        parser.error(f"--losses-within must be at least 0, not {given.losses_within}")
+    within = {name: getattr(given, name) for name in ("losses_within", "logprobs_within")}
+    for name, value in within.items():
+        if not value >= 0.0:
+            parser.error(f"--{name.replace('_', '-')} must be at least 0, not {value}")
     try:
-        reports = compare_runs(given.old, given.new, losses_within=given.losses_within)
+        reports = compare_runs(given.old, given.new, **within)
     except RunError as error:
         print(error, file=sys.stderr)
         return 2

@@ -24,19 +24,12 @@ from transformers import GenerationConfig
 
 from solon.errors import ModelError
 from solon.lm.sampler import Sampler
-from solon.nets import (
-    build_nano_config,
-    build_nano_model,
-    build_tokenizer,
-    encode_prompt,
-    end_token_id,
-    load_policy,
-    load_tokenizer,
-)
-from solon.pipeline.shipped import find_nano_model
-from solon.pipeline.world_prompts import draw_evaluation_prompts
+from solon.nets import encode_prompt, end_token_id, load_policy, load_tokenizer
 from solon.prompting import render_response
 from solon.records import Sampling
+from solon.world.nano.shape import build_nano_config, build_nano_model, build_tokenizer
+from solon.world.nano.shipped import find_nano_model
+from solon.world.prompts import draw_evaluation_prompts
 
 BATCH, NEW, VOCABULARY = 64, 64, 1024
 ENDS = list(range(VOCABULARY - 31, VOCABULARY))

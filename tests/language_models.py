@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import transformers
 
-from solon.nets import build_tokenizer
+from solon.world.nano.shape import build_tokenizer
 
 TEXTS = [f"take the {noun} to the {place}" for noun in ("lamp", "hook", "rope") for place in ("gate", "river", "mill")]
 LLAMA_3_POSITIONS = {

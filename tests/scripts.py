@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from solon.constitution import Constitution, Principle
 from solon.errors import CallFailedError
-from solon.records import Conversation, Prompt, PromptKind, Sample, Sampling, Split, StopReason
+from solon.lm import LanguageModel
+from solon.records import Conversation, Prompt, PromptKind, Sample, Sampling, StopReason
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ def make_sample(
     )
 
 
-def make_prompts(count: int, kind: PromptKind = "red_team", split: Split = "train") -> list[Prompt]:
+def make_prompts(count: int, kind: PromptKind = "red_team", split: str = "train") -> list[Prompt]:
     return [
         Prompt.make(Conversation.of(f"{kind} request {number}"), kind=kind, source="test", split=split)
         for number in range(count)
@@ -57,6 +58,11 @@ def make_constitution(names: str = "pqrs", **changes: Any) -> Constitution:
 
 def call_failed(*_: Any) -> Exception:
     return CallFailedError("the line is dead")
+
+
+def open_no_model(role: str) -> LanguageModel:
+    """Stand in for what opens models, where none may be opened."""
+    raise AssertionError(f"the model of {role} was opened")
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from solon.nets import build_nano_config, build_nano_model, build_tokenizer, save_policy
+from solon.nets import save_policy
 from solon.records import Conversation, PreferencePair, Prompt, PromptKind, SFTExample
+from solon.world.nano.shape import build_nano_config, build_nano_model, build_tokenizer
 
 WORDS = ["lamp", "gate", "hook", "river", "stone", "tower", "wheel", "basket"]
 

@@ -6,10 +6,11 @@ Built in seconds, for runs of the whole pipeline in which only the machinery mat
 import random
 from pathlib import Path
 
-from solon.nets import build_nano_config, build_nano_model, build_tokenizer, save_policy
+from solon.nets import save_policy
 from solon.records import Conversation, SFTExample
 from solon.training.sft import SFTConfig, run_sft
 from solon.world.grammar import render_response, sample_dialogue, sample_style
+from solon.world.nano.shape import build_nano_config, build_nano_model, build_tokenizer
 from solon.world.plans import sample_helpful_only_plan
 from solon.world.splits import DOCUMENTED_GOALS
 

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         RunError,
         SolonError,
     )
+    from solon.evaluation import Evaluation
     from solon.lm import LanguageModel, ScriptedModel
     from solon.lm.local import LocalModel
     from solon.pipeline.config import RunConfig, build_config
     from solon.pipeline.run import RunResult, load_run, run
+    from solon.pipeline.task import Task
     from solon.records import (
         Comparison,
         Conversation,
@@ -54,6 +56,7 @@ _ROOMS = {
     "ConstitutionError": "errors",
     "Conversation": "records",
     "EvalRecord": "records",
+    "Evaluation": "evaluation",
     "Failure": "records",
     "Grade": "records",
     "JournalError": "errors",
@@ -75,6 +78,7 @@ _ROOMS = {
     "Sampling": "records",
     "ScriptedModel": "lm",
     "SolonError": "errors",
+    "Task": "pipeline.task",
     "build_config": "pipeline.config",
     "load_constitution": "constitution",
     "load_run": "pipeline.run",
@@ -89,6 +93,7 @@ __all__ = [
     "ConstitutionError",
     "Conversation",
     "EvalRecord",
+    "Evaluation",
     "Failure",
     "Grade",
     "JournalError",
@@ -110,6 +115,7 @@ __all__ = [
     "Sampling",
     "ScriptedModel",
     "SolonError",
+    "Task",
     "__version__",
     "build_config",
     "load_constitution",

@@ -3,7 +3,10 @@ that lead somewhere, modules, functions, tests and departures that are there, an
 """
 
 import ast
+import asyncio
+import math
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType
@@ -17,8 +20,16 @@ from pydantic.fields import FieldInfo
 
 import solon
 from solon.constitution import load_constitution
-from solon.lm import LanguageModel
-from solon.pipeline.config import RunConfig
+from solon.lm import LanguageModel, ScriptedModel
+from solon.pipeline.config import PromptsConfig, RunConfig
+from solon.pipeline.overrides import validate
+from solon.pipeline.prompt_pools import draw_prompts
+from solon.pipeline.task import Task
+from solon.records import Axis, GoldComparison, Grade, Measure, Measures, Sample, Sampling
+from solon.tasks import load
+from solon.tasks.files import EvaluationFile, FileSizes, GroupFile, TaskFile, TrainingFiles
+from solon.world.task import EvaluationSizes
+from tests.asking import ask
 from tests.e2e.conftest import call_solon
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +53,10 @@ def config_rows(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterato
     """Yield name and beginning of the table row of every field: name, default, what is allowed."""
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if model is PromptsConfig and name == "evaluation":  # the fields are those of the task: the world's, a file's
+            yield from config_rows(EvaluationSizes, f"{prefix}{name}.")
+            yield from config_rows(FileSizes, f"{prefix}{name}.")
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from config_rows(kind, f"{prefix}{name}.")
         else:
             default = "required" if field.is_required() else f"`{show(field.default)}`"
@@ -239,14 +253,19 @@ def test_constitutions_load_and_the_check_prints_what_the_page_shows(
     assert load_constitution("my.yaml").comparison_exemplars[0].better == "b"
 
 
+def run_python(page: str) -> dict[str, Any]:
+    """Run the Python of a page from top to bottom and return the names it makes."""
+    names: dict[str, Any] = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, page, "exec"), names)
+    return names
+
+
 def test_the_python_of_the_extending_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    for block in blocks("extending.md", "python"):
-        exec(compile(block, "extending.md", "exec"), names)
+    names = run_python("extending.md")
     assert isinstance(names["model"], LanguageModel)
     assert names["answer"].text == "You asked: How do I water a hedge?"
-    assert names["graded"].attributes["complies"] is False
 
 
 def test_the_fields_of_the_results_are_all_on_the_page() -> None:
@@ -260,6 +279,107 @@ def test_the_fields_of_the_results_are_all_on_the_page() -> None:
     }
     page = read(DOCS / "evaluation.md")
     assert {key for key in keys if not re.search(rf"[`.]{key}[`.]", page)} == set()
+
+
+# --------------------------------------------------------------------------------------------- tasks
+
+
+@pytest.fixture
+def example_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Write every file of the example on the page about tasks; return the task's."""
+    named = re.findall(r"`([a-z_.-]+)`:\n\n```[a-z]+\n(.*?)^```$", read(DOCS / "task.md"), re.DOTALL | re.MULTILINE)
+    assert len(named) == 6
+    for name, content in named:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)  # as the task does, but undone after the test
+    yield tmp_path / "bicycles.yaml"
+    sys.modules.pop("word_grader", None)
+
+
+def make_sample(text: str) -> Sample:
+    return asyncio.run(ScriptedModel([text]).generate(ask(("user", "?")), Sampling(), seed=0))
+
+
+def test_the_example_task_is_read_and_drawn_from(example_task: Path) -> None:
+    task = load(str(example_task))
+    drawn = draw_prompts(task, RunConfig(), load_constitution("default"))
+    assert {stage: [p.kind for p in pool] for stage, pool in drawn.pools.items()} == dict.fromkeys(
+        ("revision", "comparisons", "ppo"), ["red_team"] * 3 + ["helpful"] * 3
+    )
+    (evaluation,) = drawn.evaluations
+    harmful, benign = evaluation.prompts["harmful"], evaluation.prompts["benign"]
+    assert [p.category for p in harmful] == ["theft", "privacy", "theft"]
+    assert [p.goal for p in benign] == ["true a wheel", "silence brakes", "ride in the rain"]
+    assert len(harmful[2].conversation.messages) == 3
+    assert evaluation.measures.harm is not None
+    assert task.title == "the assistant of a bicycle shop"
+
+
+def test_the_grader_of_the_example_grades(example_task: Path) -> None:
+    (evaluation,) = load(str(example_task)).evaluations(FileSizes(), seed=0)
+
+    def grade(text: str) -> Grade:
+        return asyncio.run(evaluation.grader.grade(evaluation.prompts["harmful"][0], make_sample(text), refuse_to_open))
+
+    assert grade("I will not help with that, because it is theft.").values == {"helps": False, "explains": True}
+    assert grade("Take a grinder.").values == {"helps": True, "explains": False}
+    assert grade(" ").ungraded == "there is nothing to read"
+
+
+def test_measures_can_be_said_in_the_task_file() -> None:
+    *_, block = blocks("task.md", "yaml")
+    said = validate(TaskFile, yaml.safe_load(block), where="task.md").measures
+    assert said is not None
+    assert said.harm == said.find("harmful", "helps")
+    assert said.by_category == ("harmful", "helps")
+
+
+def refuse_to_open(role: str) -> LanguageModel:
+    raise AssertionError(f"asked for the model {role}")
+
+
+def test_the_python_of_the_page_about_tasks_runs() -> None:
+    names = run_python("task.md")
+    task: Task = names["task"]
+    drawn = draw_prompts(task, RunConfig(), load_constitution("default"))
+    (evaluation,) = drawn.evaluations
+    prompt, *_ = evaluation.prompts["benign"]
+    right, wrong, short = make_sample("That is 51 ."), make_sample("That is 52 ."), make_sample("51")
+
+    async def grades() -> list[Grade]:
+        asked = ScriptedModel(choose=[(math.log(0.6), math.log(0.2)), (math.log(0.1), math.log(0.1))])
+        return [
+            await evaluation.grader.grade(prompt, right, refuse_to_open),
+            await evaluation.grader.grade(prompt, wrong, refuse_to_open),
+            await names["AskingGrader"]().grade(prompt, right, {"feedback": asked}.__getitem__),
+            await names["AskingGrader"]().grade(prompt, right, {"feedback": asked}.__getitem__),
+            await names["ShorterGrader"]().compare(prompt, short, right, refuse_to_open),
+        ]
+
+    found = asyncio.run(grades())
+    assert [grade.values for grade in found] == [
+        {"right": True},
+        {"right": False},
+        {"polite": pytest.approx(0.75)},
+        {},
+        {"shorter": 1.0},
+    ]
+    assert found[3].ungraded == "the model says neither Yes nor No"
+
+
+def test_the_fields_of_tasks_and_measures_are_those_on_the_page() -> None:
+    cells = re.findall(r"^\| (`[^|]+`) \|", read(DOCS / "task.md"), re.MULTILINE)
+    known = {name.partition("(")[0] for cell in cells for name in quoted(cell)}
+    nested = {
+        TaskFile: "",
+        TrainingFiles: "training.",
+        EvaluationFile: "evaluations.",
+        GroupFile: "evaluations.groups.",
+    }
+    fields = {f"{prefix}{name}" for model, prefix in nested.items() for name in model.model_fields}
+    fields |= {name for model in (Measures, Measure, Axis, GoldComparison) for name in model.model_fields}
+    fields |= {name for name in (*vars(Task), *Task.__annotations__) if not name.startswith("_")}
+    assert fields - known == set()
 
 
 # --------------------------------------------------------------------------------------------- using

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ NAMES = [
     "ConstitutionError",
     "Conversation",
     "EvalRecord",
+    "Evaluation",
     "Failure",
     "Grade",
     "JournalError",
@@ -40,6 +42,7 @@ NAMES = [
     "Sampling",
     "ScriptedModel",
     "SolonError",
+    "Task",
     "__version__",
     "build_config",
     "load_constitution",
@@ -75,9 +78,10 @@ def test_the_version_is_that_of_the_distribution():
     assert solon.__version__ == declared.group(1)
 
 
-def test_only_the_grading_room_asks_the_oracle():
-    asking = [p for p in (ROOT / "src").rglob("*.py") if imports_oracle(p)]
-    assert [p.name for p in asking] == ["grading.py"]
+def test_only_the_worlds_grader_and_the_check_of_its_model_ask_the_oracle():
+    source = ROOT / "src" / "solon"
+    asking = {p.relative_to(source).as_posix() for p in source.rglob("*.py") if imports_oracle(p)}
+    assert asking == {"world/grader.py", "world/nano/check.py"}
 
 
 def imports_oracle(path):
@@ -103,9 +107,10 @@ def test_importing_it_imports_nothing_heavy():
     assert not {"torch", "transformers", "pydantic", "numpy", "yaml", "jinja2", "typer"} & loaded
 
 
-def test_constitutions_records_and_reports_work_without_torch():
+def test_constitutions_records_tasks_and_reports_work_without_torch():
     loaded = modules_after(
-        "import solon\nsolon.load_constitution('default'); solon.Prompt; solon.write_report; solon.ScriptedModel"
+        "import solon\nsolon.load_constitution('default'); solon.Prompt; solon.write_report; solon.ScriptedModel\n"
+        "class Mine(solon.Task): pass\nsolon.Evaluation; solon.Grade(values={'kind': True})"
     )
     assert not {"torch", "transformers", "safetensors"} & loaded
 
@@ -132,3 +137,17 @@ def test_help_answers_at_once_and_without_torch():
     code = "import contextlib, sys\nsys.argv = ['solon', '--help']\nfrom solon.cli import main"
     loaded = modules_after(f"{code}\nwith contextlib.suppress(SystemExit):\n    main()")
     assert not {"torch", "transformers", "pydantic", "numpy", "rich"} & loaded
+
+
+def test_every_extra_that_an_error_names_is_one_of_the_package_and_brings_what_is_missing():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    said = [
+        found
+        for file in (ROOT / "src").rglob("*.py")
+        for found in re.findall(r'MissingExtraError\(([^,()]+), "(\w+)"\)', file.read_text(encoding="utf-8"))
+    ]
+    assert {extra for _, extra in said} == {"leaks", "local"}
+    brought = {extra: [re.match(r"[\w-]+", wanted)[0] for wanted in extras[extra]] for _, extra in said}
+    named = [(package.strip('"'), extra) for package, extra in said if package.startswith('"')]
+    assert named == [("rensa", "leaks")]
+    assert [(package, extra) for package, extra in named if package not in brought[extra]] == []

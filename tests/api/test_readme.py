@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.whole_run import _rates, format_rate, format_table
 from solon.evaluation import wilson_interval
-from solon.pipeline.nano_build import load_nano_manifest
-from solon.pipeline.shipped import find_nano_model
 from solon.records import Conversation, EvalRecord, Grade, Prompt
+from solon.world.nano.build import load_nano_manifest
+from solon.world.nano.shipped import find_nano_model
 from tests.pipeline_fakes import FakeEngine
 from tests.scripts import make_sample
 
@@ -33,7 +33,7 @@ def test_it_is_about_ten_lines():
 @pytest.mark.slow
 def test_it_runs_as_printed(tmp_path, monkeypatch, capsys):
     engine = FakeEngine(tmp_path / "engine")
-    monkeypatch.setattr("solon.pipeline.run.find_nano_model", lambda: engine.base)
+    monkeypatch.setattr("solon.world.task.find_nano_model", lambda: engine.base)
     monkeypatch.setattr("solon.pipeline.run.LocalEngine", lambda **_: engine)
     monkeypatch.chdir(tmp_path)
     exec(compile(python_of_the_readme(), str(README), "exec"), {})
@@ -67,11 +67,12 @@ def test_a_whole_run_prints_tables_for_the_readme_with_intervals_by_goal():
     records = [
         EvalRecord(
             id=f"{model}{i}",
+            evaluation="novel",
             model_name=model,
             prompt=prompt,
             group="twins",
             response=make_sample("x"),
-            grade=Grade(attributes={"refused": False}) if i else Grade(attributes={}, unparsed=True),
+            grade=Grade(values={"refused": False}) if i else Grade(ungraded="?"),
             grader="t",
         )
         for i, prompt in enumerate(asked)

@@ -75,7 +75,7 @@ def test_the_report_can_be_made_again(whole_run):
     ("file", "field", "said"),
     [
         ("prompts_ppo", "id", ["prompt"]),
-        ("revision_chains", "id", ["revision chain", "principle", "critique request", "model call 1"]),
+        ("revision_chains", "id", ["revision chain", "principle", "critique request", "grade by", "model call 1"]),
         ("helpful_samples", "id", ["helpful sample", "model call 1"]),
         ("sft_examples", "id", ["SFT example", "learnt response", "model call 1"]),
         ("comparisons", "id", ["comparison", "response A", "response B", "model call 2"]),
@@ -92,6 +92,14 @@ def test_any_record_is_shown_with_its_ancestry(whole_run, file, field, said):
     assert done.returncode == 0, done.stderr
     for words in said:
         assert words in done.stdout
+
+
+def test_a_prompt_of_an_evaluation_is_shown_with_where_it_was_asked(whole_run):
+    asked = json.loads((whole_run.folder / "records" / "prompts_evaluation.jsonl").read_text().splitlines()[-1])
+    done = call_solon("show", whole_run.folder, asked["prompt"]["id"])
+    assert done.returncode == 0, done.stderr
+    assert "asked in evaluation novel, group twins" in done.stdout
+    assert f"prompt {asked['prompt']['id']} (helpful, from world, split novel)" in done.stdout
 
 
 def test_a_call_is_shown_and_the_beginning_of_an_id_will_do(whole_run):

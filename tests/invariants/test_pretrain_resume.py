@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from solon.training.pretrain import Document, PretrainConfig, run_pretrain
+from solon.world.nano.pretrain import Document, PretrainConfig, run_pretrain
 
 class Source:
     def __call__(self, step, seed):

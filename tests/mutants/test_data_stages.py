@@ -391,8 +391,8 @@ REDTEAM: dict[str, Mutant] = {
     ),
     "novel prompts may be trained on": (
         selecting.refuse_evaluation_prompts,
-        'p.split != "train"',
-        'p.split not in ("train", "novel")',
+        "p.split != TRAIN",
+        'p.split not in (TRAIN, "novel")',
         a_stray_prompt,
     ),
     "copies may be trained on": (

@@ -11,10 +11,10 @@ import torch
 from solon.constitution import load_constitution
 from solon.lm.sampler import Sampler
 from solon.nets import encode_prompt, encode_text, end_token_id, load_policy, load_tokenizer
-from solon.pipeline.shipped import find_nano_model
-from solon.pipeline.world_prompts import draw_evaluation_prompts
 from solon.prompting import OPTIONS, render_comparison, render_critique, render_response
 from solon.records import Prompt, Sampling
+from solon.world.nano.shipped import find_nano_model
+from solon.world.prompts import draw_evaluation_prompts
 from tests.alone import logprobs_alone
 from tests.reference.test_sampler_against_hf import check_logprobs, greedy_by_generate
 from tests.tolerances import FLOAT32_SAME

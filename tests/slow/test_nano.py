@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from solon.nets import weights_digest
-from solon.pipeline.nano_build import documents_digest, load_nano_manifest
+from solon.world.nano.build import documents_digest, load_nano_manifest
 from tests.e2e.conftest import call_solon
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,9 @@ from solon.cli import INTERRUPTED
 from solon.cli.errors import fail, reports_errors
 
 if TYPE_CHECKING:
-    from solon.records import Split
-    from solon.training.pretrain import PretrainLog
+    from solon.pipeline.task import Task
+    from solon.world.nano.pretrain import PretrainLog
+    from solon.world.splits import Split
 
 app = typer.Typer(
     help="Constitutional AI, whole: from a constitution to a harmless, helpful, non-evasive model.",
@@ -50,9 +51,26 @@ def _root(
 @app.command()
 @reports_errors
 def run(
+    task: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What is asked: a task's YAML file; the world if left out.")
+    ] = None,
+    red_team: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Without a task file: prompts that ask for harm, to train on.")
+    ] = None,
+    helpful: Annotated[Path | None, typer.Option(metavar="FILE", help="Ordinary prompts to train on.")] = None,
+    harmful: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Prompts that ask for harm, to measure on.")
+    ] = None,
+    benign: Annotated[Path | None, typer.Option(metavar="FILE", help="Ordinary prompts to measure on.")] = None,
+    grader: Annotated[
+        str | None, typer.Option(metavar="MODULE:CLASS", help="Grades answers in place of the task's own grader.")
+    ] = None,
+    drop_leaks: Annotated[
+        bool, typer.Option("--drop-leaks", help="Leave out training prompts that are evaluation prompts.")
+    ] = False,
     preset: Annotated[
-        str, typer.Option(metavar="NAME", help="What to run: nano (minutes) or smoke (under a minute).")
-    ] = "nano",
+        str | None, typer.Option(metavar="NAME", help="Of the world: nano (minutes) or smoke (under a minute).")
+    ] = None,
     constitution: Annotated[
         str, typer.Option(metavar="FILE", help="A constitution file, or the name of a shipped one.")
     ] = "default",
@@ -66,22 +84,49 @@ def run(
 
     To resume after an interruption, run the same command again.
     """
-    folder = out if out is not None else Path("runs") / preset
-    asked_for = _given(preset, constitution, folder, seed, overrides or [])
+    from solon.cli.tasks import find_task
+
+    found = find_task(task, red_team=red_team, helpful=helpful, harmful=harmful, benign=benign)
+    folder = out if out is not None else Path("runs") / (preset or next(iter(found.presets), found.name))
+    options: dict[str, object] = {
+        "--task": task,
+        "--red-team": red_team,
+        "--helpful": helpful,
+        "--harmful": harmful,
+        "--benign": benign,
+        "--grader": grader,
+        "--preset": preset,
+        "--constitution": None if constitution == "default" else constitution,
+        "--out": folder,
+        "--seed": seed,
+    }
+    asked_for = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    asked_for += ["--drop-leaks"] if drop_leaks else []
+    asked_for += [word for text in overrides or () for word in ("--set", text)]
+    settings = [*(overrides or []), *(["prompts.drop_leaks=true"] if drop_leaks else [])]
     try:
-        _run(folder, preset, constitution, seed, overrides or [])
+        _run(found, folder, grader, preset, constitution, seed, settings)
     except KeyboardInterrupt:
         again = shlex.join(["solon", "run", *asked_for])
         sys.stderr.write(f"interrupted: what was done is kept; resume with\n  {again}\n")
         raise SystemExit(INTERRUPTED) from None
 
 
-def _run(folder: Path, preset: str, constitution: str, seed: int | None, overrides: list[str]) -> None:
+def _run(
+    task: "Task",
+    folder: Path,
+    grader: str | None,
+    preset: str | None,
+    constitution: str,
+    seed: int | None,
+    overrides: list[str],
+) -> None:
     from solon.cli.failpoints import arm_failpoint
     from solon.constitution import load_constitution
     from solon.pipeline.folder import refuse_strangers
     from solon.pipeline.overrides import merge, nest, parse_override
     from solon.pipeline.usage import Meter
+    from solon.tasks import load_grader
 
     meter = Meter(whole_process=True)
     arm_failpoint(os.environ)
@@ -90,6 +135,7 @@ def _run(folder: Path, preset: str, constitution: str, seed: int | None, overrid
         settings = merge(settings, nest(*parse_override(text)))
     refuse_strangers(folder)  # what is wrong with folder or constitution is said before anything heavy is imported
     load_constitution(constitution)
+    own_grader = None if grader is None else load_grader(grader, Path.cwd())
 
     from solon.cli.errors import printable
     from solon.cli.progress import make_observer
@@ -99,28 +145,20 @@ def _run(folder: Path, preset: str, constitution: str, seed: int | None, overrid
     with make_observer(sys.stderr) as observer:
         result = run_pipeline(
             out=folder,
+            task=task,
             constitution=constitution,
             preset=preset,
             seed=seed,
             overrides=settings,
             observer=observer,
+            grader=own_grader,
+            grader_source=grader or "",
             meter=meter,
         )
     print(results_table(result.results))
     for notice in result.results["notices"]:
         print(printable(f"note: {notice}"))
     print(f"report: {result.report}")
-
-
-def _given(preset: str, constitution: str, out: Path, seed: int | None, overrides: list[str]) -> list[str]:
-    """Return the options that ask for the same run."""
-    words = ["--preset", preset]
-    if constitution != "default":
-        words += ["--constitution", constitution]
-    words += ["--out", str(out)]
-    if seed is not None:
-        words += ["--seed", str(seed)]
-    return [*words, *(word for text in overrides for word in ("--set", text))]
 
 
 @app.command()
@@ -180,7 +218,7 @@ def check_constitution(
     from solon.cli.errors import printable
     from solon.constitution import check_constitution as gather_facts
     from solon.constitution import load_constitution
-    from solon.pipeline.vocabulary import describe_unknown_words
+    from solon.world.vocabulary import describe_unknown_words
 
     constitution = load_constitution(file)
     facts = gather_facts(constitution)
@@ -207,8 +245,8 @@ def build_world(
 ) -> None:
     """Build the nano model from nothing; an interrupted build goes on."""
     from solon.cli.progress import format_seconds
-    from solon.pipeline.nano_build import NanoConfig, run_nano_build
     from solon.pipeline.overrides import merge, nest, parse_override, validate
+    from solon.world.nano.build import NanoConfig, run_nano_build
 
     settings: dict[str, object] = {}
     for text in overrides or ():
@@ -245,9 +283,9 @@ def check_world(
     """
     from solon.cli.tables import format_table
     from solon.lm.local import LocalModel
-    from solon.pipeline.nano_build import load_nano_manifest
-    from solon.pipeline.nano_check import format_abilities, measure_abilities, record_abilities
-    from solon.pipeline.shipped import find_nano_model
+    from solon.world.nano.build import load_nano_manifest
+    from solon.world.nano.check import format_abilities, measure_abilities, record_abilities
+    from solon.world.nano.shipped import find_nano_model
 
     if split not in ("heldout", "dev"):
         fail(f"--split {split}: expected heldout or dev")

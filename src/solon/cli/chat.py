@@ -13,9 +13,20 @@ from solon.pipeline.config import RunConfig
 from solon.pipeline.engine import LocalEngine
 from solon.pipeline.folder import load_header
 from solon.pipeline.overrides import nearest, validate
-from solon.pipeline.shipped import NANO, find_nano_model
+from solon.pipeline.task import find_checkpoint, find_shipped_model, load_task
 from solon.prompting import render_response
-from solon.records import Conversation, Message, Rendered, RunHeader, RunPaths, Sampling, derive_seed, hold_to_accounts
+from solon.records import (
+    GIVEN,
+    Conversation,
+    Message,
+    Rendered,
+    RunHeader,
+    RunPaths,
+    Sampling,
+    derive_seed,
+    hold_to_accounts,
+)
+from solon.world.nano.shipped import NANO
 
 MODELS = ("base", "sl-cai", "rl-cai")
 
@@ -42,8 +53,10 @@ def find_model(folder: Path, name: str) -> Path:
 
 
 def _find_base(folder: Path, header: RunHeader) -> Path:
-    origin = header.models["base"]
-    path = find_nano_model() if origin.source == NANO else Path(origin.source)
+    origin, asked = header.models["base"], header.task.source
+    known = Path(origin.source).is_dir() or find_shipped_model(origin.source) is not None
+    unnamed = asked == GIVEN or asked.startswith("--")  # a program's own task, or one of prompt files
+    path = find_checkpoint(None if known or unnamed else load_task(asked), origin.source)
     if LocalEngine().weights_digest(path) != origin.digest:
         raise RunError(f"{path}: is not the base model that {folder} was run with: its content has changed")
     return path

@@ -1,14 +1,11 @@
 """The results of a run as plain text, narrow enough for any terminal."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
-from solon.evaluation import COLUMNS, TableRow, table_rows
-from solon.records import Rate
+from solon.records import UNGRADED, Measures
 
 _NAMES = {"base": "base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
-_SHORT = {"refuses_and_explains": "explains", "helps_correctly": "helps"}
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -21,27 +18,35 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _rows(row: TableRow) -> tuple[list[str], list[str]]:
-    """Return the line of a model's rates in per cent, and that of their intervals."""
-    values = [_NAMES.get(row.model, row.model), *("-" if r is None else f"{100 * r.value:.1f}" for r in row.cells)]
-    return values, ["", *(_interval(rate) for rate in row.cells)]
-
-
-def _interval(rate: Rate | None) -> str:
-    return "" if rate is None else f"{100 * rate.low:.1f}-{100 * rate.high:.1f}"
-
-
 def results_table(results: Mapping[str, Any]) -> str:
-    """Return the table of every model on every evaluation split: shares in per cent, intervals by goal below them."""
-    models: Mapping[str, Any] = results["models"]
-    parts = []
-    for split, rows in groupby(table_rows(models), key=lambda row: row.split):
-        block = next(iter(models.values()))["by_split"][split]
-        sizes = ", ".join(f"{block[group]['n']} to {group} ({block[group]['goals']} goals)" for group in dict(COLUMNS))
-        groups = [group if i == 0 or COLUMNS[i - 1][0] != group else "" for i, (group, _) in enumerate(COLUMNS)]
-        lines = [["", *groups], ["%", *(_SHORT.get(metric, metric) for _, metric in COLUMNS)]]
-        lines += [line for row in rows for line in _rows(row)]
-        parts.append(f"{split}, answers: {sizes}\n{format_table(lines)}")
+    """Return the table of every model in every evaluation: shares in per cent, intervals by goal below them."""
+    parts = [_evaluation_table(evaluation, results["models"]) for evaluation in results["evaluations"]]
     minutes, seconds = divmod(round(results["total_seconds"]), 60)
     cost = f"{minutes} min {seconds} s, {results['cpu_seconds']:.0f} CPU seconds, {results['peak_rss_mb']:.0f} MiB"
     return "\n\n".join([*parts, cost])
+
+
+def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any]) -> str:
+    columns = Measures.model_validate(evaluation["measures"]).columns()
+    blocks = {name: model["evaluations"].get(evaluation["name"], {}) for name, model in models.items()}
+    first: Mapping[str, Any] = next((block for block in blocks.values() if block), {})
+    sizes = ", ".join(
+        f"{first[group]['n']} to {group} ({first[group]['goals']} goals)"
+        for group in evaluation["groups"]
+        if group in first
+    )
+    # A group's name stands over the first of its columns only.
+    groups = ["" if i and columns[i - 1].group == column.group else column.group for i, column in enumerate(columns)]
+    short = ["not graded" if column.name == UNGRADED else column.label for column in columns]
+    lines = [["", *groups], ["%", *short]]
+    for name, block in blocks.items():
+        rates = [block.get(column.group, {}).get(column.name) for column in columns]
+        lines.append(
+            [_NAMES.get(name, name), *("-" if rate is None else f"{100 * rate['value']:.1f}" for rate in rates)]
+        )
+        lines.append(["", *("" if rate is None else _interval(rate) for rate in rates)])
+    return f"{evaluation['name']}, answers: {sizes}\n{format_table(lines)}"
+
+
+def _interval(rate: Mapping[str, float]) -> str:
+    return f"{100 * rate['low']:.1f}-{100 * rate['high']:.1f}"

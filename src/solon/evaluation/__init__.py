@@ -1,6 +1,7 @@
 """How good a model is: answers to prompts kept from training, graded, with rates, intervals and differences."""
 
-from solon.evaluation.grading import EvaluationConfig, Grader, run_evaluation
+from solon.evaluation.grading import EvaluationConfig, grade_response, grade_revisions, run_evaluation
+from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
 from solon.evaluation.statistics import (
     Difference,
     brier_score,
@@ -13,33 +14,34 @@ from solon.evaluation.statistics import (
     wilson_interval,
 )
 from solon.evaluation.summary import (
-    DEFAULT_MEASURES,
-    Measures,
     paired_difference,
-    summarize_model,
+    reported,
+    summarize,
     summarize_models,
+    summarize_revisions,
 )
-from solon.evaluation.table import COLUMNS, TableRow, table_rows
 
 __all__ = [
-    "COLUMNS",
-    "DEFAULT_MEASURES",
     "Difference",
+    "Evaluation",
     "EvaluationConfig",
     "Grader",
-    "Measures",
-    "TableRow",
+    "OpenModel",
+    "PairGrader",
     "brier_score",
     "clustered_rate",
     "clustered_variance",
     "effective_count",
     "expected_calibration_error",
+    "grade_response",
+    "grade_revisions",
     "mean_difference",
     "paired_difference",
+    "reported",
     "run_evaluation",
     "student_quantile",
-    "summarize_model",
+    "summarize",
     "summarize_models",
-    "table_rows",
+    "summarize_revisions",
     "wilson_interval",
 ]

@@ -1,36 +1,39 @@
 """Put prompts to a model and have its answers graded.
 
 The grader decides everything from prompt and response; what a response is worth for training is no business of
-this room. A response that the grader cannot read is a graded outcome of its own, `unparsed`; an empty one and one
-that was cut off are the grader's to judge like any other. A call that failed brings no record, only a failure.
+this room. A response that the grader can tell nothing about is a graded outcome of its own, `ungraded`; an empty one
+and one that was cut off are the grader's to judge like any other. A call that failed brings no record, only a failure.
 
 The draws of two models on one prompt share their seed, so that models which agree also draw alike and their
 difference is measured the more closely; on each model alone the draws are independent.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from solon.errors import ConfigError, RunError, SolonError
+from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
-from solon.records import EvalRecord, Grade, Layout, Prompt, Sampling, Temperature, content_digest, derive_seed
+from solon.records import (
+    EvalRecord,
+    Grade,
+    Layout,
+    Prompt,
+    RevisionChain,
+    RevisionGrade,
+    Sample,
+    Sampling,
+    Temperature,
+    content_digest,
+    derive_seed,
+    describe_misfit,
+)
 
 STAGE = "evaluation"
-
-
-class Grader(Protocol):
-    """Decides what a response does. Any attribute names will do; `Measures` says which of them are reported."""
-
-    @property
-    def identity(self) -> str:
-        """Name of the grader, as records and results give it."""
-        ...
-
-    def grade(self, prompt: Prompt, response: str) -> Grade:
-        """Grade a response to a prompt; one that cannot be read is `unparsed`, never a zero."""
-        ...
 
 
 class EvaluationConfig(BaseModel):
@@ -64,22 +67,24 @@ class _Item(NamedTuple):
 async def run_evaluation(
     model_name: str,
     model: LanguageModel,
-    prompts: Mapping[str, Sequence[Prompt]],
-    grader: Grader,
+    evaluation: Evaluation,
     config: EvaluationConfig,
     *,
+    reference: LanguageModel | None = None,
+    open_model: OpenModel,
     seed: int,
     max_failure_fraction: float,
     on_progress: OnProgress | None = None,
 ) -> ItemResults[EvalRecord]:
-    """Ask one model everything and grade what it says.
+    """Ask one model everything that an evaluation asks and have its answers graded as they come.
 
     Args:
         model_name: what records call the model, e.g. `sl-cai`.
         model: the model.
-        prompts: group to prompts, e.g. `harmful`, `benign`, `twins`.
-        grader: grades each response as it comes.
+        evaluation: prompts and grader.
         config: how the model is asked.
+        reference: with whose answers a `PairGrader` compares; asked the same, with the same seeds.
+        open_model: opens the models that a grader asks.
         seed: the run's seed; the same for every model that is to be compared.
         max_failure_fraction: share of the draws that may fail.
         on_progress: told how many draws are done, of how many.
@@ -89,28 +94,33 @@ async def run_evaluation(
 
     Raises:
         StageFailedError: more items failed than the bound allows.
+        RunError: the grader raised an error of its own.
     """
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     items = [
         _Item(group, prompt, draw)
-        for group, members in prompts.items()
+        for group, members in evaluation.prompts.items()
         for prompt in members
         for draw in range(1, config.samples_per_prompt + 1)
     ]
 
-    async def ask(item: _Item) -> EvalRecord:
+    async def respond(asked: LanguageModel, item: _Item) -> Sample:
         rendered = render_response(item.prompt.conversation, config.layout)
-        response = await model.generate(
-            rendered, sampling, seed=derive_seed(seed, STAGE, item.group, item.prompt.id, item.draw)
-        )
+        draw = derive_seed(seed, STAGE, item.group, item.prompt.id, item.draw)
+        return await asked.generate(rendered, sampling, seed=draw)
+
+    async def ask(item: _Item) -> EvalRecord:
+        response = await respond(model, item)
+        beside = None if reference is None else await respond(reference, item)
         return EvalRecord(
-            id=content_digest([model_name, item.group, item.prompt.id, item.draw], size=8),
+            id=content_digest([evaluation.name, model_name, item.group, item.prompt.id, item.draw], size=8),
+            evaluation=evaluation.name,
             model_name=model_name,
             prompt=item.prompt,
             group=item.group,
             response=response,
-            grade=grader.grade(item.prompt, response.text),
-            grader=grader.identity,
+            grade=await grade_response(evaluation.grader, item.prompt, response, open_model, reference=beside),
+            grader=evaluation.grader.identity,
         )
 
     return await run_items(
@@ -121,3 +131,86 @@ async def run_evaluation(
         max_failure_fraction=max_failure_fraction,
         on_progress=on_progress,
     )
+
+
+async def grade_revisions(
+    chains: Sequence[RevisionChain],
+    prompts: Sequence[Prompt],
+    evaluation: Evaluation,
+    *,
+    open_model: OpenModel,
+    max_failure_fraction: float,
+    on_progress: OnProgress | None = None,
+) -> ItemResults[RevisionGrade]:
+    """Grade the responses of stage 1 after 0, 1, 2, ... revisions as an evaluation grades answers.
+
+    Nothing is trained on these grades. A chain that broke off is graded up to its last revision.
+
+    Args:
+        chains: what stage 1 made.
+        prompts: the prompts it was asked.
+        evaluation: whose grader grades.
+        open_model: opens the models that the grader asks.
+        max_failure_fraction: share of the grades that may fail.
+        on_progress: told how many are done, of how many.
+
+    Raises:
+        StageFailedError: more items failed than the bound allows.
+        RunError: the grader raised an error of its own.
+    """
+    by_id = {prompt.id: prompt for prompt in prompts}
+    items = [(chain, number) for chain in chains for number in range(len(chain.steps) + 1)]
+
+    async def look(item: tuple[RevisionChain, int]) -> RevisionGrade:
+        chain, number = item
+        prompt = by_id[chain.prompt_id]
+        grade = await grade_response(evaluation.grader, prompt, chain.response_after(number), open_model)
+        return RevisionGrade(
+            chain_id=chain.id, round=number, prompt=prompt, grade=grade, grader=evaluation.grader.identity
+        )
+
+    return await run_items(
+        items,
+        look,
+        key=lambda item: f"{item[0].id}/{item[1]}",
+        stage=STAGE,
+        max_failure_fraction=max_failure_fraction,
+        on_progress=on_progress,
+    )
+
+
+async def grade_response(
+    grader: Grader | PairGrader,
+    prompt: Prompt,
+    response: Sample,
+    open_model: OpenModel,
+    *,
+    reference: Sample | None = None,
+) -> Grade:
+    """Have one response graded; a `PairGrader` needs a reference to compare it with.
+
+    Raises:
+        ConfigError: a pair grader without a reference.
+        RunError: the grader raised an error of its own, or gave no `Grade`; what the run did so far is kept.
+    """
+    ask: Callable[[], Awaitable[Grade]]
+    if not isinstance(grader, PairGrader):
+        ask = partial(grader.grade, prompt, response, open_model)
+    elif reference is not None:
+        ask = partial(grader.compare, prompt, response, reference, open_model)
+    else:
+        raise ConfigError(f"grader {grader.identity} compares two responses: there is one only")
+    mend = "mend it and run the same command again; what is done is kept"
+    try:
+        grade: Any = await ask()  # what a user's code returns need not be what it promised
+    except SolonError:
+        raise
+    except Exception as error:  # a user's own code: anything can come out of it
+        said = describe_misfit(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
+        raise RunError(
+            f"grader {grader.identity}: failed on prompt {prompt.id} with {type(error).__name__}: {said}: {mend}"
+        ) from error
+    if not isinstance(grade, Grade):
+        kind = type(grade).__name__
+        raise RunError(f"grader {grader.identity}: gave {kind} instead of a Grade for prompt {prompt.id}: {mend}")
+    return grade

@@ -91,7 +91,7 @@ def clustered_variance(values: ArrayLike, clusters: Sequence[str]) -> float:
     return len(names) / (len(names) - 1) * math.fsum(sums * sums) / len(y) ** 2
 
 
-def effective_count(values: Sequence[bool], clusters: Sequence[str]) -> float:
+def effective_count(values: Sequence[float], clusters: Sequence[str]) -> float:
     """Return how many independent observations these are worth.
 
         n_eff = max(n_min, n / max(1, deff) * (t_{n-1} / t_{C-1})^2)
@@ -130,7 +130,7 @@ def effective_count(values: Sequence[bool], clusters: Sequence[str]) -> float:
     return max(least, n / max(1.0, design_effect) * few_clusters)
 
 
-def clustered_rate(values: Sequence[bool], clusters: Sequence[str]) -> Rate:
+def clustered_rate(values: Sequence[float], clusters: Sequence[str]) -> Rate:
     """Return the share that is true with a Wilson interval over the effective number of observations.
 
     Args:

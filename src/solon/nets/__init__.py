@@ -1,11 +1,10 @@
-"""Models as checkpoints and modules: policy, preference model, value model, tokenisation, the nano model's shape.
+"""Models as checkpoints and modules: policy, preference model, value model, tokenisation.
 
 Everything is a plain Hugging Face folder with safetensors. What may enter a model as a control token is decided
 here (`tokenizer`), and what a checkpoint may do to the process that loads it (`folder`): nothing.
 """
 
 from solon.nets.folder import replace_folder, weights_digest
-from solon.nets.nano import build_nano_config, build_nano_model, build_tokenizer
 from solon.nets.policy import load_policy, save_policy
 from solon.nets.scorer import check_trainable, init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.tokenizer import (
@@ -19,9 +18,6 @@ from solon.nets.tokenizer import (
 from solon.nets.vocabulary import find_absent_rows, rule_out, vocabulary_digest
 
 __all__ = [
-    "build_nano_config",
-    "build_nano_model",
-    "build_tokenizer",
     "check_trainable",
     "decode_response",
     "encode_continuations",

@@ -17,6 +17,7 @@ from solon.pipeline.folder import load_header
 from solon.records import (
     Comparison,
     Conversation,
+    EvalPrompt,
     EvalRecord,
     Failure,
     HelpfulSample,
@@ -25,6 +26,7 @@ from solon.records import (
     Prompt,
     Record,
     RevisionChain,
+    RevisionGrade,
     RunPaths,
     Sample,
     SFTExample,
@@ -37,9 +39,7 @@ _KINDS: dict[str, tuple[type[Record], str]] = {
     "prompts_revision": (Prompt, "id"),
     "prompts_comparisons": (Prompt, "id"),
     "prompts_ppo": (Prompt, "id"),
-    "prompts_harmful": (Prompt, "id"),
-    "prompts_benign": (Prompt, "id"),
-    "prompts_twins": (Prompt, "id"),
+    "prompts_evaluation": (EvalPrompt, "id"),
     "revision_chains": (RevisionChain, "id"),
     "helpful_samples": (HelpfulSample, "id"),
     "sft_examples": (SFTExample, "id"),
@@ -142,6 +142,7 @@ class _Teller:
         self._calls: dict[str, None] = {}
         self._tell: dict[type[Record], Callable[[Any], Iterator[str]]] = {
             Prompt: self._prompt,
+            EvalPrompt: self._asked,
             RevisionChain: self._chain,
             HelpfulSample: self._helpful,
             SFTExample: self._example,
@@ -173,15 +174,22 @@ class _Teller:
         yield f"prompt {prompt.id} ({prompt.kind}, from {prompt.source}, split {prompt.split})"
         yield from _indent(_conversation(prompt.conversation))
 
+    def _asked(self, asked: EvalPrompt) -> Iterator[str]:
+        yield f"asked in evaluation {asked.evaluation}, group {asked.group}"
+        yield from _indent(self._prompt(asked.prompt))
+
     def _chain(self, chain: RevisionChain) -> Iterator[str]:
+        grades = self._grades_of(chain)
         yield f"revision chain {chain.id}"
         yield from _indent(self._prompt_of(chain.prompt_id))
         yield from _indent(self._sample("initial response", chain.initial_response))
+        yield from _indent(self._grade(grades.get(0)))
         for number, step in enumerate(chain.steps, 1):
             yield from _indent(self._principle(f"round {number}", step.principle_id))
             if step.critique is not None:
                 yield from _indent(self._sample(f"critique {number}", step.critique))
             yield from _indent(self._sample(f"revision {number}", step.revision))
+            yield from _indent(self._grade(grades.get(number)))
         if chain.failure is not None:
             yield from _indent(self._failure(chain.failure))
 
@@ -232,13 +240,29 @@ class _Teller:
         yield from _indent(self._label(_pick(labels, "comparison_id", pair.id)))
 
     def _answer(self, record: EvalRecord) -> Iterator[str]:
-        yield f"evaluation record {record.id}: {record.model_name}, {record.group}"
+        yield f"evaluation record {record.id}: {record.model_name}, {record.evaluation}, {record.group}"
         yield from _indent(self._prompt(record.prompt))
         yield from _indent(self._sample("response", record.response))
-        grade = record.grade
-        held = [name for name, value in grade.attributes.items() if value]
-        said = f"unparsed: {grade.reason}" if grade.unparsed else ", ".join(held) or "no attribute"
-        yield f"  grade by {record.grader}: {said}"
+        yield from _indent(self._grade(record))
+
+    def _grade(self, graded: EvalRecord | RevisionGrade | None) -> Iterator[str]:
+        if graded is None:
+            return
+        grade = graded.grade
+        for key in grade.calls:
+            self._calls.setdefault(key)
+        held = ", ".join(
+            name if value is True else f"{name} {value:g}" for name, value in grade.values.items() if value
+        )
+        said = (held or "every value no or zero") if grade.graded else f"not graded: {grade.ungraded}"
+        yield f"grade by {graded.grader}: {said}"
+        if grade.explanation:
+            yield f"  {grade.explanation}"
+
+    def _grades_of(self, chain: RevisionChain) -> dict[int, RevisionGrade]:
+        path = self._paths.records("revision_grades")
+        grades = load_records(path, RevisionGrade) if path.is_file() else []
+        return {grade.round: grade for grade in grades if grade.chain_id == chain.id}
 
     def _failure(self, failure: Failure) -> Iterator[str]:
         yield f"failure of {failure.item} in {failure.stage}: {failure.reason} {failure.detail}".rstrip()

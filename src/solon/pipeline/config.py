@@ -1,31 +1,27 @@
 """The whole configuration of a run, composed of what each room declares; presets; and how both become one.
 
-A preset is a YAML file of this package. `seed` and `overrides` are laid over it, and what comes out is checked as a
-whole: an unknown field is refused with the nearest match. The resolved configuration is kept with the run.
+A preset is what a task says its runs are made of. `seed` and `overrides` are laid over it, and what comes out is
+checked as a whole: an unknown field is refused with the nearest match. The resolved configuration is kept with the run.
 """
 
 from collections.abc import Mapping
-from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from solon.errors import ConfigError
 from solon.evaluation import EvaluationConfig
 from solon.feedback import ComparisonConfig, FeedbackConfig
 from solon.pipeline.overrides import merge, nearest, validate
-from solon.pipeline.shipped import NANO
+from solon.pipeline.task import Task, load_task
 from solon.revision import RevisionConfig
 from solon.training.ppo import PPOConfig
 from solon.training.preference_model import PreferenceModelConfig
 from solon.training.sft import SFTConfig
 
-PRESETS = ("nano", "smoke")
-
 
 class PoolSizes(BaseModel):
-    """How many prompts of each kind a stage works on. The world has wordings for as many as may be asked for.
+    """How many prompts of each kind a stage works on; null is as many as the task sees fit.
 
     Attributes:
         red_team: prompts that ask for harm.
@@ -34,62 +30,40 @@ class PoolSizes(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    red_team: int = Field(ge=0, le=100_000)
-    helpful: int = Field(ge=0, le=100_000)
-
-
-class EvaluationSizes(BaseModel):
-    """How many prompts of each group, from each split, the models are evaluated on.
-
-    Attributes:
-        harmful: prompts that ask for harm.
-        benign: ordinary prompts that are no twins.
-        twins: ordinary prompts that share words with harmful ones.
-        splits: where their goals come from, each once: `heldout` and `novel`; `dev` while a preset is tuned; never
-            `train`. The first is the one at the top of the results.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    harmful: int = Field(ge=1, le=20_000)
-    benign: int = Field(ge=1, le=20_000)
-    twins: int = Field(ge=1, le=20_000)
-    splits: tuple[Literal["heldout", "novel", "dev"], ...] = Field(("heldout", "novel"), min_length=1)
-
-    @field_validator("splits")
-    @classmethod
-    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("must name each split once")
-        return value
+    red_team: int | None = Field(None, ge=0)
+    helpful: int | None = Field(None, ge=0)
 
 
 class PromptsConfig(BaseModel):
-    """How many prompts every stage gets. No prompt is given to two stages.
+    """How many prompts every stage gets.
 
     Attributes:
         revision: red-team prompts are answered, criticised and revised; helpful ones are answered.
         comparisons: each is answered twice by SL-CAI.
         ppo: the policy answers them during reinforcement learning.
-        evaluation: what base, SL-CAI and RL-CAI are compared on.
+        evaluation: what base, SL-CAI and RL-CAI are compared on; its fields are the task's own.
+        drop_leaks: True leaves out, and counts, training prompts that say what an evaluation prompt says; False stops
+            the run at the first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    revision: PoolSizes
-    comparisons: PoolSizes
-    ppo: PoolSizes
-    evaluation: EvaluationSizes
+    revision: PoolSizes = PoolSizes()
+    comparisons: PoolSizes = PoolSizes()
+    ppo: PoolSizes = PoolSizes()
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    drop_leaks: bool = False
 
 
 class RunConfig(BaseModel):
     """Everything that decides what a run does.
 
     Attributes:
-        preset: the preset it began as.
+        preset: the preset it began as; null where the task has none.
         seed: every draw of the run derives from it.
         constitution: a file, or the name of a shipped one.
-        base_model: checkpoint that is assistant and start of training; here and below, `nano` is the shipped one.
+        base_model: checkpoint that is assistant and start of training: a path, or the name of one that comes with the
+            task; null is the task's own.
         critic_model: checkpoint that criticises and revises; None is the base, as in the paper.
         feedback_model: checkpoint that compares; None is the base, as in the paper; never SL-CAI.
         threads: threads of torch; one is the steadiest on a shared machine.
@@ -107,44 +81,51 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    preset: str
+    preset: str | None = None
     seed: int = Field(0, ge=0)
     constitution: str = "default"
-    base_model: str = NANO
+    base_model: str | None = None
     critic_model: str | None = None
     feedback_model: str | None = None
     threads: int = Field(1, ge=1)
     heldout_pairs: float = Field(0.1, ge=0.0, lt=1.0)
     max_failure_fraction: float = Field(0.05, ge=0.0, le=1.0)
-    prompts: PromptsConfig
-    revision: RevisionConfig
-    sft: SFTConfig
-    comparisons: ComparisonConfig
-    feedback: FeedbackConfig
-    preference_model: PreferenceModelConfig
-    ppo: PPOConfig
-    evaluation: EvaluationConfig
+    prompts: PromptsConfig = PromptsConfig()
+    revision: RevisionConfig = RevisionConfig()
+    sft: SFTConfig = SFTConfig()
+    comparisons: ComparisonConfig = ComparisonConfig()
+    feedback: FeedbackConfig = FeedbackConfig()
+    preference_model: PreferenceModelConfig = PreferenceModelConfig()
+    ppo: PPOConfig = PPOConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
 
-def load_preset(name: str) -> dict[str, Any]:
-    """Return what a preset sets.
+def build_config(preset: str | None, overrides: Mapping[str, Any], task: Task | None = None) -> RunConfig:
+    """Lay `overrides` (nested) over a preset of a task and check the whole.
 
-    Raises:
-        ConfigError: there is no such preset.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"--preset {name}: no such preset{nearest(name, PRESETS)}")
-    text = (files("solon.pipeline") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-    loaded = yaml.safe_load(text)
-    return {"preset": name, **loaded}
-
-
-def build_config(preset: str, overrides: Mapping[str, Any]) -> RunConfig:
-    """Lay `overrides` (nested) over a preset and check the whole.
+    Args:
+        preset: name of one of the task's presets; None is its first, or the core's own values where it has none.
+        overrides: fields set over the preset, nested.
+        task: the task; None is the default one.
 
     Raises:
-        ConfigError: no such preset, or a field that is unknown or out of range.
+        ConfigError: no such preset, a field that is unknown or out of range, or no base model.
     """
-    return validate(
-        RunConfig, merge(load_preset(preset), overrides), where=f"preset {preset} with what was set over it"
-    )
+    task = task or load_task()
+    preset = preset or next(iter(task.presets), None)
+    where = f"task {task.name}" if preset is None else f"preset {preset}"
+    tree = merge({"preset": preset, **_preset(task, preset)}, overrides)
+    config = validate(RunConfig, tree, where=f"{where} with what was set over it")
+    sizes = validate(task.sizes, config.prompts.evaluation, where=f"{where}: prompts.evaluation")
+    if config.base_model is None and task.default_model is None:
+        raise ConfigError(f"task {task.name}: brings no model: give a checkpoint with  --set base_model=PATH")
+    prompts = config.prompts.model_copy(update={"evaluation": sizes.model_dump(mode="json")})
+    return config.model_copy(update={"prompts": prompts, "base_model": config.base_model or task.default_model})
+
+
+def _preset(task: Task, name: str | None) -> Mapping[str, Any]:
+    if name is None:
+        return {}
+    if name not in task.presets:
+        raise ConfigError(f"--preset {name}: task {task.name} has no such preset{nearest(name, task.presets)}")
+    return task.presets[name]

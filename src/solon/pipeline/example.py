@@ -1,8 +1,8 @@
 """One prompt followed turn by turn, for the report: what the base says, what revision makes of it, what is learnt.
 
-The prompt asks for the goal that the method is usually explained with, the neighbour's wifi, which is kept from all
-training. The base draws eight answers; the first that is known to have complied is revised. Where none is, the report
-says so.
+The prompt is the task's and kept from all training. The base draws eight answers; the first that is known to be
+harmful, by the measure of harmlessness of the main evaluation, is revised. Where none is known to be, nothing is
+revised if the grader could tell of any, and the first answer if it could tell of none; the report says which.
 """
 
 import asyncio
@@ -10,11 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from solon.errors import CallFailedError
+from solon.evaluation import Evaluation, PairGrader, grade_response
 from solon.pipeline.outcomes import separate
 from solon.pipeline.workbench import Workbench
-from solon.pipeline.world_prompts import wifi_prompt
 from solon.prompting import render_response
-from solon.records import EvalRecord, Failure, Prompt, RevisionChain, Sampling, content_digest, derive_seed
+from solon.records import (
+    EvalRecord,
+    Failure,
+    Grade,
+    Measure,
+    Prompt,
+    RevisionChain,
+    Sample,
+    Sampling,
+    content_digest,
+    derive_seed,
+)
 from solon.revision import revise_response
 
 DRAWS = 8
@@ -27,7 +38,7 @@ class FollowedExample:
 
     Attributes:
         answers: the base's draws in order, then one answer of each other model.
-        chain: what became of the base's first answer that is known to have complied; None where none is.
+        chain: what became of the base's answer that was revised; None where none was.
         failures: calls for an answer that came to nothing.
     """
 
@@ -37,25 +48,26 @@ class FollowedExample:
 
 
 async def follow_example(bench: Workbench, models: Sequence[str]) -> FollowedExample:
-    """Draw, grade and revise.
+    """Draw, grade and revise; nothing where the task has no example.
 
     Args:
         bench: what there is to work with.
         models: names of the models to ask, the base first.
     """
-    prompt = wifi_prompt()
+    prompt = bench.example
+    if prompt is None:
+        return FollowedExample([], None, [])
     base, *others = models
     asked = [*((base, number) for number in range(1, DRAWS + 1)), *((name, 1) for name in others)]
     answers, failures = separate(
         await asyncio.gather(*(_answer(bench, prompt, name, number) for name, number in asked))
     )
-    draws = (answer for answer in answers if answer.model_name == base)
-    complied = next((draw for draw in draws if draw.grade.holds("complies")), None)
+    chosen = choose_draw([a for a in answers if a.model_name == base], bench.prompts.evaluations[0].measures.harm)
     chain = None
-    if complied is not None:
+    if chosen is not None:
         chain = await revise_response(
             prompt,
-            complied.response,
+            chosen.response,
             critic=bench.model("critic"),
             constitution=bench.constitution,
             config=bench.config.revision,
@@ -64,22 +76,39 @@ async def follow_example(bench: Workbench, models: Sequence[str]) -> FollowedExa
     return FollowedExample(answers, chain, failures)
 
 
+def choose_draw(draws: Sequence[EvalRecord], harm: Measure | None) -> EvalRecord | None:
+    """Return the draw to revise: the first known to be harmful; the first of all where none could be told."""
+    told = [] if harm is None else [draw for draw in draws if harm.says_harm(draw.grade) is not None]
+    if harm is None or not told:
+        return next(iter(draws), None)
+    return next((draw for draw in told if harm.says_harm(draw.grade)), None)
+
+
 async def _answer(bench: Workbench, prompt: Prompt, name: str, number: int) -> EvalRecord | Failure:
     config = bench.config.evaluation
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     rendered = render_response(prompt.conversation, config.layout)
     seed = derive_seed(bench.seed, GROUP, prompt.id, number)
+    main, *_ = bench.prompts.evaluations
     try:
         response = await bench.model(name).generate(rendered, sampling, seed=seed)
+        grade = await _grade(bench, main, prompt, response)
     except CallFailedError as error:
         item = f"{GROUP}/{name}/{number}"
         return Failure(item=item, stage=bench.stage, reason="call_failed", detail=str(error))
     return EvalRecord(
         id=content_digest([GROUP, name, prompt.id, number], size=8),
+        evaluation=main.name,
         model_name=name,
         prompt=prompt,
         group=GROUP,
         response=response,
-        grade=bench.grader.grade(prompt, response.text),
-        grader=bench.grader.identity,
+        grade=grade,
+        grader=main.grader.identity,
     )
+
+
+async def _grade(bench: Workbench, evaluation: Evaluation, prompt: Prompt, response: Sample) -> Grade:
+    if isinstance(evaluation.grader, PairGrader):
+        return Grade(ungraded="the grader compares the answers of two models")
+    return await grade_response(evaluation.grader, prompt, response, bench.model)

@@ -27,7 +27,7 @@ _NOT_COMPARED = ("preset", "constitution", "base_model", "critic_model", "feedba
 def _comparable(header: RunHeader) -> dict[str, Any]:
     """Return what must be equal for two headers to ask for the same run."""
     config = {name: value for name, value in header.config.items() if name not in _NOT_COMPARED}
-    digests = {"constitution": header.constitution.digest}
+    digests = {"task": header.task.digest, "constitution": header.constitution.digest}
     digests |= {f"{role}_model": origin.digest for role, origin in header.models.items()}
     return {**config, "digest": digests}
 

@@ -10,7 +10,7 @@ MOST_CONTRADICTIONS: Final = 0.1
 
 Of two sure votes that contradict each other one is wrong, so that beyond this bound at least one sure vote in twenty
 is, by nothing but the order of the responses. A model that looks only at positions is at 1 and one that is sure at
-random at 0.5; the nano model is at 0.03.
+random at 0.5; docs/stage_two.md says where the shipped base is.
 """
 
 FEWEST_SURE: Final = 10

@@ -2,45 +2,66 @@
 
 from solon.constitution import Constitution
 from solon.errors import ConfigError, ConstitutionError
+from solon.evaluation import PairGrader
 from solon.pipeline.config import RunConfig
-from solon.records import GIVEN, PromptKind
+from solon.pipeline.prompt_pools import RunPrompts
 
 
-def refuse_idle_stages(config: RunConfig, constitution: Constitution) -> None:
-    """Make sure that every stage has prompts to work on.
+def refuse_idle_stages(prompts: RunPrompts, config: RunConfig) -> None:
+    """Make sure that every stage and every evaluation has prompts to work on.
 
     Raises:
-        ConfigError: a stage has none; says which field to set.
+        ConfigError: one has none; says which.
     """
-    for name in ("comparisons", "ppo"):
-        pool = getattr(config.prompts, name)
-        if not pool.red_team + pool.helpful:
-            raise ConfigError(f"prompts.{name}: there is no prompt for this stage: set red_team or helpful above 0")
-    revised = config.prompts.revision.red_team + len(constitution.red_team_prompts)
-    answered = config.prompts.revision.helpful + len(constitution.helpful_prompts)
-    if not revised + answered * config.revision.helpful_samples:
-        raise ConfigError("prompts.revision: there is no prompt for this stage: set red_team or helpful above 0")
+    if not prompts.evaluations:
+        raise ConfigError("the task has no evaluation: give it prompts to measure on")
+    for evaluation in prompts.evaluations:
+        if not evaluation.prompts:
+            raise ConfigError(f"evaluation {evaluation.name}: has no group of prompts: give it prompts to measure on")
+        for group, asked in evaluation.prompts.items():
+            if not asked:
+                raise ConfigError(f"evaluation {evaluation.name}: there is no prompt in group {group}: give it some")
+    for stage, pool in prompts.pools.items():
+        useful = [p for p in pool if stage != "revision" or p.kind == "red_team" or config.revision.helpful_samples]
+        if not useful:
+            raise ConfigError(
+                f"prompts.{stage}: there is no prompt for this stage: set red_team or helpful above 0, or add prompts"
+            )
 
 
-def refuse_unserved_prompts(config: RunConfig, constitution: Constitution) -> None:
+def refuse_paired_revisions(prompts: RunPrompts) -> None:
+    """Make sure that a grader which compares two answers is not asked to grade revisions, of which there is one each.
+
+    Raises:
+        ConfigError: the main evaluation has such a grader and follows revisions.
+    """
+    main, *_ = prompts.evaluations
+    if main.measures.revisions and isinstance(main.grader, PairGrader):
+        raise ConfigError(
+            f"evaluation {main.name}: grader {main.grader.identity} compares two answers and cannot grade revisions: "
+            "leave `revisions` out of the measures, or put another evaluation first"
+        )
+
+
+def refuse_unserved_prompts(prompts: RunPrompts, constitution: Constitution, where: str) -> None:
     """Make sure that some principle applies to every kind of prompt that a stage will ask for one.
 
     Red-team prompts are always criticised: the report's example is one.
 
+    Args:
+        prompts: the prompts of the run.
+        constitution: its constitution.
+        where: the file or name the constitution was loaded from.
+
     Raises:
         ConstitutionError: a kind of prompt has no principle; says which, and both ways to mend it.
     """
-    where = constitution.name if config.constitution == GIVEN else config.constitution
     if not constitution.critique_principles("red_team"):
         raise ConstitutionError(
             f"{where}: no principle with a critique_request applies to red_team prompts: widen a principle's applies_to"
         )
-    sizes: dict[PromptKind, int] = {
-        "red_team": config.prompts.comparisons.red_team,
-        "helpful": config.prompts.comparisons.helpful,
-    }
-    for kind, size in sizes.items():
-        if size and not constitution.comparison_principles(kind):
+    for kind in sorted({prompt.kind for prompt in prompts.pools["comparisons"]}):
+        if not constitution.comparison_principles(kind):
             raise ConstitutionError(
                 f"{where}: no principle with a comparison applies to {kind} prompts: widen a principle's applies_to, "
                 f"or compare none with  --set prompts.comparisons.{kind}=0"

@@ -1,61 +1,84 @@
-"""The first stage: every prompt of the run, drawn before anything is made of it.
+"""The first stage: every prompt of the run, had from the task before anything is made of it.
 
-Departure from the paper (Bai et al. 2022, arXiv 2212.08073): each stage has prompts of its own. The paper's
-comparisons used the prompts of its revisions, and its RL used them all and many generated ones besides.
+The prompts are drawn before the run's folder is claimed, so that a leak between training and evaluation, or a task
+without prompts, is said while there is nothing to undo; the stage itself writes them down.
 """
 
 from collections import Counter
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from solon.pipeline.config import PoolSizes
+from solon.constitution import Constitution
+from solon.evaluation import Evaluation
+from solon.pipeline.config import RunConfig
 from solon.pipeline.outcomes import save_all
 from solon.pipeline.stage import Outcome
+from solon.pipeline.task import Pools, Task
 from solon.pipeline.workbench import Workbench
-from solon.pipeline.world_prompts import draw_evaluation_prompts, draw_training_prompts, wifi_prompt
-from solon.records import Prompt, PromptKind
-from solon.redteam import prompt_key, prompts_from_constitution, refuse_evaluation_prompts
+from solon.records import EvalPrompt, Prompt, Record
+from solon.redteam import keep_evaluation_out, pool_prompts, prompts_from_constitution, refuse_evaluation_prompts
 
-GROUPS = ("harmful", "benign", "twins")
-_POOLS = ("revision", "comparisons", "ppo")
-_KINDS: tuple[PromptKind, ...] = ("red_team", "helpful")
+POOLS = ("revision", "comparisons", "ppo")
+"""The stages that are given prompts to train on."""
 
 
-def draw_prompts(bench: Workbench) -> Outcome:
-    """Draw the prompts of every stage; the constitution's own sample prompts go to the revision stage.
+@dataclass(frozen=True)
+class RunPrompts:
+    """All prompts of a run.
 
-    A prompt that says the same as one of another stage, as one of the evaluation, or as the report's example, is
-    left out and counted.
+    Attributes:
+        pools: training stage to its prompts.
+        evaluations: what models are measured on.
+        counts: `in`, `kept`, and why others were left out.
     """
-    sizes = bench.config.prompts
-    groups = {group: getattr(sizes.evaluation, group) for group in GROUPS}
-    evaluation = draw_evaluation_prompts(groups, sizes.evaluation.splits, seed=bench.seed)
-    asked = [*chain.from_iterable(evaluation.values()), wifi_prompt()]
-    measured = {prompt_key(prompt.conversation) for prompt in asked}
-    own = prompts_from_constitution(bench.constitution)
-    pools: dict[str, list[Prompt]] = {"revision": list(own.prompts), "comparisons": [], "ppo": []}
-    for kind in _KINDS:
-        wanted = {name: _size(getattr(sizes, name), kind) for name in _POOLS}
-        for name, drawn in draw_training_prompts(kind, wanted, seed=bench.seed).items():
-            pools[name] += drawn
-    counts = Counter(kept=0, duplicate=own.counts["duplicate"], in_evaluation=0)
-    files: dict[str, list[Prompt]] = {}
-    seen: set[str] = set()
-    for name, drawn in pools.items():
-        pool: list[Prompt] = []
-        for prompt in drawn:
-            key = prompt_key(prompt.conversation)
-            fate = "in_evaluation" if key in measured else "duplicate" if key in seen else "kept"
-            counts[fate] += 1
-            if fate == "kept":
-                pool.append(prompt)
-                seen.add(key)
-        refuse_evaluation_prompts(pool, asked)
-        files[f"prompts_{name}"] = pool
-    for group, prompts in evaluation.items():
-        counts["kept"] += len(prompts)
-        files[f"prompts_{group}"] = prompts
-    return Outcome(save_all(bench, files), counts={"in": counts.total(), **counts})
+
+    pools: Mapping[str, Sequence[Prompt]]
+    evaluations: Sequence[Evaluation]
+    counts: Mapping[str, int]
+
+    @property
+    def asked(self) -> list[EvalPrompt]:
+        """The prompts of all evaluations, in order."""
+        return [
+            EvalPrompt(evaluation=evaluation.name, group=group, prompt=prompt)
+            for evaluation in self.evaluations
+            for group, prompts in evaluation.prompts.items()
+            for prompt in prompts
+        ]
 
 
-def _size(pool: PoolSizes, kind: PromptKind) -> int:
-    return pool.red_team if kind == "red_team" else pool.helpful
+def draw_prompts(task: Task, config: RunConfig, constitution: Constitution) -> RunPrompts:
+    """Have the task give every stage its prompts; the constitution's own sample prompts go to the revision stage.
+
+    A prompt that says the same as another of its stage is left out and counted. So is one that says, or nearly says,
+    what the evaluation or the report's example says, where the configuration drops leaks.
+
+    Raises:
+        ConfigError: the task cannot give what is asked for, or a training prompt is a leak or of another split.
+    """
+    sizes = task.sizes.model_validate(config.prompts.evaluation)
+    evaluations = task.evaluations(sizes, seed=config.seed)
+    wanted: Pools = {name: getattr(config.prompts, name).model_dump() for name in POOLS}
+    drawn = task.training_prompts(wanted, seed=config.seed)
+    own = prompts_from_constitution(constitution)
+    asked = [prompt for evaluation in evaluations for prompts in evaluation.prompts.values() for prompt in prompts]
+    example = task.example()
+    measured = asked if example is None else [*asked, example]
+    counts: Counter[str] = Counter(kept=len(asked), duplicate=own.counts["duplicate"], leak_exact=0, leak_near=0)
+    pools: dict[str, Sequence[Prompt]] = {}
+    for name in POOLS:
+        given = [*own.prompts, *drawn[name]] if name == "revision" else drawn[name]
+        distinct = pool_prompts(given)
+        pool = keep_evaluation_out(distinct.prompts, measured, near=task.near_leaks, drop=config.prompts.drop_leaks)
+        refuse_evaluation_prompts(pool.prompts)
+        pools[name] = pool.prompts
+        counts.update({"duplicate": distinct.counts["duplicate"]})
+        counts.update({reason: count for reason, count in pool.counts.items() if reason != "in"})
+    return RunPrompts(pools, evaluations, {"in": counts.total(), **counts})
+
+
+def save_prompts(bench: Workbench) -> Outcome:
+    """Write down the prompts of every stage and evaluation."""
+    prompts = bench.prompts
+    files: dict[str, Sequence[Record]] = {f"prompts_{name}": pool for name, pool in prompts.pools.items()}
+    return Outcome(save_all(bench, {**files, "prompts_evaluation": prompts.asked}), counts=prompts.counts)

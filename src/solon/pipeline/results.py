@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from solon.constitution import Constitution
-from solon.evaluation import Grader, clustered_rate, summarize_models, wilson_interval
+from solon.evaluation import (
+    Evaluation,
+    clustered_rate,
+    reported,
+    summarize_models,
+    summarize_revisions,
+    wilson_interval,
+)
 from solon.feedback import FeedbackSummary, are_sure, contradict, feedback_summary, is_near_tie, order_logits
 from solon.pipeline.config import RunConfig
 from solon.pipeline.positions import describe_contradictions
+from solon.pipeline.task import Task
 from solon.pipeline.usage import Usage
 from solon.records import (
     RESULTS_SCHEMA,
@@ -21,8 +29,7 @@ from solon.records import (
     EvalRecord,
     Manifest,
     PreferenceLabel,
-    Prompt,
-    RevisionChain,
+    RevisionGrade,
     RunPaths,
     load_records,
     replace_file,
@@ -35,8 +42,10 @@ def build_results(
     paths: RunPaths,
     *,
     config: RunConfig,
+    task: Task,
     constitution: Constitution,
-    grader: Grader,
+    evaluations: Sequence[Evaluation],
+    grader_source: str,
     manifests: Mapping[str, Manifest],
     used: Usage,
 ) -> Block:
@@ -45,24 +54,29 @@ def build_results(
     Args:
         paths: the run's folder, all its records written.
         config: the run's configuration.
+        task: what was asked and how it was judged.
         constitution: what it was run with.
-        grader: the grader of the evaluation; grades the revisions here, which nothing is trained on any more.
+        evaluations: the task's evaluations, the main one first.
+        grader_source: how a grader was given in the place of the task's own; empty where none was.
         manifests: stage to account, in order.
         used: what the whole run used.
     """
     answers = load_records(paths.records("evaluation"), EvalRecord)
     labels = load_records(paths.records("preference_labels"), PreferenceLabel)
-    chains = load_records(paths.records("revision_chains"), RevisionChain)
-    prompts = {prompt.id: prompt for prompt in load_records(paths.records("prompts_revision"), Prompt)}
+    grades = load_records(paths.records("revision_grades"), RevisionGrade)
     feedback = feedback_summary(labels)
+    models = summarize_models(answers, evaluations)
+    main, *_ = evaluations
     warning = describe_contradictions(feedback)
     return {
         "schema": RESULTS_SCHEMA,
         "seed": config.seed,
         "temperature": config.evaluation.temperature,
-        "grader": grader.identity,
+        "task": {"name": task.name, "identity": task.identity, "title": task.title, "about": task.about},
+        "evaluations": [_evaluation(evaluation, models) for evaluation in evaluations],
+        "grader_source": grader_source,
         "notices": [] if warning is None else [warning],
-        "models": summarize_models(answers, main_split=config.prompts.evaluation.splits[0]),
+        "models": models,
         "stages": {name: _stage(manifest) for name, manifest in manifests.items()},
         "human_inputs": {
             "principles": len(constitution.principles),
@@ -74,10 +88,22 @@ def build_results(
         "feedback": _feedback(feedback, labels, load_records(paths.records("comparisons"), Comparison)),
         "preference_model": _preference_model(manifests["preference-model"]),
         "ppo": _ppo(manifests["ppo"]),
-        "revisions": grade_revisions(chains, prompts, grader),
+        "revisions": summarize_revisions(grades, main.measures.revisions),
         "total_seconds": round(used.seconds, 3),
         "cpu_seconds": round(used.cpu_seconds, 3),
         "peak_rss_mb": round(used.peak_rss_mb, 1),
+    }
+
+
+def _evaluation(evaluation: Evaluation, models: Mapping[str, Block]) -> Block:
+    """Return what an evaluation is and reports, for tables and pages to be drawn from."""
+    blocks = [model["evaluations"].get(evaluation.name, {}) for model in models.values()]
+    return {
+        "name": evaluation.name,
+        "caption": evaluation.caption,
+        "grader": evaluation.grader.identity,
+        "groups": {group: len(prompts) for group, prompts in evaluation.prompts.items()},
+        "measures": reported(evaluation.measures, blocks).model_dump(mode="json"),
     }
 
 
@@ -85,33 +111,6 @@ def save_results(path: Path, results: Block) -> None:
     """Write the results, whole or not at all."""
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def grade_revisions(chains: Sequence[RevisionChain], prompts: Mapping[str, Prompt], grader: Grader) -> list[Block]:
-    """Return how harmful the answers of stage 1 are after 0, 1, 2, ... revisions.
-
-    A chain that broke off counts up to its last revision. Rates are over the answers of which the grader could tell,
-    `unparsed` over all.
-    """
-    rounds = max((len(chain.steps) for chain in chains), default=-1)
-    blocks = []
-    for number in range(rounds + 1):
-        reached = [chain for chain in chains if len(chain.steps) >= number]
-        asked = [prompts[chain.prompt_id] for chain in reached]
-        goals = [prompt.cluster for prompt in asked]
-        texts = [chain.response_after(number).text for chain in reached]
-        grades = [grader.grade(prompt, text) for prompt, text in zip(asked, texts, strict=True)]
-        blocks.append(
-            {
-                "round": number,
-                "n": len(reached),
-                "goals": len(set(goals)),
-                "complies": _share([grade.holds("complies") for grade in grades], goals),
-                "refuses_and_explains": _share([grade.holds("refuses_and_explains") for grade in grades], goals),
-                "unparsed": _share([grade.unparsed for grade in grades], goals),
-            }
-        )
-    return blocks
 
 
 def _feedback(summary: FeedbackSummary, labels: Sequence[PreferenceLabel], comparisons: Sequence[Comparison]) -> Block:

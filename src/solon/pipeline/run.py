@@ -6,32 +6,42 @@ it stopped. After an interruption of any kind, at any moment, the same request e
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from solon import __version__
 from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution, load_run_constitution
-from solon.errors import ConfigError, ModelError, RecordError, RunError
-from solon.evaluation import Grader
+from solon.errors import ConfigError, RecordError, RunError
+from solon.evaluation import Grader, PairGrader
 from solon.lm import Journal, describe_lost_calls
 from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.engine import Engine, LocalEngine, limit_threads
 from solon.pipeline.folder import claim_folder, load_header, refuse_strangers
-from solon.pipeline.grading import OracleGrader
 from solon.pipeline.observer import Observer, Silence
 from solon.pipeline.overrides import flatten, merge, validate
-from solon.pipeline.preflight import refuse_idle_stages, refuse_unserved_prompts
+from solon.pipeline.preflight import refuse_idle_stages, refuse_paired_revisions, refuse_unserved_prompts
+from solon.pipeline.prompt_pools import RunPrompts, draw_prompts
 from solon.pipeline.results import build_results, save_results
-from solon.pipeline.shipped import NANO, find_nano_model
 from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, used_by
 from solon.pipeline.stages import STAGES, Stage
+from solon.pipeline.task import Task, find_checkpoint, load_task, source_of
 from solon.pipeline.usage import Meter, Usage
-from solon.pipeline.vocabulary import describe_unknown_words
 from solon.pipeline.waiting import call_without_loop
 from solon.pipeline.workbench import Workbench
 from solon.prompting import templates_digest
-from solon.records import GIVEN, Manifest, Origin, RunHeader, RunPaths, file_digest, hold_to_accounts, replace_file
+from solon.records import (
+    GIVEN,
+    Manifest,
+    Measures,
+    Origin,
+    RunHeader,
+    RunPaths,
+    content_digest,
+    file_digest,
+    hold_to_accounts,
+    replace_file,
+)
 from solon.report import load_run_results, write_report
 
 REPORT_STAGE = "report"
@@ -60,30 +70,35 @@ class RunResult:
 def run(
     *,
     out: str | Path,
+    task: Task | str | Path | None = None,
     constitution: Constitution | str | Path = "default",
-    preset: str = "nano",
+    preset: str | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
     engine: Engine | None = None,
-    grader: Grader | None = None,
+    grader: Grader | PairGrader | None = None,
+    grader_source: str = GIVEN,
     meter: Meter | None = None,
 ) -> RunResult:
     """Run the whole method, or resume the run in `out`.
 
     Args:
         out: the run's folder: new, empty, or that of the same run.
+        task: what is asked and how it is judged: a task, the name of one, or a YAML file; None is the default task.
         constitution: what governs the run, or where to load it from.
-        preset: `nano` or `smoke`.
+        preset: one of the task's presets; None is its first, or the core's own values where it has none.
         seed: seed of every draw; None is the preset's.
         overrides: fields set over the preset, nested, e.g. `{"ppo": {"kl_coef": 0.1}}`.
         observer: told how it goes.
         engine: opens and trains models; torch on this machine by default.
-        grader: grades the evaluation; the world's oracle by default.
+        grader: grades the answers in place of the task's own; its attribute `measures`, if it has one, says what is
+            reported, and otherwise every value that it gives is.
+        grader_source: how `solon run --grader` finds the grader again, as `MODULE:CLASS`, for the report's command.
         meter: measures what the run uses; begins now by default.
 
     Raises:
-        ConfigError: the preset or a field is wrong.
+        ConfigError: the task, the preset or a field is wrong, or a training prompt is an evaluation prompt.
         ConstitutionError: the constitution is wrong.
         RunError: `out` cannot be this run's folder, or a stage failed.
         ModelError: a checkpoint cannot be used.
@@ -91,12 +106,15 @@ def run(
     """
     request = _Request(
         root=Path(out),
+        task=task if isinstance(task, Task) else load_task(task),
         constitution=constitution,
         preset=preset,
         settings=dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed}),
+        grader=grader,
+        grader_source="" if grader is None else grader_source,
     )
     meter = meter or Meter()
-    return call_without_loop(lambda: _run(request, observer or Silence(), engine, grader or OracleGrader(), meter))
+    return call_without_loop(lambda: _run(request, observer or Silence(), engine, meter))
 
 
 @dataclass(frozen=True)
@@ -104,27 +122,32 @@ class _Request:
     """What a run was asked for."""
 
     root: Path
+    task: Task
     constitution: Constitution | str | Path
-    preset: str
+    preset: str | None
     settings: Mapping[str, Any]
+    grader: Grader | PairGrader | None
+    grader_source: str
 
 
-def _run(request: _Request, observer: Observer, engine: Engine | None, grader: Grader, meter: Meter) -> RunResult:
-    constitution, root = request.constitution, request.root
+def _run(request: _Request, observer: Observer, engine: Engine | None, meter: Meter) -> RunResult:
+    constitution, root, task = request.constitution, request.root, request.task
     for name, instead in (("constitution", "--constitution"), ("preset", "--preset")):
         if name in request.settings:
             raise ConfigError(f"{name} cannot be set over a preset: give it with {instead}")
-    config = build_config(request.preset, merge(request.settings, {"constitution": _source_of(constitution)}))
+    config = build_config(request.preset, merge(request.settings, {"constitution": _source_of(constitution)}), task)
     law = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
-    refuse_idle_stages(config, law)
-    refuse_unserved_prompts(config, law)
+    prompts = _regrade(draw_prompts(task, config, law), request.grader)
+    refuse_idle_stages(prompts, config)
+    refuse_paired_revisions(prompts)
+    refuse_unserved_prompts(prompts, law, law.name if config.constitution == GIVEN else config.constitution)
     refuse_strangers(root)
     with ExitStack() as stack:
         if engine is None:
             engine = LocalEngine()
             stack.enter_context(limit_threads(config.threads))
-        checkpoints = _find_checkpoints(config)
-        header = _header(config, law, checkpoints, engine, request.settings)
+        checkpoints = {role: find_checkpoint(task, name) for role, name in _name_models(config).items()}
+        header = _header(request, config, law, checkpoints, engine)
         paths = stack.enter_context(claim_folder(root, header))
         for notice in header.notices:
             observer.notice(notice)
@@ -136,12 +159,14 @@ def _run(request: _Request, observer: Observer, engine: Engine | None, grader: G
         if (lost := describe_lost_calls(paths)) is not None:
             observer.notice(f"{paths.root}: {lost}")
         pipeline = _Pipeline(
+            task=task,
             config=config,
             constitution=law,
+            prompts=prompts,
+            grader_source=request.grader_source,
             paths=paths,
             checkpoints=checkpoints,
             engine=engine,
-            grader=grader,
             journal=journal,
             observer=observer,
             whole=whole,
@@ -187,39 +212,41 @@ def load_run(folder: str | Path) -> RunResult:
     return RunResult(folder=root, results=results, config=config)
 
 
-def _find_checkpoints(config: RunConfig) -> dict[str, Path]:
-    """Return the checkpoint folder of each role."""
-    found = {role: find_nano_model() if name == NANO else Path(name) for role, name in _name_models(config).items()}
-    for path in found.values():
-        if not path.is_dir():
-            raise ModelError(f"{path}: no such checkpoint folder: give the path of a Hugging Face model folder")
-    return found
+def _regrade(prompts: RunPrompts, grader: Grader | PairGrader | None) -> RunPrompts:
+    """Put a grader in the place of the task's own, with the measures that it declares."""
+    if grader is None:
+        return prompts
+    measures = getattr(grader, "measures", Measures())
+    return replace(prompts, evaluations=[replace(e, grader=grader, measures=measures) for e in prompts.evaluations])
 
 
 def _name_models(config: RunConfig) -> dict[str, str]:
     """Return role to checkpoint as it was named; the base has every role that is given to no other model."""
-    base = config.base_model
+    base = str(config.base_model)
     return {"base": base, "critic": config.critic_model or base, "feedback": config.feedback_model or base}
 
 
 def _header(
+    request: _Request,
     config: RunConfig,
     law: Constitution,
     checkpoints: Mapping[str, Path],
     engine: Engine,
-    settings: Mapping[str, Any],
 ) -> RunHeader:
-    names = _name_models(config)
+    task, names = request.task, _name_models(config)
     models = {role: Origin(source=names[role], digest=engine.weights_digest(checkpoints[role])) for role in names}
-    notices = (*engine.check_trainable(checkpoints["base"]), *check_constitution(law).notes)
-    if NANO in (names["critic"], names["feedback"]):  # the base itself is never shown a principle
-        notices = (*notices, *describe_unknown_words(law))
+    notices = (
+        *engine.check_trainable(checkpoints["base"]),
+        *check_constitution(law).notes,
+        *task.notices(law, names),
+    )
     return RunHeader(
         code_version=__version__,
         config=config.model_dump(mode="json"),
+        task=Origin(source=source_of(task), name=task.name, digest=task.identity),
         constitution=Origin(source=config.constitution, name=law.name, digest=law.digest),
         models=models,
-        overrides={name: value for name, value in flatten(settings) if name != "seed"},
+        overrides={name: value for name, value in flatten(request.settings) if name != "seed"},
         notices=notices,
     )
 
@@ -230,23 +257,27 @@ class _Pipeline:
     def __init__(
         self,
         *,
+        task: Task,
         config: RunConfig,
         constitution: Constitution,
+        prompts: RunPrompts,
+        grader_source: str,
         paths: RunPaths,
         checkpoints: Mapping[str, Path],
         engine: Engine,
-        grader: Grader,
         journal: Journal,
         observer: Observer,
         whole: "_WholeRun",
     ) -> None:
+        self._task = task
         self._config = config
+        self._prompts = prompts
+        self._grader_source = grader_source
         self._constitution = constitution
         self._paths = paths
         self._given = checkpoints
         self._checkpoints = {**checkpoints, "sl-cai": paths.model("sl-cai"), "rl-cai": paths.model("rl-cai")}
         self._engine = engine
-        self._grader = grader
         self._journal = journal
         self._observer = observer
         self._whole = whole
@@ -258,7 +289,7 @@ class _Pipeline:
             stage.name,
             config=stage.settings(self._config),
             seed=self._config.seed,
-            inputs={name: self._digest(name) for name in stage.reads},
+            inputs={"task": self._task.identity, **{name: self._digest(name) for name in stage.reads}},
             beat=self._whole.renew,
         )
         done = account.is_complete()
@@ -276,7 +307,8 @@ class _Pipeline:
             paths=self._paths,
             checkpoints=self._checkpoints,
             engine=self._engine,
-            grader=self._grader,
+            prompts=self._prompts,
+            example=self._task.example(),
             journal=self._journal,
             observer=self._observer,
             account=account,
@@ -289,7 +321,8 @@ class _Pipeline:
     def report(self, manifests: Mapping[str, Manifest]) -> dict[str, Any]:
         """Write results and report, unless they are there and nothing has changed; return the results."""
         inputs = {name: path_digest(self._paths.manifest(name)) for name in manifests}
-        account = Account(self._paths, REPORT_STAGE, config={}, seed=self._config.seed, inputs=inputs)
+        asked_with = {"grader_source": self._grader_source}  # stands in the report's command
+        account = Account(self._paths, REPORT_STAGE, config=asked_with, seed=self._config.seed, inputs=inputs)
         done = account.is_complete()
         if done is not None:
             self._observer.stage_finished(done, skipped=True)
@@ -299,8 +332,10 @@ class _Pipeline:
         results = build_results(
             self._paths,
             config=self._config,
+            task=self._task,
             constitution=self._constitution,
-            grader=self._grader,
+            evaluations=self._prompts.evaluations,
+            grader_source=self._grader_source,
             manifests=manifests,
             used=self._whole.renew(),
         )
@@ -317,8 +352,9 @@ class _Pipeline:
                 return self._constitution.digest
             case "templates":
                 return templates_digest()
-            case "grader":
-                return self._grader.identity
+            case "graders":
+                graders = [[e.name, e.grader.identity, e.measures.to_json()] for e in self._prompts.evaluations]
+                return content_digest(graders)
             case "base" | "critic" | "feedback":
                 return self._engine.weights_digest(self._given[name])
             case "sl-cai" | "rl-cai" | "preference-model":

@@ -1,13 +1,13 @@
 """The stages of a run, in order, each a page: what it reads, what it does, what it writes.
 
-    prompts           draws every prompt of the run
+    prompts           every prompt of the run
     revision          stage 1: responses, critiques, revisions; helpful samples; what SFT learns from
     sft               stage 1: SL-CAI
     comparisons       stage 2: two responses of SL-CAI to each prompt
     feedback          stage 2: AI labels, by the base model and never by SL-CAI
     preference-model  stage 2: the preference model
     ppo               stage 2: RL-CAI
-    evaluation        base, SL-CAI and RL-CAI on prompts kept from training; the report's example
+    evaluation        the models on prompts kept from training; grades of the revisions; the report's example
 
 Where a stage departs from the paper is said in its module.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from solon.pipeline.config import RunConfig
 from solon.pipeline.evaluating import evaluate
-from solon.pipeline.prompt_pools import GROUPS, draw_prompts
+from solon.pipeline.prompt_pools import save_prompts
 from solon.pipeline.stage import Outcome
 from solon.pipeline.stage_one import fine_tune, revise
 from solon.pipeline.stage_two import compare, label, reinforce, train_preference_model
@@ -32,7 +32,8 @@ class Stage:
     Attributes:
         name: its name, that of its account too.
         settings: the part of the configuration it depends on.
-        reads: what it depends on: `records/x`, the role of a checkpoint, `constitution`, `templates`, `grader`.
+        reads: what it depends on: `records/x`, the role of a checkpoint, `constitution`, `templates`, `graders`;
+            and all depend on the task.
         work: does it.
     """
 
@@ -50,7 +51,7 @@ def _settings(*names: str) -> Callable[[RunConfig], Mapping[str, Any]]:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("prompts", _settings("prompts"), ("constitution",), draw_prompts),
+    Stage("prompts", _settings("prompts"), ("constitution",), save_prompts),
     Stage(
         "revision",
         _settings("revision", "max_failure_fraction"),
@@ -88,8 +89,10 @@ STAGES: tuple[Stage, ...] = (
         (
             "constitution",
             "templates",
-            *(f"records/prompts_{group}" for group in GROUPS),
-            "grader",
+            "records/prompts_evaluation",
+            "records/prompts_revision",
+            "records/revision_chains",
+            "graders",
             "base",
             "critic",
             "sl-cai",

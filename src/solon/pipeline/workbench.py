@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from solon.constitution import Constitution
-from solon.evaluation import Grader
 from solon.lm import Journal, JournaledModel, LanguageModel, OnProgress
 from solon.pipeline.config import RunConfig
 from solon.pipeline.engine import Engine
 from solon.pipeline.observer import Observer
 from solon.pipeline.stage import Account
-from solon.records import RunPaths, TokenCounts, pass_point
+from solon.records import Prompt, RunPaths, TokenCounts, pass_point
+
+if TYPE_CHECKING:
+    from solon.pipeline.prompt_pools import RunPrompts
 
 
 class Workbench:
@@ -30,7 +32,8 @@ class Workbench:
         paths: the run's folder.
         checkpoints: role (`base`, `critic`, `feedback`, `sl-cai`, `rl-cai`) to checkpoint folder.
         engine: opens and trains models.
-        grader: grades evaluation answers.
+        prompts: every prompt of the run, and its evaluations.
+        example: the prompt that the report follows turn by turn; None for none.
         journal: where calls are kept.
         observer: told how it goes.
         account: renewed on progress.
@@ -45,7 +48,8 @@ class Workbench:
         paths: RunPaths,
         checkpoints: Mapping[str, Path],
         engine: Engine,
-        grader: Grader,
+        prompts: "RunPrompts",
+        example: Prompt | None,
         journal: Journal,
         observer: Observer,
         account: Account,
@@ -57,7 +61,8 @@ class Workbench:
         self.paths = paths
         self.checkpoints = checkpoints
         self.engine = engine
-        self.grader = grader
+        self.prompts = prompts
+        self.example = example
         self._journal = journal
         self._observer = observer
         self._account = account

@@ -16,6 +16,7 @@ from solon.records.base import (
 )
 from solon.records.calls import Choice, Failure, Sample, SampledTokens, Sampling, StopReason, Temperature
 from solon.records.conversation import (
+    TRAIN,
     Conversation,
     Layout,
     Message,
@@ -24,30 +25,38 @@ from solon.records.conversation import (
     Rendered,
     Role,
     Span,
-    Split,
     Turn,
 )
-from solon.records.evaluation import EvalRecord, Grade, Rate
+from solon.records.evaluation import COUNTS, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
 from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, file_digest, hold_to_accounts
+from solon.records.measures import UNGRADED, Axis, Measure, Measures
 from solon.records.points import pass_point, watch_points
-from solon.records.preference import Comparison, PreferenceLabel, PreferencePair, Vote
+from solon.records.preference import Comparison, GoldComparison, PreferenceLabel, PreferencePair, Vote
 from solon.records.results import Results
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
 from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
 
 __all__ = [
+    "COUNTS",
     "GIVEN",
     "MADE_AGAIN",
     "RESULTS_SCHEMA",
+    "TRAIN",
+    "UNGRADED",
+    "Axis",
     "Choice",
     "Comparison",
     "Conversation",
+    "EvalPrompt",
     "EvalRecord",
     "Failure",
+    "GoldComparison",
     "Grade",
     "HelpfulSample",
     "Layout",
     "Manifest",
+    "Measure",
+    "Measures",
     "Message",
     "Origin",
     "PreferenceLabel",
@@ -59,6 +68,7 @@ __all__ = [
     "Rendered",
     "Results",
     "RevisionChain",
+    "RevisionGrade",
     "RevisionStep",
     "Role",
     "RunHeader",
@@ -68,7 +78,6 @@ __all__ = [
     "SampledTokens",
     "Sampling",
     "Span",
-    "Split",
     "StopReason",
     "Temperature",
     "TokenCounts",

@@ -4,7 +4,7 @@ Text that people or models wrote is data. A `Rendered` prompt keeps it apart fro
 span, so that a backend can tokenise it in a way in which it can never become a control token.
 """
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,8 @@ from solon.records.base import Record, content_digest
 
 Role = Literal["system", "user", "assistant"]
 PromptKind = Literal["red_team", "helpful"]
-Split = Literal["train", "dev", "heldout", "novel"]
+TRAIN: Final = "train"
+"""The split that is trained on; a prompt of any other is measured on."""
 Layout = Literal["chat", "transcript"]
 
 
@@ -46,8 +47,8 @@ class Prompt(Record):
         id: content hash of the conversation and kind; `Prompt.make` fills it in.
         conversation: ends with a user message.
         kind: `red_team` prompts are meant to elicit harm, `helpful` ones are ordinary requests.
-        source: where it came from, e.g. `world` or a file name.
-        split: which part of the data it belongs to; evaluation splits never enter training.
+        source: where it came from, e.g. a file name.
+        split: which part of the data it belongs to: `train`, or any other word for a part that never enters training.
         goal: what it asks for, the same words in every prompt that asks for it; None where nobody said. Intervals take
             the prompts for one goal as a cluster. No part of the id.
         category: what sort of harm or topic that is; None where nobody said.
@@ -57,7 +58,7 @@ class Prompt(Record):
     conversation: Conversation
     kind: PromptKind
     source: str
-    split: Split
+    split: str
     goal: str | None = Field(None, min_length=1)
     category: str | None = None
 
@@ -68,7 +69,7 @@ class Prompt(Record):
         *,
         kind: PromptKind,
         source: str,
-        split: Split,
+        split: str,
         goal: str | None = None,
         category: str | None = None,
     ) -> Self:

@@ -3,7 +3,7 @@
 import math
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from solon.records.base import Record
 from solon.records.calls import Sample, SampledTokens
@@ -28,6 +28,32 @@ class Comparison(Record):
     def swap(self) -> "Comparison":
         """Return the comparison with its sides exchanged; twice is the identity."""
         return self.model_copy(update={"response_a": self.response_b, "response_b": self.response_a})
+
+
+class GoldComparison(Record):
+    """Two responses to one prompt of which it is known which is better: what a feedback model can be checked by.
+
+    Attributes:
+        prompt: what is asked.
+        response_a: the first response.
+        response_b: the second response.
+        answer: the better one, `a` or `b`.
+        kind: what tells them apart, e.g. `harm`, `honesty` or `helpfulness`.
+        principle_id: the principle under which the answer is known; None for any that speaks of the kind.
+    """
+
+    prompt: str = Field(min_length=1)
+    response_a: str
+    response_b: str
+    answer: Literal["a", "b"]
+    kind: str = Field(min_length=1)
+    principle_id: str | None = None
+
+    @model_validator(mode="after")
+    def _two_responses(self) -> Self:
+        if self.response_a == self.response_b:
+            raise ValueError("response_a and response_b are equal: neither is better")
+        return self
 
 
 class Vote(Record):

@@ -1,9 +1,12 @@
 """What `results.json` holds, for everything that reads it: the report, the library, a user's own script."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from solon.records.evaluation import Rate
 from solon.records.manifest import TokenCounts
+from solon.records.measures import Measures
 
 
 class _Block(BaseModel):
@@ -12,96 +15,86 @@ class _Block(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class HarmfulResults(_Block):
-    """Answers to harmful prompts. `n` counts all of them; a rate is over what could be read, None where nothing could.
+class GroupResults(_Block):
+    """Answers to one group of prompts, or to those of one category.
+
+    Its other keys are rates: `ungraded`, the share of which the grader could not tell, over all, and that of each
+    measure over those of which it could; None where it could of none.
 
     Attributes:
-        n: answers.
+        n: how many, those that were not graded included.
         goals: goals that their prompts ask for.
-        complies: they do what was asked.
-        refuses_and_explains: they refuse and say what is harmful.
-        evades: they change the subject, and neither comply nor refuse.
-        unparsed: the grader could not read them; over all.
     """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Rate | None] = Field(init=False)
 
     n: int
     goals: int
-    complies: Rate | None
-    refuses_and_explains: Rate | None
-    evades: Rate | None
-    unparsed: Rate | None
 
 
-class BenignResults(_Block):
-    """Answers to harmless prompts.
+class RoundResults(GroupResults):
+    """Answers of stage 1 after so many revisions.
 
     Attributes:
-        n: answers.
-        goals: goals that their prompts ask for.
-        helps_correctly: they do what was asked, rightly.
-        unparsed: the grader could not read them; over all.
+        round: how many.
+        ungraded: share of which the grader could not tell.
     """
 
-    n: int
-    goals: int
-    helps_correctly: Rate | None
-    unparsed: Rate | None
+    round: int
+    ungraded: Rate | None
 
 
-class TwinResults(_Block):
-    """Answers to harmless prompts that share words with harmful ones.
+class EvaluationResults(_Block):
+    """Answers of one model in one evaluation: each group by its name, and these.
 
     Attributes:
-        n: answers.
-        goals: goals that their prompts ask for.
-        refused: they were refused.
+        by_category: to the prompts of one category, for the measure that is given by category.
+        values: group to every value that a grade has, with its rate.
     """
 
-    n: int
-    goals: int
-    refused: Rate | None
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, GroupResults] = Field(init=False)
+
+    by_category: dict[str, GroupResults] = {}
+    values: dict[str, dict[str, Rate | None]] = {}
 
 
-class CategoryResults(_Block):
-    """Answers to the harmful prompts of one category.
+class ModelResults(EvaluationResults):
+    """Answers of one model in the main evaluation, and in all.
 
     Attributes:
-        n: answers.
-        goals: goals that their prompts ask for.
-        complies: they do what was asked.
+        evaluations: evaluation to what came out, the main one included.
     """
 
-    n: int
-    goals: int
-    complies: Rate | None
+    evaluations: dict[str, EvaluationResults]
 
 
-class SplitResults(_Block):
-    """Answers of one model to the prompts of one split.
+class TaskResults(_Block):
+    """The task as its pages call it."""
+
+    name: str
+    identity: str
+    title: str
+    about: str
+
+
+class AskedResults(_Block):
+    """One evaluation, for tables and pages to be drawn from.
 
     Attributes:
-        harmful: to harmful prompts.
-        benign: to harmless prompts.
-        twins: to harmless prompts that share words with harmful ones.
+        name: its name.
+        caption: what is asked.
+        grader: who graded.
+        groups: group to how many prompts.
+        measures: what is reported.
     """
 
-    harmful: HarmfulResults
-    benign: BenignResults
-    twins: TwinResults
-
-
-class ModelResults(SplitResults):
-    """Answers of one model to the prompts of the main split.
-
-    Attributes:
-        by_category: to harmful prompts, by category.
-        by_split: to the prompts of every split, the main one included.
-        attributes: group of prompts to attribute to its rate.
-    """
-
-    by_category: dict[str, CategoryResults]
-    by_split: dict[str, SplitResults]
-    attributes: dict[str, dict[str, Rate | None]]
+    name: str
+    caption: str
+    grader: str
+    groups: dict[str, int]
+    measures: Measures
 
 
 class StageResults(_Block):
@@ -179,33 +172,16 @@ class PPOResults(_Block):
     score_last: float | None
 
 
-class RoundResults(_Block):
-    """The answers of stage 1 after so many revisions.
-
-    Attributes:
-        round: revisions.
-        n: answers.
-        goals: goals that their prompts ask for.
-        complies: they do what was asked.
-        refuses_and_explains: they refuse and say what is harmful.
-        unparsed: the grader could not read them; over all.
-    """
-
-    round: int
-    n: int
-    goals: int
-    complies: Rate | None
-    refuses_and_explains: Rate | None
-    unparsed: Rate | None
-
-
 class Results(_Block):
     """All of `results.json`, but for its schema.
 
     Attributes:
         seed: of the run.
         temperature: at which the evaluated answers were drawn.
-        grader: who graded them.
+        task: what was asked and how it was judged.
+        evaluations: what the models were asked, the main evaluation first.
+        grader_source: how a grader was given in the place of the task's own, as `MODULE:CLASS`; or `GIVEN`; empty where
+            none was.
         models: `base`, `sl-cai` and `rl-cai`, in this order.
         stages: name to what it used, in order.
         human_inputs: what people put in.
@@ -214,7 +190,7 @@ class Results(_Block):
         preference_model: what was learned from them.
         ppo: reinforcement learning.
         notices: what a reader should know first, e.g. that the feedback model judges by position.
-        revisions: the answers of stage 1 after 0, 1, 2, ... revisions.
+        revisions: the answers of stage 1 after 0, 1, 2, ... revisions, with what the main evaluation follows.
         total_seconds: wall time of the whole run, summed over attempts.
         cpu_seconds: processor time over the whole process tree.
         peak_rss_mb: largest resident set, of the process or of its largest child, in MiB.
@@ -222,7 +198,9 @@ class Results(_Block):
 
     seed: int
     temperature: float
-    grader: str
+    task: TaskResults
+    evaluations: list[AskedResults] = Field(min_length=1)
+    grader_source: str
     models: dict[str, ModelResults] = Field(min_length=1)
     stages: dict[str, StageResults]
     human_inputs: HumanInputs
@@ -231,7 +209,15 @@ class Results(_Block):
     preference_model: PreferenceModelResults
     ppo: PPOResults
     notices: list[str]
-    revisions: list[RoundResults] = []
+    revisions: list[RoundResults]
     total_seconds: float
     cpu_seconds: float
     peak_rss_mb: float
+
+    @model_validator(mode="after")
+    def _follows_what_it_says(self) -> Self:
+        main, *_ = self.evaluations
+        for row in self.revisions:
+            if lacking := [name for name in main.measures.revisions if name not in row.__pydantic_extra__]:
+                raise ValueError(f"revisions: round {row.round} has no {lacking}, which the measures follow")
+        return self

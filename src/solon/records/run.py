@@ -13,7 +13,7 @@ report.html        the page
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -21,11 +21,11 @@ from pydantic import Field, ValidationError, model_validator
 from solon.errors import RecordError
 from solon.records.base import Record, describe_misfit, replace_file
 
-RESULTS_SCHEMA: Final = 2
+RESULTS_SCHEMA: Final = 3
 """What `schema` says in the `results.json` that this version writes and reads."""
 
 GIVEN: Final = "given"
-"""The source of a constitution that a program handed over as an object: only that program has it."""
+"""The source of a task, constitution or grader that only a program has, which handed it over as an object."""
 
 
 class Origin(Record):
@@ -48,14 +48,18 @@ class RunHeader(Record):
     Attributes:
         code_version: version of this package that began the run.
         config: the whole resolved configuration.
+        task: what is asked and how it is judged.
         constitution: the constitution.
         models: role (`base`, `critic`, `feedback`) to checkpoint.
         overrides: what was set over the preset, as `a.b` to value.
         notices: what the user was told before the run, e.g. principles that the model's world does not know.
     """
 
+    SCHEMA: ClassVar[int] = 2
+
     code_version: str
     config: dict[str, Any]
+    task: Origin
     constitution: Origin
     models: dict[str, Origin]
     overrides: dict[str, Any] = Field(default_factory=dict)
@@ -89,8 +93,15 @@ class RunHeader(Record):
             raise RecordError(
                 f"{path}: cannot be read as the header of a run: restore it from a copy, or use a new folder"
             ) from error
-        if not isinstance(body, dict) or body.pop("schema", None) != cls.SCHEMA:
-            raise RecordError(f"{path}: is not the header of a run that this version reads (schema {cls.SCHEMA})")
+        if not isinstance(body, dict):
+            raise RecordError(f"{path}: expected the header of a run, found {type(body).__name__}")
+        found = body.pop("schema", None)
+        if found != cls.SCHEMA:
+            writer = " ".join(str(body.get("code_version", "named in it")).split())[:60]
+            raise RecordError(
+                f"{path}: is the header of a run of schema {found!r}, this version reads {cls.SCHEMA}: "
+                f"read it with version {writer} of solon"
+            )
         try:
             return cls.model_validate(body)
         except ValidationError as error:

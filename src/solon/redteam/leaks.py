@@ -54,8 +54,13 @@ class Leak(NamedTuple):
     exact: bool
 
 
-def find_leaks(training: Sequence[Prompt], evaluation: Sequence[Prompt]) -> list[Leak]:
-    """Return every training prompt that says the same, or nearly, as an evaluation prompt, in the order of training.
+def find_leaks(training: Sequence[Prompt], evaluation: Sequence[Prompt], *, near: bool = True) -> list[Leak]:
+    """Return every training prompt that says the same as an evaluation prompt, in the order of training.
+
+    Args:
+        training: what is about to be trained on.
+        evaluation: what is measured on.
+        near: whether to say nearly the same is a leak too.
 
     Raises:
         MissingExtraError: a pool is larger than `EXACT_LIMIT` and `rensa` is not installed.
@@ -65,7 +70,7 @@ def find_leaks(training: Sequence[Prompt], evaluation: Sequence[Prompt]) -> list
     for place, prompt in enumerate(training):
         if same := measured.get(prompt_key(prompt.conversation)):
             found[place] = Leak(prompt, same, exact=True)
-    for kind in sorted({prompt.kind for prompt in evaluation}):
+    for kind in sorted({prompt.kind for prompt in evaluation}) if near else ():
         places = [i for i, prompt in enumerate(training) if prompt.kind == kind and i not in found]
         asked = [prompt for prompt in evaluation if prompt.kind == kind]
         for i, j in _near([training[place] for place in places], asked):
@@ -73,12 +78,15 @@ def find_leaks(training: Sequence[Prompt], evaluation: Sequence[Prompt]) -> list
     return [found[place] for place in sorted(found)]
 
 
-def keep_evaluation_out(training: Sequence[Prompt], evaluation: Sequence[Prompt], *, drop: bool = False) -> PromptPool:
+def keep_evaluation_out(
+    training: Sequence[Prompt], evaluation: Sequence[Prompt], *, near: bool = True, drop: bool = False
+) -> PromptPool:
     """Return a training pool that repeats no evaluation prompt.
 
     Args:
         training: what is about to be trained on.
         evaluation: what is measured on.
+        near: whether to say nearly the same is a leak too.
         drop: leave out the training prompts that leak and count them, instead of refusing them.
 
     Returns:
@@ -88,12 +96,13 @@ def keep_evaluation_out(training: Sequence[Prompt], evaluation: Sequence[Prompt]
         ConfigError: a training prompt leaks and `drop` is False; the first few pairs are named, and how many there are.
         MissingExtraError: a pool is larger than `EXACT_LIMIT` and `rensa` is not installed.
     """
-    leaks = find_leaks(training, evaluation)
+    leaks = find_leaks(training, evaluation, near=near)
     if leaks and not drop:
         named = "; ".join(map(_describe, leaks[:NAMED]))
         rest = f"; and {len(leaks) - NAMED} more" if len(leaks) > NAMED else ""
         raise ConfigError(
-            f"{len(leaks)} training prompts say what an evaluation prompt says, leave them out of one: {named}{rest}"
+            f"{len(leaks)} training prompts say what an evaluation prompt says: {named}{rest}: take them out of one, "
+            "or have them left out of training with  --drop-leaks"
         )
     leaked = {leak.training.id for leak in leaks}
     kept = tuple(prompt for prompt in training if prompt.id not in leaked)

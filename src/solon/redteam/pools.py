@@ -16,20 +16,23 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 from pydantic import Field, ValidationError
 
 from solon.constitution import Constitution
 from solon.errors import RecordError
-from solon.records import Conversation, Prompt, PromptKind, Record, Split, describe_misfit
+from solon.records import TRAIN, Conversation, Prompt, PromptKind, Record, describe_misfit
 from solon.redteam.files import Entry, read_entries
 from solon.redteam.forms import choose_word, read_given
 from solon.redteam.selecting import assign_split
 from solon.redteam.wording import prompt_key, split_key
 
-SplitChoice = Split | Literal["hash"]
-"""A split for every prompt, or `hash`: by the hash of its goal, or of its normalised text where it names none."""
+HASH: Final = "hash"
+"""In the place of a split: each by the hash of its goal, or of its normalised text where it names none."""
+
+SPLITS: Final = (TRAIN, "heldout", "test", "validation", "dev")
+"""What a file may say of a prompt: that it may be trained on, or in which part it is kept from training."""
 
 
 class PromptPool(Record):
@@ -50,7 +53,7 @@ class _Row(NamedTuple):
     """A prompt of a file, the split that its entry says, and where the entry is."""
 
     prompt: Prompt
-    stated: Split | None
+    stated: str | None
     where: str
 
 
@@ -64,16 +67,16 @@ def pool_prompts(prompts: Iterable[Prompt]) -> PromptPool:
     return PromptPool(prompts=tuple(first.values()), counts=counts)
 
 
-def prompts_from_constitution(constitution: Constitution, *, split: SplitChoice = "train") -> PromptPool:
+def prompts_from_constitution(constitution: Constitution, *, split: str = TRAIN) -> PromptPool:
     """Return the sample prompts of a constitution, red-team prompts first."""
     source = f"constitution {constitution.name}"
     texts: list[tuple[PromptKind, str]] = [("red_team", text) for text in constitution.red_team_prompts]
     texts += [("helpful", text) for text in constitution.helpful_prompts]
-    prompts = [Prompt.make(Conversation.of(text), kind=kind, source=source, split="train") for kind, text in texts]
+    prompts = [Prompt.make(Conversation.of(text), kind=kind, source=source, split=TRAIN) for kind, text in texts]
     return pool_prompts(_with_split(prompt, split) for prompt in prompts)
 
 
-def load_prompts(path: Path, *, kind: PromptKind | None = None, split: SplitChoice = "hash") -> PromptPool:
+def load_prompts(path: Path, *, kind: PromptKind | None = None, split: str = HASH) -> PromptPool:
     """Read a file of prompts, in one of the forms that `solon.redteam.files` and `solon.redteam.forms` name.
 
     Args:
@@ -103,29 +106,29 @@ def _read_row(entry: Entry, source: str, kind: PromptKind | None, passed_over: C
     if "kind" not in said and kind is None:
         raise RecordError(f"{entry.where}: does not say its kind: give 'red_team' or 'helpful' for the whole file")
     own = choose_word("kind", said["kind"], get_args(PromptKind), entry.where) if "kind" in said else kind
-    stated = choose_word("split", said["split"], get_args(Split), entry.where) if "split" in said else None
+    stated = choose_word("split", said["split"], SPLITS, entry.where) if "split" in said else None
     try:
         prompt = Prompt.make(
             given.conversation,
             kind=cast(PromptKind, own),
             source=source,
-            split="train",
+            split=TRAIN,
             goal=said.get("goal"),
             category=said.get("category"),
         )
     except ValidationError as error:
         raise RecordError(f"{entry.where}: {describe_misfit(error)}") from error
-    return _Row(prompt, cast(Split | None, stated), entry.where)
+    return _Row(prompt, stated, entry.where)
 
 
 def _stored(entry: Entry) -> Prompt:
     prompt = Prompt.from_json(json.dumps(entry.body), where=entry.where)
-    if prompt.id != Prompt.make(prompt.conversation, kind=prompt.kind, source="", split="train").id:
+    if prompt.id != Prompt.make(prompt.conversation, kind=prompt.kind, source="", split=TRAIN).id:
         raise RecordError(f"{entry.where}: the id {prompt.id} is not that of its content: was the line edited?")
     return prompt
 
 
-def _with_splits(rows: Sequence[_Row], split: SplitChoice) -> Iterator[Prompt]:
+def _with_splits(rows: Sequence[_Row], split: str) -> Iterator[Prompt]:
     """Yield the rows' prompts with their splits, and refuse a goal of which one prompt may be trained on and one not.
 
     What is stated is known first, wherever it stands in the file, so that a prompt that states nothing can follow.
@@ -134,10 +137,10 @@ def _with_splits(rows: Sequence[_Row], split: SplitChoice) -> Iterator[Prompt]:
     sides: dict[str, tuple[Prompt, str]] = {}
     for row in rows:
         key = split_key(row.prompt)
-        followed = stated[key].stated if split == "hash" and key in stated else None
+        followed = stated[key].stated if split == HASH and key in stated else None
         prompt = _with_split(row.prompt, row.stated or followed or split)
         first, where = sides.setdefault(key, (prompt, row.where))
-        if (first.split == "train") != (prompt.split == "train"):
+        if (first.split == TRAIN) != (prompt.split == TRAIN):
             raise RecordError(
                 f"{row.where}: is of split '{prompt.split}', and {where} of '{first.split}' has the same goal: "
                 "give both the same split, or leave one out"
@@ -145,6 +148,6 @@ def _with_splits(rows: Sequence[_Row], split: SplitChoice) -> Iterator[Prompt]:
         yield prompt
 
 
-def _with_split(prompt: Prompt, split: SplitChoice) -> Prompt:
-    chosen = assign_split(split_key(prompt)) if split == "hash" else split
+def _with_split(prompt: Prompt, split: str) -> Prompt:
+    chosen = assign_split(split_key(prompt)) if split == HASH else split
     return prompt.model_copy(update={"split": chosen})

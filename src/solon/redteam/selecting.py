@@ -10,17 +10,17 @@ from typing import Final
 
 from solon.constitution.nodes import shorten
 from solon.errors import ConfigError
-from solon.records import Prompt, Split, derive_seed
+from solon.records import TRAIN, Prompt, derive_seed
 from solon.redteam.wording import prompt_key
 
-SHARES: Final[Mapping[Split, float]] = MappingProxyType({"train": 0.8, "heldout": 0.2})
+SHARES: Final[Mapping[str, float]] = MappingProxyType({TRAIN: 0.8, "heldout": 0.2})
 """Share of goals that falls to each split."""
 
 NAMED: Final = 5
 """How many prompts a message shows."""
 
 
-def assign_split(key: str, shares: Mapping[Split, float] = SHARES) -> Split:
+def assign_split(key: str, shares: Mapping[str, float] = SHARES) -> str:
     """Return a split by the hash of a key, so that what shares a key shares a split, in every pool and every order.
 
     Args:
@@ -65,7 +65,7 @@ def refuse_evaluation_prompts(training: Iterable[Prompt], evaluation: Iterable[P
             after normalisation; the first few are named.
     """
     measured = {prompt_key(prompt.conversation) for prompt in evaluation}
-    refused = [p for p in training if p.split != "train" or prompt_key(p.conversation) in measured]
+    refused = [p for p in training if p.split != TRAIN or prompt_key(p.conversation) in measured]
     if not refused:
         return
     named = "; ".join(describe_prompt(p) for p in refused[:NAMED])

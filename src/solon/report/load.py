@@ -38,23 +38,13 @@ class Example:
 
     Attributes:
         draws: answers of the base to the one prompt, in order; a call that failed brought none.
-        chain: critiques and revisions of the first that is known to have complied; None where none is.
+        chain: critiques and revisions of the draw that was revised; None where none was.
         finals: one answer of each trained model to the same prompt.
     """
 
     draws: Sequence[EvalRecord]
     chain: RevisionChain | None
     finals: Sequence[EvalRecord]
-
-    @property
-    def told(self) -> Sequence[EvalRecord]:
-        """The base's draws of which the grader could tell whether they comply."""
-        return [record for record in self.draws if record.grade.holds("complies") is not None]
-
-    @property
-    def complied(self) -> Sequence[EvalRecord]:
-        """The base's draws that complied, as far as could be told."""
-        return [record for record in self.told if record.grade.holds("complies")]
 
 
 @dataclass(frozen=True)
@@ -138,7 +128,8 @@ def load_run_results(paths: RunPaths) -> dict[str, Any]:
 
 def _read_results(path: Path) -> dict[str, Any]:
     try:
-        results = json.loads(read_text(path))
+        text = read_text(path)
+        results = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: is not JSON ({error}): {MADE_AGAIN}") from error
     schema = results.get("schema") if isinstance(results, dict) else None
@@ -148,7 +139,7 @@ def _read_results(path: Path) -> dict[str, Any]:
             "read it with the version of solon named in run.yaml"
         )
     try:
-        Results.model_validate(results, strict=True)
+        Results.model_validate_json(text, strict=True)  # strict, but a list of JSON may be a tuple
     except ValidationError as error:
         raise RecordError(f"{path}: {describe_misfit(error)}: {MADE_AGAIN}") from error
     return dict(results)

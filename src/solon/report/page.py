@@ -18,21 +18,23 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from solon.records import GIVEN, EvalRecord, Failure, Manifest, RunPaths, replace_file
+from solon.records import (
+    GIVEN,
+    UNGRADED,
+    Axis,
+    EvalRecord,
+    Failure,
+    Manifest,
+    Measure,
+    Measures,
+    RunPaths,
+    replace_file,
+)
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data
 
 MODEL_NAMES = {"base": "Base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 
-_RESULT_COLUMNS = (
-    ("harmful", "complies", "Harmful: complies"),
-    ("harmful", "refuses_and_explains", "Harmful: refuses and explains"),
-    ("harmful", "evades", "Harmful: evades"),
-    ("benign", "helps_correctly", "Benign: helps correctly"),
-    ("twins", "refused", "Benign twins: refused"),
-    ("harmful", "unparsed", "Harmful: unreadable"),
-    ("benign", "unparsed", "Benign: unreadable"),
-)
 _CURVES = (
     ("sft", "SFT: loss per response token (nats)", ("sft/loss", "sft/eval_loss")),
     ("preference-model", "Preference model: loss (nats)", ("pm/loss", "pm/heldout_loss")),
@@ -42,11 +44,13 @@ _CURVES = (
     ("ppo", "PPO: entropy of the policy (nats per token)", ("policy/entropy",)),
     ("ppo", "PPO: clipped fraction", ("policy/clipfrac", "value/clipfrac")),
 )
-_GROUPS = (("harmful", "harmful"), ("benign", "benign"), ("twins", "benign twin"))
 _MOST_POINTS = 300
 
 UNMEASURED = "–"
 """What stands where there was nothing to measure."""
+
+BALANCED = "balances"
+"""What the books say of a stage whose items are all accounted for."""
 
 
 @dataclass(frozen=True)
@@ -85,20 +89,29 @@ def render_report(run: RunData) -> str:
 
 def _view(run: RunData) -> dict[str, Any]:
     models: Mapping[str, Any] = run.results["models"]
+    evaluations = [
+        Asked(e["name"], e["caption"], e["grader"], e["groups"], Measures.model_validate(e["measures"]))
+        for e in run.results["evaluations"]
+    ]
+    main, *_ = evaluations
+    books = [_book(manifest) for manifest in run.manifests if "in" in manifest.counts]
     view = {
-        "title": "Constitutional AI: a run on the reference world",
-        "organism": str(run.results["grader"]).startswith("world-oracle"),
-        "nano": run.header.models["base"].source == "nano",
+        "title": f"Constitutional AI: {run.results['task']['title']}",
+        "about": run.results["task"]["about"],
         "notices": [*run.header.notices, *run.results["notices"]],
-        "result_tables": list(_result_tables(models)),
-        "frontier": _frontier(models),
-        "example": _example(run, run.example) if run.example is not None else None,
-        "category_table": _category_table(models),
-        "attribute_tables": list(_attribute_tables(models)),
-        "revisions": _revisions(run.results.get("revisions", [])),
+        "graders": list(dict.fromkeys(evaluation.grader for evaluation in evaluations)),
+        "result_tables": [_result_table(evaluation, models) for evaluation in evaluations],
+        "shows_rates": any(evaluation.measures.rates for evaluation in evaluations),
+        "shows_ungraded": any(evaluation.measures.ungraded for evaluation in evaluations),
+        "frontier": _frontier(main.measures, models),
+        "example": _example(run, run.example, main.measures) if run.example is not None else None,
+        "category_table": _category_table(main.measures, models),
+        "attribute_tables": list(_detail_tables(main.measures, models)),
+        "revisions": _revisions(main.measures, run.results["revisions"]),
         "feedback_rows": list(_feedback_rows(run.results)),
         "charts": list(_training_charts(run.curves)),
-        "books": [_book(manifest) for manifest in run.manifests if "in" in manifest.counts],
+        "books": books,
+        "balanced": all(book["balance"] == BALANCED for book in books),
         "stages": [_stage_row(manifest) for manifest in run.manifests],
         "totals": {
             "seconds": f"{run.results['total_seconds']:.1f}",
@@ -116,7 +129,7 @@ def _view(run: RunData) -> dict[str, Any]:
 def _contents(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     sections = (
         ("results", "Results", True),
-        ("frontier", "Frontier", True),
+        ("frontier", "Frontier", view["frontier"]),
         ("example", "Turn by turn", view["example"]),
         ("categories", "Categories", view["category_table"]),
         ("attributes", "How they answer", view["attribute_tables"]),
@@ -141,85 +154,107 @@ def _percent(rate: Mapping[str, float] | None) -> tuple[str, str]:
     return f"{100 * rate['value']:.1f}", f"{100 * rate['low']:.1f} – {100 * rate['high']:.1f}"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An evaluation as `results.json` describes it: name, caption, grader, group to number of prompts, measures."""
+
+    name: str
+    caption: str
+    grader: str
+    groups: Mapping[str, int]
+    measures: Measures
+
+
 def _count(block: Mapping[str, Any], word: str) -> str:
     """Say how many answers there are to what prompts, and for how many goals these ask."""
     return f"{block['n']} to {word} prompts for {block['goals']} goals"
 
 
-def _result_table(caption: str, blocks: Mapping[str, Mapping[str, Any]]) -> Table:
-    def cells(block: Mapping[str, Any]) -> list[tuple[str, str]]:
-        return [_percent(block[group][key]) for group, key, _ in _RESULT_COLUMNS]
-
-    counts = next(iter(blocks.values()))
-    sizes = ", ".join(_count(counts[group], word) for group, word in _GROUPS)
-    rows = [(MODEL_NAMES.get(name, name), cells(block)) for name, block in blocks.items()]
-    return Table(f"{caption} (answers: {sizes})", [heading for *_, heading in _RESULT_COLUMNS], rows)
-
-
-_SPLIT_CAPTIONS = {
-    "heldout": "Goals kept from Constitutional AI, known to the base",
-    "novel": "Combinations that no document of the base ever contained",
-    "dev": "Goals of the development split",
-}
+def _result_table(asked: Asked, models: Mapping[str, Any]) -> Table:
+    columns = asked.measures.columns()
+    blocks = {name: model["evaluations"].get(asked.name, {}) for name, model in models.items()}
+    first: Mapping[str, Any] = next((block for block in blocks.values() if block), {})
+    sizes = ", ".join(_count(first[group], group) for group in asked.groups if group in first)
+    rows = [
+        (_model_name(name), [_percent(block.get(column.group, {}).get(column.name)) for column in columns])
+        for name, block in blocks.items()
+    ]
+    return Table(f"{asked.caption} (answers: {sizes})", [column.caption for column in columns], rows)
 
 
-def _result_tables(models: Mapping[str, Any]) -> Iterator[Table]:
-    for split in dict.fromkeys(split for model in models.values() for split in model["by_split"]):
-        blocks = {name: model["by_split"][split] for name, model in models.items() if split in model["by_split"]}
-        yield _result_table(_SPLIT_CAPTIONS.get(split, split), blocks)
+def _model_name(name: str) -> str:
+    return MODEL_NAMES.get(name, name)
 
 
-def _category_table(models: Mapping[str, Any]) -> Table | None:
-    goals = {name: block["goals"] for model in models.values() for name, block in model["by_category"].items()}
-    if not goals:
+def _category_table(measures: Measures, models: Mapping[str, Any]) -> Table | None:
+    found = {name: model.get("by_category", {}) for name, model in models.items()}
+    goals = {category: block["goals"] for blocks in found.values() for category, block in blocks.items()}
+    if measures.by_category is None or not goals:
         return None
+    measure = measures.find(*measures.by_category)
     rows = [
         (
-            f"{name} ({goals[name]} goals)",
-            [_percent(model["by_category"].get(name, {}).get("complies")) for model in models.values()],
+            f"{category} ({goals[category]} goals)",
+            [_percent(blocks.get(category, {}).get(measure.name)) for blocks in found.values()],
         )
-        for name in sorted(goals)
+        for category in sorted(goals)
     ]
-    return Table("Share of harmful prompts complied with", [MODEL_NAMES.get(name, name) for name in models], rows)
+    return Table(measure.caption, [_model_name(name) for name in models], rows)
 
 
-def _attribute_tables(models: Mapping[str, Any]) -> Iterator[Table]:
-    for group in ("harmful", "benign"):
-        found = {name: model["attributes"].get(group, {}) for name, model in models.items()}
+def _detail_tables(measures: Measures, models: Mapping[str, Any]) -> Iterator[Table]:
+    for group in measures.details:
+        found = {name: model.get("values", {}).get(group, {}) for name, model in models.items()}
         names = sorted({name for rates in found.values() for name in rates})
         if names:
             rows = [(name.replace("_", " "), [_percent(rates.get(name)) for rates in found.values()]) for name in names]
-            yield Table(f"Answers to {group} prompts", [MODEL_NAMES.get(name, name) for name in models], rows)
+            yield Table(f"Answers to {group} prompts", [_model_name(name) for name in models], rows)
 
 
-def _frontier(models: Mapping[str, Any]) -> Markup:
+def _frontier(measures: Measures, models: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the chart of the two axes with what they show; None where an axis is not declared or not measured."""
+    right, up = measures.helpfulness, measures.harmlessness
+    if right is None or up is None:
+        return None
     points = []
     for index, (name, model) in enumerate(models.items()):
-        helps, complies = model["benign"]["helps_correctly"], model["harmful"]["complies"]
-        if helps is None or complies is None:
-            continue
-        across = (helps["value"], helps["low"], helps["high"])
-        up = (1 - complies["value"], 1 - complies["high"], 1 - complies["low"])
-        points.append(Point(MODEL_NAMES.get(name, name), index, across, up))
+        across, above = _position(measures, right, model), _position(measures, up, model)
+        if across is not None and above is not None:
+            points.append(Point(_model_name(name), index, across, above))
+    if not points:
+        return None
     title = "Harmlessness against helpfulness of each model"
-    return draw_points("frontier-chart", title, points, x_label="helpfulness", y_label="harmlessness")
+    chart = draw_points("frontier-chart", title, points, x_label="helpfulness", y_label="harmlessness")
+    return {"chart": chart, "right": right.caption, "up": up.caption}
 
 
-def _revisions(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _position(measures: Measures, axis: Axis, model: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    """Return value, low and high of a model on an axis, where more is better."""
+    rate = model.get(axis.group, {}).get(axis.name)
+    if rate is None:
+        return None
+    if measures.find(axis.group, axis.name).better == "lower":
+        return 1 - rate["value"], 1 - rate["high"], 1 - rate["low"]
+    return rate["value"], rate["low"], rate["high"]
+
+
+def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not rounds:
         return None
     lines = []
-    for key, label in (("complies", "complies"), ("refuses_and_explains", "refuses and explains")):
+    for key in measures.revisions:
         measured = [row for row in rounds if row[key] is not None]
         values, lows, highs = ([row[key][end] for row in measured] for end in ("value", "low", "high"))
-        lines.append(Line(label, [float(row["round"]) for row in measured], values, lows, highs))
-    title = "Share of stage-1 answers that comply, and that refuse and explain, by number of revisions"
-    keys = ("complies", "refuses_and_explains", "unparsed")
+        lines.append(Line(key.replace("_", " "), [float(row["round"]) for row in measured], values, lows, highs))
+    keys = (*measures.revisions, UNGRADED)
+    words = [key.replace("_", " ") for key in measures.revisions]
     rows = [(f"after {row['round']} ({row['n']} answers)", [_percent(row[key]) for key in keys]) for row in rounds]
     caption = f"Answers: {_count(rounds[0], 'red-team')}; a chain that broke off counts up to its last revision"
+    title = f"Share of stage-1 answers by number of revisions: {', '.join(words)}"
     return {
+        "heading": measures.revisions_caption or "Answers by number of revisions",
         "chart": draw_lines("revisions-chart", title, lines, x_label="revisions", y_label="share"),
-        "table": Table(caption, ["complies", "refuses and explains", "unreadable"], rows),
+        "table": Table(caption, [*words, "not graded"], rows),
     }
 
 
@@ -271,8 +306,11 @@ def _training_charts(curves: Mapping[str, Sequence[Row]]) -> Iterator[dict[str, 
 # ---------------------------------------------------------------------------------------- the example
 
 
-def _example(run: RunData, example: Example) -> dict[str, Any]:
-    shown = example.complied[0] if example.complied else example.draws[0]
+def _example(run: RunData, example: Example, measures: Measures) -> dict[str, Any]:
+    harm = measures.harm
+    told = [record for record in example.draws if harm is not None and harm.says_harm(record.grade) is not None]
+    harmful = [record for record in told if harm is not None and harm.says_harm(record.grade)]
+    shown = harmful[0] if harmful else example.draws[0]
     principles = {principle.id: principle for principle in run.constitution.principles}
     chain = example.chain
     steps = [
@@ -288,50 +326,49 @@ def _example(run: RunData, example: Example) -> dict[str, Any]:
     return {
         "prompt": "\n".join(m.text for m in shown.prompt.conversation.messages),
         "answer": shown.response.text,
-        "chosen": bool(example.complied),
-        "draws": len(example.draws),
-        "complied": _describe_compliance(example),
         "grade": describe_grade(shown),
+        "tone": _tone(shown, harm),
+        "draws": len(example.draws),
+        "measure": "" if harm is None else harm.label.replace("_", " "),
+        "told": len(told),
+        "harmful": len(harmful),
+        "revised": chain is not None,
         "steps": steps,
         "broken_off": _describe_failure(chain.failure) if chain is not None and chain.failure is not None else "",
         "finals": [
             {
-                "name": MODEL_NAMES.get(record.model_name, record.model_name),
+                "name": _model_name(record.model_name),
                 "text": record.response.text,
                 "grade": describe_grade(record),
-                "tone": _tone(record),
+                "tone": _tone(record, harm),
             }
             for record in example.finals
         ],
     }
 
 
-def _describe_compliance(example: Example) -> str:
-    """Say in how many answers the base complied, out of those of which the grader could tell."""
-    draws, told, complied = len(example.draws), len(example.told), len(example.complied)
-    if not told:
-        return "gave no answer of which the grader could tell whether it complies"
-    if told == draws:
-        return f"complied in {complied} of {draws}" if complied else "complied in none of them"
-    return f"complied in {complied or 'none'} of the {told} answers of which the grader could tell"
-
-
 def _describe_failure(failure: Failure) -> str:
     return f"{failure.reason.replace('_', ' ')}: {failure.detail}"
 
 
-def _tone(record: EvalRecord) -> str:
-    """Return the class that colours an answer: `harm`, `good`, or nothing where the grader could not tell."""
-    complies = record.grade.holds("complies")
-    return "" if complies is None else "harm" if complies else "good"
+def _tone(record: EvalRecord, harm: Measure | None) -> str:
+    """Return the class that colours an answer: `harm`, `good`, or nothing where it could not be told."""
+    says = None if harm is None else harm.says_harm(record.grade)
+    return "" if says is None else "harm" if says else "good"
 
 
 def describe_grade(record: EvalRecord) -> str:
-    """Say in a few words how an answer was graded."""
-    if record.grade.unparsed:
-        return "could not be read by the grader"
-    held = [name.replace("_", " ") for name, value in record.grade.attributes.items() if value]
-    return ", ".join(held) or "none of the grader's attributes"
+    """Say in a few words how an answer was graded, or that it was not."""
+    grade = record.grade
+    if not grade.graded:
+        return f"not graded: {grade.ungraded}"
+    held = [_describe_value(name, value) for name, value in grade.values.items() if value is not False]
+    return ", ".join(held) or "none of the grader's values"
+
+
+def _describe_value(name: str, value: float) -> str:
+    words = name.replace("_", " ")
+    return words if value is True else f"{words}: {value:g}"
 
 
 # ----------------------------------------------------------------------------------------- the tables
@@ -342,7 +379,7 @@ def _book(manifest: Manifest) -> dict[str, str]:
     taken, kept = counts.pop("in"), counts.pop("kept", 0)
     left_out = sum(counts.values())
     reasons = ", ".join(f"{reason.replace('_', ' ')}: {count}" for reason, count in counts.items() if count)
-    balance = "balances" if taken == kept + left_out else f"off by {taken - kept - left_out}"
+    balance = BALANCED if taken == kept + left_out else f"off by {taken - kept - left_out}"
     return {
         "stage": manifest.stage,
         "taken": f"{taken}",
@@ -377,10 +414,24 @@ def _principle_row(run: RunData, principle: Any) -> dict[str, Any]:
 
 def _command(run: RunData) -> str:
     header = run.header
-    words = ["solon", "run", "--preset", str(header.config["preset"]), "--seed", str(run.results["seed"])]
+    words = ["solon", "run", "--seed", str(run.results["seed"])]
+    source = header.task.source
+    if source.startswith("--"):  # prompt files by their roles, as words of the command line
+        words += shlex.split(source)
+    elif source != "default":
+        words += ["--task", _placeholder(source, "YOUR-TASK")]
+    if header.config["preset"] is not None:
+        words += ["--preset", str(header.config["preset"])]
+    if run.results["grader_source"]:
+        words += ["--grader", _placeholder(run.results["grader_source"], "YOUR-GRADER")]
     source = header.constitution.source
     if source != "default":
-        words += ["--constitution", "YOUR-FILE" if source == GIVEN else source]
+        words += ["--constitution", _placeholder(source, "YOUR-FILE")]
     for name, value in header.overrides.items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join([*words, "--out", "A-NEW-FOLDER"])
+
+
+def _placeholder(source: str, word: str) -> str:
+    """Return a source, or a word in its place where a program had it as an object."""
+    return word if source == GIVEN else source

@@ -10,5 +10,10 @@ harmful answers are nonsense props.
 - `phrases`: the surface forms, as data.
 - `grammar`: plans to text.
 - `principles`: kind x scope x phrasing to the three forms of a principle.
-- `oracle`: text to grade. For evaluation only; `pipeline.grading` and tests import it, nothing else may.
+- `oracle`: text to grade. For evaluation only; `grader`, `nano.check` and tests import it, nothing else may.
+- `task`: the world as a task of the pipeline, with its `prompts`, its `grader`, its presets and the words it knows
+  (`vocabulary`).
+- `nano`: the model that comes with it.
+
+The world stands on top of the rest: no other room but the command line imports it.
 """

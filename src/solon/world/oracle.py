@@ -8,7 +8,7 @@ right is correct, anything else that gives steps is wrong (one step alone, anoth
 another goal), and a sentence of general advice is vague. A text may hold attributes that the generator never
 puts together (a refusal followed by steps); they are all reported.
 
-It is for evaluation only. No label, score or training text may come from it: only `pipeline.grading` and
+It is for evaluation only. No label, score or training text may come from it: only `world.grader` and
 tests import it. No function here raises on any text.
 
 What it leaves out: judging whether a critique or a preference is *right*. It reports what a critique says;

@@ -35,12 +35,12 @@ FILES: dict[str, list[Row]] = {
         {"comparison_id": f"c{n}", "p_a": 0.25, "votes": [{"principle_id": "q", "call": "k"}], "labeler": "m@1"}
         for n in range(4)
     ],
-    "records/evaluation.jsonl": [{"id": "e0", "grade": {"attributes": {"refused": True}}, "grader": "oracle/1"}],
+    "records/evaluation.jsonl": [{"id": "e0", "grade": {"values": {"refused": True}}, "grader": "oracle/1"}],
     "records/failures_revision.jsonl": [],
     "metrics/sft.jsonl": [{"step": 1, "sft/loss": 0.75}, {"step": 2, "sft/loss": 0.5}],
 }
 RESULTS: Row = {
-    "schema": 1,
+    "schema": 2,
     "models": {"base": {"harmful": {"n": 60, "complies": {"value": 0.5}}}},
     "stages": {"sft": {"seconds": 2.0}},
     "total_seconds": 9.0,
@@ -100,8 +100,8 @@ def test_one_run_in_two_folders_is_the_same(old: Path, new: Path, capsys: pytest
         ("records/preference_labels.jsonl", lambda r: r[3].update(p_a=None), "comparison_id c3", "p_a"),
         ("records/preference_labels.jsonl", lambda r: r[0]["votes"][0].update(principle_id="s"), "comparison_id c0",
          "votes[0].principle_id"),
-        ("records/evaluation.jsonl", lambda r: r[0]["grade"]["attributes"].update(refused=1), "id e0",
-         "grade.attributes.refused"),
+        ("records/evaluation.jsonl", lambda r: r[0]["grade"]["values"].update(refused=1), "id e0",
+         "grade.values.refused"),
         ("metrics/sft.jsonl", lambda r: r[1].update({"sft/loss": 0.5000001}), "step 2", "sft/loss"),
         ("metrics/sft.jsonl", lambda r: r[1].pop("sft/loss"), "step 2", "sft/loss"),
         ("results.json", lambda r: r[0]["models"]["base"]["harmful"]["complies"].update(value=0.25), "row 1",
@@ -238,8 +238,179 @@ def test_a_run_is_not_compared_with_itself(old: Path, capsys: pytest.CaptureFixt
     assert "are one folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--losses-within", "--logprobs-within"])
 @pytest.mark.parametrize("within", ["-1", "nan"])
-def test_a_tolerance_is_a_number_from_zero_on(old: Path, new: Path, within: str) -> None:
+def test_a_tolerance_is_a_number_from_zero_on(old: Path, new: Path, option: str, within: str) -> None:
     with pytest.raises(SystemExit) as caught:
-        same_run.main([str(old), str(new), "--losses-within", within])
+        same_run.main([str(old), str(new), option, within])
     assert caught.value.code == 2
+
+
+def test_log_probabilities_may_be_within_a_tolerance_and_nothing_else_may(old: Path, new: Path) -> None:
+    change(new / "records/comparisons.jsonl", lambda r: r[2]["response_a"].update(logprobs=[-0.5, -1.500001]))
+    options = [str(old), str(new), "--logprobs-within"]
+    assert same_run.main([*options, "1e-7"]) == 1
+    assert same_run.main([*options, "1e-5"]) == 0
+    change(new / "records/preference_labels.jsonl", lambda r: r[0].update(p_a=0.250001))
+    assert same_run.main([*options, "1e-5"]) == 1
+    change(new / "records/preference_labels.jsonl", lambda r: r[0].update(p_a=0.25))
+    change(new / "metrics/sft.jsonl", lambda rows: rows[1].update({"sft/loss": 0.500001}))
+    assert same_run.main([*options, "1e-5"]) == 1
+
+
+# ------------------------------------------------------------------------------------- a run of before and one of now
+
+
+GROUPS = ("harmful", "benign", "twins")
+SPLITS = ("heldout", "novel")
+MODELS = ("base", "sl-cai")
+
+
+def asked(group: str, split: str, number: int, *, today: bool) -> Row:
+    known = {"goal": f"goal {number}", "category": f"sort of {group}" if today else None}
+    text = f"{group} {split} {number}?"
+    return {"id": f"{group}-{split}-{number}", "messages": [{"role": "user", "text": text}], "split": split, **known}
+
+
+def answered(model: str, group: str, split: str, number: int, *, today: bool, evaluation: str = "") -> Row:
+    read = number != 1
+    values = {"refused": read and number == 0} if read else {}
+    why = "" if read else "outside the grammar"
+    grade: Row = {"values": values, "explanation": "", "calls": [], "ungraded": why}
+    if not today:
+        grade = {"attributes": values, "category": f"sort of {group}", "unparsed": not read, "reason": why}
+    return {
+        "id": f"{'new' if today else 'old'} {model} {group} {split} {number}",
+        **({"evaluation": evaluation or split} if today else {}),
+        "model_name": model,
+        "prompt": asked(group, split, number, today=today),
+        "group": group,
+        "response": {"text": f"{model} says {group} {split} {number}.", "logprobs": [-0.25]},
+        "grade": grade,
+        "grader": "oracle/1",
+    }
+
+
+def results_of(*, today: bool) -> Row:
+    ungraded, values, splits = (
+        ("ungraded", "values", "evaluations") if today else ("unparsed", "attributes", "by_split")
+    )
+
+    def block(share: float) -> Row:
+        groups: Row = {group: {"n": 2, "refused": {"value": share}, ungraded: {"value": 0.5}} for group in GROUPS}
+        if not today:
+            del groups["twins"]["unparsed"]
+        return {**groups, "by_category": {}, values: {"harmful": {"refused": {"value": share}}}}
+
+    models = {name: {**block(0.25), splits: {"heldout": block(0.25), "novel": block(0.75)}} for name in MODELS}
+    revisions = [{"round": 0, "n": 2, "refused": {"value": 0.5}, ungraded: None}]
+    about: Row = {"grader": "oracle/1"}
+    if today:
+        about = {"task": {"name": "world"}, "evaluations": [{"name": split} for split in SPLITS], "grader_source": ""}
+    return {"schema": 3 if today else 2, **about, "models": models, "revisions": revisions, "total_seconds": 1.0}
+
+
+def write_evaluated(folder: Path, *, today: bool) -> Path:
+    """Write a run as it was written before tasks had evaluations, or as it is today."""
+    files: dict[str, list[Row]] = {"metrics/sft.jsonl": FILES["metrics/sft.jsonl"]}
+    if today:
+        places = [(split, group) for split in SPLITS for group in GROUPS]
+        files["records/prompts_evaluation.jsonl"] = [
+            {"evaluation": split, "group": group, "prompt": asked(group, split, n, today=True)}
+            for split, group in places
+            for n in range(2)
+        ]
+        files["records/revision_grades.jsonl"] = [{"chain_id": "c", "round": 0, "grade": {"values": {"refused": True}}}]
+    else:
+        places = [(split, group) for group in GROUPS for split in SPLITS]
+        for group in GROUPS:
+            rows = [asked(group, split, n, today=False) for split in SPLITS for n in range(2)]
+            files[f"records/prompts_{group}.jsonl"] = rows
+    files["records/evaluation.jsonl"] = [
+        answered(model, group, split, n, today=today) for model in MODELS for split, group in places for n in range(2)
+    ]
+    example = [answered(m, "harmful", "novel", 0, today=today, evaluation="heldout") for m in MODELS]
+    files["records/example.jsonl"] = [{**row, "id": row["model_name"], "group": "example"} for row in example]
+    for name, rows in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "results.json").write_text(json.dumps(results_of(today=today)), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    return write_evaluated(tmp_path / "before", today=False)
+
+
+@pytest.fixture
+def now(tmp_path: Path) -> Path:
+    return write_evaluated(tmp_path / "now", today=True)
+
+
+def test_a_run_of_before_is_the_same_as_that_of_now(before: Path, now: Path) -> None:
+    reports = {report.name: report for report in same_run.compare_runs(before, now)}
+    assert {name: report.different for name, report in reports.items() if report.different} == {}
+    rows = {name: report.rows for name, report in reports.items() if name.startswith("records/")}
+    assert rows == {
+        "records/evaluation.jsonl": (24, 24),
+        "records/example.jsonl": (2, 2),
+        "records/prompts_evaluation.jsonl": (12, 12),
+        "records/revision_grades.jsonl": (0, 1),
+    }
+    assert reports["records/prompts_evaluation.jsonl"].notes == ["not in OLD yet: prompt.category"]
+    assert reports["records/evaluation.jsonl"].notes == []
+    assert reports["records/revision_grades.jsonl"].notes == ["not in OLD yet: 1 rows"]
+    assert reports["results.json"].notes[-1] == "24 ids of the run have new names"
+    assert same_run.main([str(before), str(write_evaluated(before.with_name("again"), today=False))]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "row", "field"),
+    [
+        ("records/prompts_evaluation.jsonl", lambda r: r[8]["prompt"]["messages"][0].update(text="Why?"), "row 9",
+         "prompt.messages[0].text"),
+        ("records/prompts_evaluation.jsonl", lambda r: r[0].update(group="benign"), "row 1", "group"),
+        ("records/evaluation.jsonl", lambda r: r[0].update(evaluation="novel"), "id old base harmful heldout 0",
+         "evaluation"),
+        ("records/evaluation.jsonl", lambda r: r[7]["response"].update(text="No."), "id old base harmful novel 1",
+         "response.text"),
+        ("records/evaluation.jsonl", lambda r: r[0]["grade"]["values"].update(refused=False),
+         "id old base harmful heldout 0", "grade.values.refused"),
+        ("records/evaluation.jsonl", lambda r: r[0]["grade"]["values"].update(kind=True),
+         "id old base harmful heldout 0", "grade.values.kind"),
+        ("records/evaluation.jsonl", lambda r: r[1]["grade"].update(ungraded="no reason"),
+         "id old base harmful heldout 1", "grade.ungraded"),
+        ("records/evaluation.jsonl", lambda r: r[1]["grade"].update(ungraded="", values={"refused": True}),
+         "id old base harmful heldout 1", "grade.values.refused"),
+        ("records/evaluation.jsonl", lambda r: r[0]["prompt"].update(category="theft"),
+         "id old base harmful heldout 0", "prompt.category"),
+        ("records/example.jsonl", lambda r: r[1]["response"].update(text="No."), "id sl-cai", "response.text"),
+        ("results.json", lambda r: r[0]["models"]["base"]["evaluations"]["novel"]["benign"]["ungraded"].update(value=1),
+         "row 1", "models.base.evaluations.novel.benign.ungraded.value"),
+        ("results.json", lambda r: r[0]["models"]["base"]["values"]["harmful"]["refused"].update(value=1), "row 1",
+         "models.base.values.harmful.refused.value"),
+        ("results.json", lambda r: r[0]["revisions"][0].update(n=3), "row 1", "revisions[0].n"),
+        ("results.json", lambda r: r[0]["models"]["base"].update(more={}), "row 1", "models.base.more"),
+    ],
+)  # fmt: skip
+def test_what_a_run_of_before_says_otherwise_is_named(
+    before: Path, now: Path, name: str, edit: Any, row: str, field: str
+) -> None:
+    change(now / name, edit)
+    found = differing(before, now)
+    assert list(found) == [name]
+    assert [(difference.row, difference.field) for difference in found[name]] == [(row, field)]
+
+
+def test_between_two_runs_of_now_nothing_is_excused(now: Path) -> None:
+    other = write_evaluated(now.with_name("other"), today=True)
+    assert differing(now, other) == {}
+    change(other / "records/prompts_evaluation.jsonl", lambda rows: rows[0]["prompt"].update(goal="another"))
+    change(other / "results.json", lambda rows: rows[0].update(task={"name": "mine"}))
+    (now / "records/revision_grades.jsonl").unlink()
+    assert {name: found[0].field for name, found in differing(now, other).items()} == {
+        "records/prompts_evaluation.jsonl": "prompt.goal",
+        "results.json": "task.name",
+        "records/revision_grades.jsonl": "the whole row",
+    }

@@ -7,12 +7,13 @@ from contextlib import nullcontext
 
 import pytest
 
-from solon.cli.chat import run_chat
-from solon.errors import ConfigError, RecordError, RunError
+from solon.cli.chat import find_model, run_chat
+from solon.errors import ConfigError, ModelError, RecordError, RunError
 from solon.lm import ScriptedModel
 from solon.pipeline.config import build_config
 from solon.prompting import render_response
 from solon.records import Conversation, Manifest, Origin, RunHeader, RunPaths, file_digest
+from solon.world.nano.shipped import find_nano_model
 from tests.scripts import call_failed
 
 
@@ -22,6 +23,7 @@ def talk(tmp_path, monkeypatch, capsys):
     RunHeader(
         code_version="1",
         config=build_config("smoke", {"evaluation": {"layout": "transcript"}}).model_dump(mode="json"),
+        task=Origin(source="default", digest="t"),
         constitution=Origin(source="default", digest="c"),
         models={"base": Origin(source="/a/model", digest="m")},
     ).save(RunPaths(tmp_path).header)
@@ -92,3 +94,27 @@ def test_a_model_that_is_not_as_the_run_wrote_it_does_not_answer(talk, tmp_path)
     file.write_text("{ }")
     with pytest.raises(RecordError, match=r"rl-cai/config\.json: is not as the run wrote it"):
         talk(["Hello?"], ["Hello."])
+
+
+@pytest.mark.parametrize("source", ["default", "world", "--red-team a.txt", "given", "a-task-that-has-gone.yaml"])
+def test_the_base_of_a_run_on_any_task_is_found_by_the_name_of_a_model_that_ships(tmp_path, monkeypatch, source):
+    def save(base):
+        RunHeader(
+            code_version="1",
+            config={"preset": None},
+            task=Origin(source=source, digest="t"),
+            constitution=Origin(source="default", digest="c"),
+            models={"base": Origin(source=base, digest="of the weights")},
+        ).save(RunPaths(tmp_path).header)
+
+    monkeypatch.setattr("solon.cli.chat.LocalEngine.__init__", lambda _: None)
+    monkeypatch.setattr("solon.cli.chat.LocalEngine.weights_digest", lambda _, path: "of the weights")
+    save("nano")
+    assert find_model(tmp_path, "base") == find_nano_model()
+    save(str(tmp_path))
+    assert find_model(tmp_path, "base") == tmp_path
+    save("gone/away")
+    with pytest.raises(
+        (ModelError, ConfigError), match=r"^(gone/away: no such checkpoint|a-task-that-has-gone\.yaml: )"
+    ):
+        find_model(tmp_path, "base")

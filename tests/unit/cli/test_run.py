@@ -1,23 +1,44 @@
-"""Proves that the closing lines of a run say what the run found out about itself."""
+"""Proves that the closing lines of a run say what the run found out about itself, and that a run is told how its grader
+was given.
+"""
 
 from pathlib import Path
+
+import pytest
 
 from solon.cli.app import _run
 from solon.pipeline.config import build_config
 from solon.pipeline.run import RunResult
+from solon.world.task import WorldTask
 
 
 def test_what_the_run_noticed_stands_below_its_table(tmp_path, monkeypatch, capsys):
     results = {
+        "evaluations": [],
         "models": {},
         "notices": ["feedback: the orders contradict\x1b each other"],
         "total_seconds": 1,
         "cpu_seconds": 1.0,
         "peak_rss_mb": 1.0,
     }
-    found = RunResult(folder=Path("there"), results=results, config=build_config("smoke", {}))
+    found = RunResult(folder=Path("there"), results=results, config=build_config("smoke", {}, WorldTask()))
     monkeypatch.setattr("solon.pipeline.run.run", lambda **_: found)
-    _run(tmp_path / "run", "smoke", "default", None, [])
+    _run(WorldTask(), tmp_path / "run", None, "smoke", "default", None, [])
     *_, note, report = capsys.readouterr().out.splitlines()
     assert note == "note: feedback: the orders contradict\\x1b each other"
     assert report == "report: there/report.html"
+
+
+@pytest.mark.parametrize("named", [None, "solon.world.grader:OracleGrader"])
+def test_a_run_is_told_how_its_grader_was_given(tmp_path, monkeypatch, named):
+    found = {}
+
+    def stop(**given):
+        found.update(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("solon.pipeline.run.run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _run(WorldTask(), tmp_path / "run", named, "smoke", "default", None, [])
+    assert found["grader_source"] == (named or "")
+    assert (found["grader"] is None) is (named is None)

@@ -1,18 +1,96 @@
-"""Proves that the table of a run says what it counts."""
+"""Proves that the table of a run says what it counts, evaluation by evaluation and column by column as declared."""
 
 from solon.cli.tables import results_table
+from solon.records import Measure, Measures
 
-RATE = {"value": 0.5, "low": 0.25, "high": 0.75}
+COST = {"total_seconds": 61, "cpu_seconds": 100.0, "peak_rss_mb": 500.0}
+MEASURES = Measures(
+    rates=(
+        Measure(group="harmful", name="complies", caption="Harmful: complies"),
+        Measure(group="harmful", name="refuses_and_explains", caption="Harmful: explains", short="explains"),
+        Measure(group="harmful", name="evades", caption="Harmful: evades"),
+        Measure(group="benign", name="helps_correctly", caption="Benign: helps", short="helps"),
+        Measure(group="twins", name="refused", caption="Twins: refused"),
+    ),
+    ungraded=("harmful", "benign"),
+)
+
+
+def rate(value):
+    return {"value": value, "low": value / 2, "high": (1 + value) / 2}
+
+
 BLOCK = {
-    "harmful": {"n": 12, "goals": 6, "complies": RATE, "refuses_and_explains": RATE, "evades": RATE, "unparsed": None},
-    "benign": {"n": 8, "goals": 5, "helps_correctly": RATE, "unparsed": RATE},
-    "twins": {"n": 4, "goals": 2, "refused": RATE},
+    "harmful": {
+        "n": 12,
+        "goals": 6,
+        "complies": rate(0.1),
+        "refuses_and_explains": rate(0.2),
+        "evades": rate(0.3),
+        "ungraded": None,
+    },
+    "benign": {"n": 8, "goals": 5, "helps_correctly": rate(0.4), "ungraded": rate(0.5)},
+    "twins": {"n": 4, "goals": 2, "refused": rate(0.6), "ungraded": rate(0.0)},
 }
 
 
+def asked(name, measures=MEASURES, groups=("harmful", "benign", "twins")):
+    measures = measures.model_dump(mode="json")
+    return {"name": name, "caption": "", "grader": "g", "groups": dict.fromkeys(groups, 4), "measures": measures}
+
+
+def table(evaluations, **models):
+    models = {name: {"evaluations": blocks} for name, blocks in models.items()}
+    return results_table({"evaluations": evaluations, "models": models, **COST}).splitlines()
+
+
 def test_answers_are_counted_and_not_called_prompts():
-    models = {"base": {"by_split": {"heldout": BLOCK}}}
-    results = {"models": models, "total_seconds": 61, "cpu_seconds": 100.0, "peak_rss_mb": 500.0}
-    lines = results_table(results).splitlines()
+    lines = table([asked("heldout")], base={"heldout": BLOCK})
     assert lines[0] == "heldout, answers: 12 to harmful (6 goals), 8 to benign (5 goals), 4 to twins (2 goals)"
-    assert lines[3].split() == ["base", *["50.0"] * 5, "-", "50.0"]
+    assert lines[1].split() == ["harmful", "benign", "twins", "harmful", "benign"]
+    assert " ".join(lines[2].split()) == "% complies explains evades helps refused not graded not graded"
+    assert lines[3].split() == ["base", "10.0", "20.0", "30.0", "40.0", "60.0", "-", "50.0"]
+    assert lines[4].split()[0] == "5.0-55.0"
+    assert lines[-1] == "1 min 1 s, 100 CPU seconds, 500 MiB"
+
+
+def test_columns_and_groups_stand_above_their_numbers():
+    lines = table([asked("heldout")], base={"heldout": BLOCK})
+    for group, first in (("harmful", "complies"), ("benign", "helps"), ("twins", "refused")):
+        assert lines[1].index(group) + len(group) == lines[2].index(first) + len(first)
+    assert lines[2].index("evades") + len("evades") == lines[3].index("30.0") + len("30.0")
+
+
+def test_every_evaluation_has_a_table_with_all_models_in_order():
+    novel = {group: {**rates, "n": 1} for group, rates in BLOCK.items()}
+    lines = table(
+        [asked("heldout"), asked("novel")],
+        base={"heldout": BLOCK, "novel": novel},
+        **{"sl-cai": {"heldout": BLOCK}, "rl-cai": {"novel": novel}},
+    )
+    assert [line.partition(",")[0] for line in lines if "answers:" in line] == ["heldout", "novel"]
+    names = [line.split()[0] for line in lines if line and not line.startswith((" ", "%", "heldout", "novel", "1 min"))]
+    assert names == ["base", "SL-CAI", "RL-CAI"] * 2
+    rows = [line.split() for line in lines]
+    assert ["RL-CAI", *["-"] * 7] in rows  # not asked in the first evaluation: nothing was measured
+    assert ["SL-CAI", *["-"] * 7] in rows
+
+
+def test_an_evaluation_that_compares_models_has_dashes_for_the_first():
+    wins = Measures(rates=(Measure(group="all", name="wins", caption="Wins"),))
+    lines = table(
+        [asked("pairs", wins, ("all",))],
+        base={},
+        **{"sl-cai": {"pairs": {"all": {"n": 5, "goals": 3, "wins": rate(0.5)}}}},
+    )
+    assert lines[0] == "pairs, answers: 5 to all (3 goals)"
+    assert lines[3].split() == ["base", "-"]
+    assert lines[5].split() == ["SL-CAI", "50.0"]
+    assert lines[6].split() == ["25.0-75.0"]
+
+
+def test_a_run_that_nobody_graded_shows_that_and_no_rate():
+    block = {"harmful": {"n": 3, "goals": 2, "ungraded": rate(1.0)}}
+    lines = table([asked("main", Measures(ungraded=("harmful",)), ("harmful",))], base={"main": block})
+    assert lines[2].split() == ["%", "not", "graded"]
+    assert lines[3].split() == ["base", "100.0"]

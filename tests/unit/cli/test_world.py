@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from solon.cli.app import build_world, check_world
-from solon.pipeline import nano_build, nano_check
-from solon.pipeline.nano_check import Ability
+from solon.world.nano import build as nano_build
+from solon.world.nano import check as nano_check
+from solon.world.nano.check import Ability
 
 
 @pytest.fixture

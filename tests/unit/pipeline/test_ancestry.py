@@ -14,7 +14,9 @@ def paths(tmp_path):
     paths = RunPaths(tmp_path)
     law = make_constitution()
     origin = Origin(source="given", digest=law.digest)
-    asked = RunHeader(code_version="1", config={"preset": "smoke"}, constitution=origin, models={"base": origin})
+    asked = RunHeader(
+        code_version="1", config={"preset": "smoke"}, task=origin, constitution=origin, models={"base": origin}
+    )
     asked.save(paths.header)
     paths.constitution.write_text(law.to_json())
     texts = ("one\u2028two\x85three\x0bfour", "five")

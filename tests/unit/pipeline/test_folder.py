@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from solon.errors import RecordError, RunError
 from solon.pipeline.folder import claim_folder, compare_headers, load_header
@@ -13,6 +14,7 @@ from solon.records import Origin, RunHeader
 HEADER = RunHeader(
     code_version="1",
     config={"preset": "smoke", "seed": 0, "ppo": {"kl_coef": 0.05, "sizes": [1, 2]}, "threads": 1},
+    task=Origin(source="world", name="world", digest="t1"),
     constitution=Origin(source="default", name="n", digest="c1"),
     models={"base": Origin(source="nano", digest="m1")},
 )
@@ -54,6 +56,10 @@ def test_content_counts_and_its_place_does_not():
     assert compare_headers(HEADER, variant(threads=2, preset="nano")) == []
     changed = HEADER.model_copy(update={"models": {"base": Origin(source="nano", digest="m2")}})
     assert [str(d) for d in compare_headers(HEADER, changed)] == ["digest.base_model: m1 -> m2"]
+    moved = HEADER.model_copy(update={"task": Origin(source="/elsewhere/task.yaml", name="world", digest="t1")})
+    assert compare_headers(HEADER, moved) == []
+    changed = HEADER.model_copy(update={"task": Origin(source="world", name="world", digest="t2")})
+    assert [str(d) for d in compare_headers(HEADER, changed)] == ["digest.task: t1 -> t2"]
 
 
 def test_strangers_are_refused_and_left_alone(tmp_path):
@@ -117,7 +123,18 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
 
 def test_header_of_another_version_or_of_nothing_is_refused(tmp_path):
     path = tmp_path / "run.yaml"
-    for text in ("", "schema: 99\n", "schema: 1\nfoo: 1\n", "\x00\x01", "a: [", "schema: 1\nconfig: 3\n"):
+    for text in ("", "schema: 99\n", "schema: 2\nfoo: 1\n", "\x00\x01", "a: [", "schema: 2\nconfig: 3\n"):
         path.write_text(text)
-        with pytest.raises(RecordError, match=r"run\.yaml"):
+        with pytest.raises(RecordError, match=r"run\.yaml: [^\n]+$"):
             RunHeader.load(path)
+
+
+def test_a_header_of_before_there_were_tasks_says_which_version_reads_it(tmp_path):
+    path = tmp_path / "run.yaml"
+    HEADER.save(path)
+    body = yaml.safe_load(path.read_text())
+    assert body.pop("task")
+    assert body["schema"] == 2
+    path.write_text(yaml.safe_dump({**body, "schema": 1, "code_version": "0.1.0"}))
+    with pytest.raises(RecordError, match=r"run\.yaml: .*schema 1, .*reads 2: read it with version 0\.1\.0 of solon$"):
+        RunHeader.load(path)

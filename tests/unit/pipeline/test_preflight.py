@@ -1,13 +1,21 @@
 """Proves that a kind of prompt which no principle applies to is refused before a run, if a stage would ask for one."""
 
+from dataclasses import replace
+
 import pytest
 
 from solon.errors import ConfigError, ConstitutionError
 from solon.pipeline.config import build_config
 from solon.pipeline.preflight import refuse_idle_stages, refuse_unserved_prompts
+from solon.pipeline.prompt_pools import draw_prompts
+from solon.world.task import WorldTask
 from tests.scripts import make_constitution
 
 WHOLE = make_constitution("p").principles[0]
+
+
+def drawn(config, constitution):
+    return draw_prompts(WorldTask(), config, constitution)
 
 
 def asked(*applies_to, use):
@@ -33,11 +41,21 @@ def asked(*applies_to, use):
 def test_what_no_principle_serves_is_refused_with_a_remedy(constitution, overrides, said):
     for source, name in (("my/rules.yaml", "my/rules.yaml"), ("given", "test")):
         config = build_config("smoke", {"prompts": overrides, "constitution": source})
+        prompts = drawn(config, constitution)
         if said is None:
-            refuse_unserved_prompts(config, constitution)
+            refuse_unserved_prompts(prompts, constitution, name)
         else:
             with pytest.raises(ConstitutionError, match=f"^{name}: .*{said}"):
-                refuse_unserved_prompts(config, constitution)
+                refuse_unserved_prompts(prompts, constitution, name)
+
+
+def test_an_evaluation_without_groups_is_refused_before_any_work():
+    config = build_config("smoke", {})
+    prompts = drawn(config, make_constitution("p"))
+    main, *others = prompts.evaluations
+    empty = replace(prompts, evaluations=[main, replace(main, name="bare", prompts={}), *others])
+    with pytest.raises(ConfigError, match=r"^evaluation bare: has no group of prompts: give it prompts"):
+        refuse_idle_stages(empty, config)
 
 
 NONE = {"red_team": 0, "helpful": 0}
@@ -45,22 +63,46 @@ NONE = {"red_team": 0, "helpful": 0}
 
 @pytest.mark.parametrize("stage", ["revision", "comparisons", "ppo"])
 def test_a_stage_without_prompts_is_refused_before_any_work(stage):
+    law = make_constitution("p")
+    config = build_config("smoke", {"prompts": {stage: NONE}})
     with pytest.raises(ConfigError, match=rf"^prompts\.{stage}: .*set red_team or helpful"):
-        refuse_idle_stages(build_config("smoke", {"prompts": {stage: NONE}}), make_constitution("p"))
+        refuse_idle_stages(drawn(config, law), config)
     for kind in NONE:
-        refuse_idle_stages(build_config("smoke", {"prompts": {stage: {**NONE, kind: 1}}}), make_constitution("p"))
+        config = build_config("smoke", {"prompts": {stage: {**NONE, kind: 1}}})
+        refuse_idle_stages(drawn(config, law), config)
+
+
+def test_helpful_prompts_that_are_not_to_be_sampled_are_nothing_to_revise():
+    law = make_constitution("p")
+    config = build_config(
+        "smoke", {"prompts": {"revision": {**NONE, "helpful": 3}}, "revision": {"helpful_samples": 0}}
+    )
+    with pytest.raises(ConfigError, match=r"^prompts\.revision: "):
+        refuse_idle_stages(drawn(config, law), config)
+
+
+def test_an_evaluation_without_prompts_and_a_task_without_evaluation_are_refused():
+    config, law = build_config("smoke", {}), make_constitution("p")
+    prompts = drawn(config, law)
+    main, other = prompts.evaluations
+    empty = replace(other, prompts={**other.prompts, "benign": []})
+    with pytest.raises(ConfigError, match=r"^evaluation novel: there is no prompt in group benign"):
+        refuse_idle_stages(replace(prompts, evaluations=[main, empty]), config)
+    with pytest.raises(ConfigError, match="the task has no evaluation"):
+        refuse_idle_stages(replace(prompts, evaluations=[]), config)
 
 
 def test_prompts_of_the_constitution_are_enough_to_revise():
     config = build_config("smoke", {"prompts": {"revision": NONE}})
-    refuse_idle_stages(config, make_constitution("p", red_team_prompts=("How?",)))
+    law = make_constitution("p", red_team_prompts=("How?",))
+    refuse_idle_stages(drawn(config, law), config)
 
 
 @pytest.mark.parametrize("field", ["ppo.red_team", "revision.helpful", "evaluation.twins"])
 def test_more_prompts_than_there_are_wordings_are_refused(field):
     stage, kind = field.split(".")
-    with pytest.raises(ConfigError, match=rf"prompts\.{stage}\.{kind}: .*less than or equal to"):
-        build_config("smoke", {"prompts": {stage: {kind: 10**8}}})
+    with pytest.raises(ConfigError, match=rf"prompts\.{stage}.*{kind}: .*less than or equal to"):
+        drawn(build_config("smoke", {"prompts": {stage: {kind: 10**8}}}), make_constitution("p"))
 
 
 @pytest.mark.parametrize("room", ["revision", "comparisons", "feedback", "evaluation"])

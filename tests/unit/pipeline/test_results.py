@@ -2,28 +2,28 @@
 
 import pytest
 
-from solon.evaluation import wilson_interval
+from solon.evaluation import Evaluation, OpenModel, grade_revisions, summarize_revisions, wilson_interval
 from solon.feedback import feedback_summary
 from solon.feedback.comparing import make_comparison
-from solon.pipeline.results import _feedback, _preference_model, grade_revisions
-from solon.records import Grade, Manifest, PreferenceLabel, Prompt, RevisionChain, RevisionStep, Vote
-from tests.scripts import make_prompts, make_sample
+from solon.pipeline.results import _feedback, _preference_model
+from solon.records import Grade, Manifest, Measures, PreferenceLabel, Prompt, RevisionChain, RevisionStep, Sample, Vote
+from tests.scripts import make_prompts, make_sample, open_no_model, wait_for
 
 GRADES = {
-    "steps": Grade(attributes={"complies": True, "refuses_and_explains": False}),
-    "no": Grade(attributes={"complies": False, "refuses_and_explains": True}),
-    "hm": Grade(attributes={}, unparsed=True, reason="?"),
-    "no, and no more": Grade(attributes={"complies": False}),
+    "steps": Grade(values={"complies": True, "refuses_and_explains": False}),
+    "no": Grade(values={"complies": False, "refuses_and_explains": True}),
+    "hm": Grade(ungraded="?"),
+    "no, and no more": Grade(values={"complies": False}),
 }
 
 
 class ByHeart:
-    """Gives each text the grade it was told; not always every attribute."""
+    """Gives each text the grade it was told; not always every value."""
 
     identity = "by heart"
 
-    def grade(self, prompt: Prompt, response: str) -> Grade:
-        return GRADES[response]
+    async def grade(self, prompt: Prompt, response: Sample, open_model: OpenModel) -> Grade:
+        return GRADES[response.text]
 
 
 def revised(prompt: Prompt, *texts: str) -> RevisionChain:
@@ -36,17 +36,23 @@ def test_revisions_are_rated_over_the_answers_of_which_the_grader_could_tell() -
     prompts = make_prompts(4)
     first = ("steps", "steps", "hm", "no, and no more")
     chains = [revised(prompt, text, "hm") for prompt, text in zip(prompts, first, strict=True)]
-    before, after = grade_revisions(chains, {prompt.id: prompt for prompt in prompts}, ByHeart())
+    main = Evaluation("main", "", {}, ByHeart(), Measures())
+    graded = wait_for(grade_revisions(chains, prompts, main, open_model=open_no_model, max_failure_fraction=0.0))
+    before, after = summarize_revisions(graded.results, ("complies", "refuses_and_explains"))
+    assert (before["round"], before["n"], after["round"], after["n"]) == (0, 4, 1, 4)
     assert before["complies"]["value"] == 2 / 3
     assert before["refuses_and_explains"]["value"] == 0.0
     assert before["refuses_and_explains"]["high"] > 0.6  # two answers, not three: the last was not asked about
-    assert before["unparsed"]["value"] == 1 / 4
-    assert (after["complies"], after["refuses_and_explains"], after["unparsed"]["value"]) == (None, None, 1.0)
+    assert before["ungraded"]["value"] == 1 / 4
+    assert (after["complies"], after["refuses_and_explains"], after["ungraded"]["value"]) == (None, None, 1.0)
 
 
 def test_revisions_are_clustered_by_goal() -> None:
     prompts = [prompt.model_copy(update={"goal": f"{i % 2}"}) for i, prompt in enumerate(make_prompts(8))]
-    (block,) = grade_revisions([revised(p, "steps") for p in prompts], {p.id: p for p in prompts}, ByHeart())
+    main = Evaluation("main", "", {}, ByHeart(), Measures())
+    chains = [revised(prompt, "steps") for prompt in prompts]
+    graded = wait_for(grade_revisions(chains, prompts, main, open_model=open_no_model, max_failure_fraction=0.0))
+    (block,) = summarize_revisions(graded.results, ("complies",))
     assert (block["n"], block["goals"]) == (8, 2)
     assert block["complies"] == wilson_interval(1.0, 2).model_dump()
 

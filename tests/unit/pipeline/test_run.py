@@ -17,13 +17,13 @@ from solon.constitution import Constitution, Principle, load_constitution
 from solon.errors import CallFailedError, ConfigError, JournalError, ModelError, RecordError, RunError, StageFailedError
 from solon.lm import Journal, ScriptedModel, read_call
 from solon.pipeline.ancestry import describe
-from solon.pipeline.grading import OracleGrader
 from solon.pipeline.run import load_run, run
 from solon.pipeline.stage import load_manifest
 from solon.pipeline.stages import STAGES
-from solon.pipeline.world_prompts import wifi_prompt
 from solon.records import (
     Comparison,
+    Conversation,
+    EvalPrompt,
     EvalRecord,
     Failure,
     Grade,
@@ -37,7 +37,10 @@ from solon.records import (
     load_records,
 )
 from solon.report import write_report
+from solon.world.grader import OracleGrader
 from solon.world.lexicon import WIFI_GOAL
+from solon.world.prompts import wifi_prompt
+from solon.world.task import MEASURES, WorldTask
 from tests import pipeline_fakes
 from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
 
@@ -124,7 +127,9 @@ def test_results_have_the_promised_shape(shared):
         "schema",
         "seed",
         "temperature",
-        "grader",
+        "task",
+        "evaluations",
+        "grader_source",
         "notices",
         "models",
         "stages",
@@ -138,23 +143,40 @@ def test_results_have_the_promised_shape(shared):
         "cpu_seconds",
         "peak_rss_mb",
     }
-    assert results["schema"] == 2
+    assert results["schema"] == 3
+    assert results["grader_source"] == ""
     assert list(results["models"]) == ["base", "sl-cai", "rl-cai"]
     for model in results["models"].values():
-        assert set(model) == {"harmful", "benign", "twins", "by_category", "by_split", "attributes"}
-        assert all(set(block) == set(model) - {"by_split"} for block in model["by_split"].values())
-        for block in (model, *model["by_split"].values()):
-            assert set(block["harmful"]) == {"n", "goals", "complies", "refuses_and_explains", "evades", "unparsed"}
-            assert set(block["benign"]) == {"n", "goals", "helps_correctly", "unparsed"}
-            assert set(block["twins"]) == {"n", "goals", "refused"}
-            rates = [block["harmful"][k] for k in ("complies", "refuses_and_explains", "evades", "unparsed")]
-            rates += [block["benign"]["helps_correctly"], block["benign"]["unparsed"], block["twins"]["refused"]]
+        assert set(model) == {"harmful", "benign", "twins", "by_category", "values", "evaluations"}
+        assert all(set(block) == set(model) - {"evaluations"} for block in model["evaluations"].values())
+        for block in (model, *model["evaluations"].values()):
+            assert set(block["harmful"]) == {"n", "goals", "complies", "refuses_and_explains", "evades", "ungraded"}
+            assert set(block["benign"]) == {"n", "goals", "helps_correctly", "ungraded"}
+            assert set(block["twins"]) == {"n", "goals", "refused", "ungraded"}
+            rates = [block["harmful"][k] for k in ("complies", "refuses_and_explains", "evades", "ungraded")]
+            rates += [block["benign"]["helps_correctly"], block["benign"]["ungraded"], block["twins"]["refused"]]
             for rate in rates:
                 assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1
             assert (block["harmful"]["n"], block["benign"]["n"], block["twins"]["n"]) == (6, 5, 3)
-        assert set(model["by_split"]) == {"heldout", "novel"}
+        assert list(model["evaluations"]) == ["heldout", "novel"]
+        main = model["evaluations"]["heldout"]
+        assert {name: model[name] for name in main} == main
         assert all({"n", "goals", "complies"} == set(category) for category in model["by_category"].values())
-        assert set(model["attributes"]) == {"harmful", "benign"}
+        assert set(model["values"]) == {"harmful", "benign"}
+    assert results["task"] == {
+        "name": "world",
+        "identity": "world/1",
+        "title": "a run on the reference world",
+        "about": WorldTask.about,
+    }
+    assert [(e["name"], e["grader"]) for e in results["evaluations"]] == [
+        ("heldout", "world-oracle/1"),
+        ("novel", "world-oracle/1"),
+    ]
+    for evaluation in results["evaluations"]:
+        assert set(evaluation) == {"name", "caption", "grader", "groups", "measures"}
+        assert evaluation["groups"] == {"harmful": 6, "benign": 5, "twins": 3}
+        assert evaluation["measures"] == MEASURES.model_dump(mode="json")
     assert list(results["stages"]) == NAMES
     for stage in results["stages"].values():
         assert set(stage) == {"seconds", "model_calls", "tokens", "failures"}
@@ -386,15 +408,19 @@ def test_a_constitution_object_and_its_file_are_the_same_request(tmp_path, engin
 def test_answers_are_graded_again_by_another_grader_and_not_asked_for_again(tmp_path, engine, finished):
     class Other(OracleGrader):
         identity = "another/1"
+        measures = MEASURES
 
     before = read_folder(finished, "records/[!e]*.jsonl")
+    graded = before.pop("records/revision_grades.jsonl")
     log = Log()
     results = start(tmp_path, engine, log=log, grader=Other()).results
     assert [name for name, skipped in log.finished if not skipped] == ["evaluation", "report"]
-    assert results["grader"] == "another/1"
+    assert {evaluation["grader"] for evaluation in results["evaluations"]} == {"another/1"}
     assert {r.grader for r in load_records(RunPaths(finished).records("evaluation"), EvalRecord)} == {"another/1"}
     assert all(model.generated == [] for model in engine.models)
-    assert read_folder(finished, "records/[!e]*.jsonl") == before
+    after = read_folder(finished, "records/[!e]*.jsonl")
+    assert after.pop("records/revision_grades.jsonl") == graded.replace(b"world-oracle/1", b"another/1")
+    assert after == before
 
 
 def test_roles_are_as_in_the_paper(shared):
@@ -431,9 +457,8 @@ def test_no_prompt_is_used_twice_and_none_of_the_evaluation_is_trained_on(shared
     ids = [prompt.id for pool in pools.values() for prompt in pool]
     assert len(ids) == len(set(ids))
     assert {p.split for pool in pools.values() for p in pool} == {"train"}
-    measured = {
-        p.id for g in ("harmful", "benign", "twins") for p in load_records(paths.records(f"prompts_{g}"), Prompt)
-    }
+    measured = {asked.id for asked in load_records(paths.records("prompts_evaluation"), EvalPrompt)}
+    assert len(measured) == 2 * (6 + 5 + 3)
     assert not measured & set(ids)
     learnt = load_records(paths.records("sft_examples"), SFTExample)
     assert {e.prompt_id for e in learnt} <= {p.id for p in pools["revision"]}
@@ -441,19 +466,29 @@ def test_no_prompt_is_used_twice_and_none_of_the_evaluation_is_trained_on(shared
     assert WIFI_GOAL.text not in texts
 
 
+def measured_alone(root, group):
+    """The prompts of a group that are one turn."""
+    asked = load_records(RunPaths(root).records("prompts_evaluation"), EvalPrompt)
+    return [a.prompt for a in asked if a.group == group and len(a.prompt.conversation.messages) == 1]
+
+
 def test_the_constitutions_own_prompts_are_revised_and_one_of_the_evaluation_is_left_out(tmp_path, engine, shared):
-    paths = RunPaths(shared.result.folder)
-    asked = [p for p in load_records(paths.records("prompts_harmful"), Prompt) if len(p.conversation.messages) == 1]
+    asked = measured_alone(shared.result.folder, "harmful")
     shipped = load_constitution("default")
     wifi = wifi_prompt().conversation.messages[0].text
     own = ("Do a harmful thing.", "do a harmful thing", asked[0].conversation.messages[0].text.upper(), f"{wifi} ")
-    second = start(tmp_path, engine, out="second", constitution=shipped.model_copy(update={"red_team_prompts": own}))
+    law = shipped.model_copy(update={"red_team_prompts": own})
+    with pytest.raises(ConfigError, match=r"2 training prompts say what an evaluation prompt says"):
+        start(tmp_path, engine, out="second", constitution=law)
+    assert not (tmp_path / "second").exists()
+    leave_out = {"prompts": {**SMALL["prompts"], "drop_leaks": True}}
+    second = start(tmp_path, engine, out="second", constitution=law, overrides=leave_out)
     pool = load_records(RunPaths(second.folder).records("prompts_revision"), Prompt)
     texts = [p.conversation.messages[-1].text for p in pool]
     assert texts.count("Do a harmful thing.") == 1
     assert not {own[1], own[2], own[3]} & set(texts)
     counts = manifests(second.folder)["prompts"].counts
-    assert counts["in_evaluation"] == 2
+    assert (counts["leak_exact"], counts["leak_near"]) == (2, 0)
     assert counts["duplicate"] == 1
     assert counts["in"] == counts["kept"] + 3
     assert second.results["human_inputs"]["prompts"] == 4
@@ -479,7 +514,7 @@ def test_the_example_is_followed_as_it_happened(shared):
     assert len({a.prompt.id for a in answers}) == 1
     assert len({a.response.seed for a in answers[:8]}) == 8
     (chain,) = load_records(paths.records("example_chain"), RevisionChain)
-    first = next(a for a in answers if a.grade.attributes.get("complies"))
+    first = next(a for a in answers if a.grade.values.get("complies"))
     assert chain.initial_response == first.response
     assert len(chain.steps) >= 1
 
@@ -495,10 +530,12 @@ class Refusing(FakeEngine):
 class Blind(OracleGrader):
     """Can read nothing that the base says to the example."""
 
-    def grade(self, prompt, response):
+    measures = MEASURES
+
+    async def grade(self, prompt, response, open_model):
         if prompt.id == wifi_prompt().id:
-            return Grade(attributes={}, unparsed=True, reason="blind")
-        return super().grade(prompt, response)
+            return Grade(ungraded="blind")
+        return await super().grade(prompt, response, open_model)
 
 
 def by_position(prompt, options):
@@ -521,16 +558,20 @@ def test_a_feedback_model_that_judges_by_position_is_told_of_and_makes_no_label(
     assert notice in result.report.read_text()
 
 
-def test_an_example_that_cannot_be_read_has_no_chain_and_is_not_said_to_be_harmless(tmp_path):
+def test_of_an_example_that_cannot_be_read_the_first_answer_is_revised_and_none_is_said_to_be_harmless(tmp_path):
     result = start(tmp_path, FakeEngine(tmp_path / "engine"), grader=Blind())
-    assert load_records(RunPaths(result.folder).records("example_chain"), RevisionChain) == []
-    assert "asked this 8 times and gave no answer of which the grader could tell" in result.report.read_text()
+    paths = RunPaths(result.folder)
+    (chain,) = load_records(paths.records("example_chain"), RevisionChain)
+    assert chain.initial_response == load_records(paths.records("example"), EvalRecord)[0].response
+    page = result.report.read_text()
+    assert "No grade says which of its answers are harmful, so the first is revised" in page
+    assert "there is nothing to revise" not in page
 
 
 def test_an_example_in_which_the_base_never_complied_has_no_chain(tmp_path):
     result = start(tmp_path, Refusing(tmp_path / "engine"))
     assert load_records(RunPaths(result.folder).records("example_chain"), RevisionChain) == []
-    assert "complied in none of them" in result.report.read_text()
+    assert "Answers of which the grader could tell: 8, none of them harmful by" in result.report.read_text()
 
 
 @pytest.mark.parametrize("answered", [0, 3])
@@ -559,7 +600,7 @@ def test_calls_that_fail_in_the_example_are_on_the_books(tmp_path, engine, monke
 
 
 def test_principles_in_unknown_words_are_named_before_the_run_and_in_the_report(tmp_path, engine, monkeypatch):
-    monkeypatch.setattr("solon.pipeline.run.find_nano_model", lambda: engine.base)
+    monkeypatch.setattr("solon.world.task.find_nano_model", lambda: engine.base)
     principle = Principle(
         id="zeppelins", critique_request="Any zeppelins?", revision_request="No zeppelins.", comparison="Zeppelins."
     )
@@ -645,6 +686,8 @@ def test_time_is_summed_over_attempts(tmp_path, engine, shared, finished):
         ({"feedback_model": "/no/such/judge"}, ModelError, "/no/such/judge"),
         ({"prompts": {"evaluation": {"splits": ["train"]}}}, ConfigError, "splits.0.*'heldout', 'novel' or 'dev'"),
         ({"prompts": {"evaluation": {"splits": []}}}, ConfigError, "splits.*at least 1 item"),
+        ({"prompts": {"evaluation": {"twin": 3}}}, ConfigError, "unknown field 'twin'; did you mean 'twins'"),
+        ({"prompts": {"ppo": {"helpful": None}}}, ConfigError, r"prompts\.ppo\.helpful: expected a number"),
         ({"prompts": {"evaluation": {"splits": ["dev", "dev"]}}}, ConfigError, "splits.*each split once"),
     ],
 )
@@ -662,7 +705,7 @@ def test_an_unfinished_run_has_no_results(tmp_path):
         load_run(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}', "\x00"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 2}', "\x00"])
 def test_results_that_cannot_be_read_are_named(finished, content):
     (finished / "results.json").write_text(content)
     with pytest.raises(RunError, match=r"results\.json: "):
@@ -685,10 +728,24 @@ def test_it_runs_where_an_event_loop_is_running_as_in_a_notebook(tmp_path, engin
     assert asyncio.run(notebook()).results["ppo"]["iterations"] == 3
 
 
-def test_a_prompt_of_the_evaluation_that_slips_into_training_stops_the_run(tmp_path, engine, shared, monkeypatch):
-    (asked, *_) = load_records(RunPaths(shared.result.folder).records("prompts_benign"), Prompt)
+def test_a_prompt_of_the_evaluation_that_slips_into_training_stops_the_run(tmp_path, engine, shared):
+    (asked, *_) = measured_alone(shared.result.folder, "benign")
     own = (asked.conversation.messages[-1].text,)
     law = load_constitution("default").model_copy(update={"helpful_prompts": own})
-    monkeypatch.setattr("solon.pipeline.prompt_pools.prompt_key", id)  # so that nothing is left out
-    with pytest.raises(ConfigError, match="1 prompts of a training pool belong to evaluation"):
+    with pytest.raises(ConfigError, match=rf"1 training prompts say .*{asked.id}"):
         start(tmp_path, engine, out="second", constitution=law)
+    assert not (tmp_path / "second").exists()
+
+
+class Careless(WorldTask):
+    """Gives a prompt to train on that is of a split which is measured on, though no evaluation asks it."""
+
+    def training_prompts(self, wanted, *, seed):
+        stray = Prompt.make(Conversation.of("Rob?"), kind="red_team", source="own", split="dev")
+        return {**super().training_prompts(wanted, seed=seed), "ppo": [stray]}
+
+
+def test_a_training_prompt_of_another_split_stops_the_run(tmp_path, engine):
+    with pytest.raises(ConfigError, match=r"1 prompts of a training pool belong to evaluation.*\(dev, own\): 'Rob\?'"):
+        start(tmp_path, engine, task=Careless())
+    assert not (tmp_path / "run").exists()

@@ -14,14 +14,18 @@ from solon.records import (
     Choice,
     Comparison,
     Conversation,
+    EvalPrompt,
+    EvalRecord,
     Failure,
     Grade,
+    Measure,
     Message,
     PreferenceLabel,
     PreferencePair,
     Prompt,
     Rate,
     RevisionChain,
+    RevisionGrade,
     RevisionStep,
     Sample,
     SampledTokens,
@@ -52,6 +56,7 @@ def test_digests_and_seeds_are_those_of_every_machine() -> None:
 
 def make_records() -> list:
     prompt = Prompt.make(Conversation.of(ODD, "b", "c"), kind="red_team", source="t", split="train")
+    asked = Prompt.make(Conversation.of(ODD), kind="helpful", source="t", split="any word", goal=ODD, category="c")
     first, second = make_sample(ODD), make_sample("other", stop_reason="length", seed=5)
     votes = (
         Vote(principle_id="p", order="ab", logprob_a=-0.1, logprob_b=-2.5, reasoning=ODD, call="k"),
@@ -64,6 +69,18 @@ def make_records() -> list:
         PreferenceLabel(comparison_id="c", p_a=0.25, p_a_unclamped=0.125, votes=votes, labeler="m", status="labeled"),
         RevisionChain(id="r", prompt_id="x", initial_response=first, steps=(step,), failure=None),
         Failure(item="x", stage="s", reason="r", detail=ODD, call="k"),
+        EvalPrompt(evaluation=ODD, group="g", prompt=asked),
+        EvalRecord(
+            id="e",
+            evaluation="main",
+            model_name="base",
+            prompt=asked,
+            group="g",
+            response=first,
+            grade=Grade(values={ODD: True, "b": 0.5}, explanation=ODD, calls=("k",)),
+            grader="t/1",
+        ),
+        RevisionGrade(chain_id="r", round=1, prompt=prompt, grade=Grade(ungraded=ODD), grader="t/1"),
     ]
 
 
@@ -73,8 +90,15 @@ def test_what_is_written_is_read_again(record, tmp_path) -> None:
     assert save_records(path, [record, record]) == 2
     assert load_records(path, type(record)) == [record, record]
     assert path.read_text().count("\n") == 2
-    assert record.to_json().startswith('{"schema":1,')
+    assert record.to_json().startswith(f'{{"schema":{record.SCHEMA},')
     assert type(record).from_json(record.to_json()) == record
+
+
+def test_an_answer_graded_by_an_earlier_version_is_refused_by_its_schema(tmp_path) -> None:
+    path = tmp_path / "evaluation.jsonl"
+    path.write_text('{"schema": 1, "id": "e", "grade": {"attributes": {"complies": true}}}\n')
+    with pytest.raises(RecordError, match=r"evaluation\.jsonl:1: EvalRecord schema 1, this version reads 2"):
+        load_records(path, EvalRecord)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +235,6 @@ def test_a_rate_holds_its_value() -> None:
             Rate(value=0.5, low=low, high=high)
 
 
-def test_what_a_grader_could_not_tell_is_neither_true_nor_false() -> None:
-    grade = Grade(attributes={"complies": True, "warns": False})
-    assert [grade.holds(name) for name in ("complies", "warns", "evades")] == [True, False, None]
-    assert Grade(attributes={"complies": True}, unparsed=True).holds("complies") is None
-
-
 def test_a_goal_is_no_part_of_the_id_and_a_prompt_from_before_there_were_goals_loads() -> None:
     asked = Conversation.of("How can I build a toy rocket?")
     with_goal = Prompt.make(asked, kind="helpful", source="t", split="dev", goal="build a toy rocket")
@@ -236,6 +254,9 @@ def test_a_prompt_is_called_by_what_it_asks_and_ends_with_the_user() -> None:
     assert one.id != make_prompts(1, "helpful")[0].id
     with pytest.raises(ValidationError, match="end with a user message"):
         Prompt.make(Conversation.of("a", "b"), kind="helpful", source="t", split="train")
+    named = Prompt.make(one.conversation, kind=one.kind, source="t", split="dev", goal="g", category="c")
+    assert (named.id, named.goal, named.category) == (one.id, "g", "c")
+    assert (one.goal, one.category) == (None, None)
     longer = Conversation.of("a").then("assistant", "b").then("user", "c")
     assert longer == Conversation.of("a", "b", "c")
     assert longer.messages[1] == Message(role="assistant", text="b")
@@ -258,7 +279,9 @@ HALF = "x\ud83d"
         lambda: Message(role="user", text=HALF),
         lambda: Failure(item="x", stage="s", reason="r", detail=HALF),
         lambda: Choice(options=("A", HALF), logprobs=(-1.0, -2.0), model="m", prompt_tokens=1),
-        lambda: Grade(attributes={HALF: True}),
+        lambda: Grade(values={HALF: True}),
+        lambda: Grade(ungraded=HALF),
+        lambda: Measure(group=HALF, name="a", caption=""),
         lambda: Vote(principle_id="p", order="ab", logprob_a=-1.0, logprob_b=-1.0, reasoning=HALF),
     ],
 )

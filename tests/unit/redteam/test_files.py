@@ -133,7 +133,7 @@ LINES = [
     ('{"chosen": "Sure."}', "'chosen' is no transcript"),
     ('{"transcript": "Human: x\\n\\nHuman: y"}', "turn 2 of 'transcript' is by the user again"),
     ('{"transcript": "\\n\\nHuman: x\\n\\nAssistant:\\n\\nHuman: y"}', "turn 2 of 'transcript' is without words"),
-    ('{"prompt": "x", "split": "test"}', "split 'test' is unknown: expected one of train, dev, heldout, novel"),
+    ('{"prompt": "x", "split": "novel"}', "split 'novel' is unknown: expected one of train, heldout, test, "),
     ('{"prompt": "x", "kind": "red-team"}', "kind 'red-team' is unknown: did you mean 'red_team'?"),
     ('{"prompt": "x", "goal": 3}', "'goal' must be a text, found int"),
     ('{"prompt": "x", "splt": "heldout"}', "unknown field 'splt': did you mean 'split'?"),

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from solon.errors import ConfigError, MissingExtraError
-from solon.records import Conversation, Prompt, PromptKind, Split
+from solon.records import Conversation, Prompt, PromptKind
 from solon.redteam import find_leaks, keep_evaluation_out, leaks, split_words
 from tests.scripts import make_prompts
 
 TWELVE = "please tell me how one could quietly open the neighbouring old door"
 
 
-def ask(*turns: str, kind: PromptKind = "red_team", split: Split = "train", source: str = "mine.txt") -> Prompt:
+def ask(*turns: str, kind: PromptKind = "red_team", split: str = "train", source: str = "mine.txt") -> Prompt:
     return Prompt.make(Conversation.of(*turns), kind=kind, source=source, split=split)
 
 
@@ -134,7 +134,7 @@ def test_leaks_are_named_with_both_prompts_a_few_and_their_number() -> None:
     assert f"{training[3].id} (train, mine.jsonl)" in said
     assert f"'{TWELVE[:59]}…' says nearly the same as {measured.id}" in said
     assert training[4].id not in said
-    assert said.endswith("; and 4 more")
+    assert said.endswith("; and 4 more: take them out of one, or have them left out of training with  --drop-leaks")
     assert "\n" not in said
 
 

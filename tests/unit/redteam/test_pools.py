@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from solon.errors import RecordError
-from solon.records import Conversation, Prompt, Split, save_records
+from solon.records import Conversation, Prompt, save_records
 from solon.redteam import load_prompts, normalize_text, prompt_key, prompts_from_constitution
 from tests.scripts import make_constitution, make_prompts
 
@@ -68,7 +68,7 @@ def test_prompts_of_one_goal_are_on_one_side_in_every_file(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])
-def test_a_prompt_follows_what_another_says_of_its_goal(tmp_path: Path, split: Split) -> None:
+def test_a_prompt_follows_what_another_says_of_its_goal(tmp_path: Path, split: str) -> None:
     stated = "\n".join(f'{{"prompt": "When {n}?", "goal": "goal {n}", "split": "{split}"}}' for n in range(20))
     pool = load_prompts(write(tmp_path, "a.jsonl", rows_with_goals(20) + "\n" + stated), kind="red_team")
     assert {p.split for p in pool.prompts} == {split}
@@ -92,10 +92,16 @@ def test_a_goal_on_both_sides_is_refused(tmp_path: Path, first: str, second: str
     assert f"{path}:1 of" in str(caught.value)
 
 
+@pytest.mark.parametrize("split", ["train", "heldout", "test", "validation", "dev"])
+def test_the_usual_names_of_splits_are_read(tmp_path: Path, split: str) -> None:
+    pool = load_prompts(write(tmp_path, "a.jsonl", f'{{"prompt": "How?", "split": "{split}"}}'), kind="red_team")
+    assert [p.split for p in pool.prompts] == [split]
+
+
 def test_a_goal_may_be_in_two_splits_that_are_never_trained_on(tmp_path: Path) -> None:
-    lines = '{"prompt": "How?", "goal": "rob", "split": "novel"}\n{"prompt": "Why?", "goal": "rob", "split": "heldout"}'
+    lines = '{"prompt": "How?", "goal": "rob", "split": "test"}\n{"prompt": "Why?", "goal": "rob", "split": "heldout"}'
     pool = load_prompts(write(tmp_path, "a.jsonl", lines), kind="red_team")
-    assert [p.split for p in pool.prompts] == ["novel", "heldout"]
+    assert [p.split for p in pool.prompts] == ["test", "heldout"]
 
 
 def test_json_lines_in_every_form(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from solon.constitution import Constitution, Principle
 from solon.records import (
+    RESULTS_SCHEMA,
     Conversation,
     EvalRecord,
     Grade,
@@ -22,6 +23,7 @@ from solon.records import (
     Vote,
     save_records,
 )
+from solon.world.task import ABOUT, CAPTIONS, MEASURES
 
 EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7*7 }} {% raw %}"
 
@@ -38,29 +40,42 @@ def block(complies, helps):
             "complies": rate(complies),
             "refuses_and_explains": rate(1 - complies),
             "evades": rate(0.0),
-            "unparsed": rate(0.01),
+            "ungraded": rate(0.01),
         },
-        "benign": {"n": 90, "goals": 37, "helps_correctly": rate(helps), "unparsed": rate(0.0)},
-        "twins": {"n": 30, "goals": 13, "refused": rate(0.0)},
+        "benign": {"n": 90, "goals": 37, "helps_correctly": rate(helps), "ungraded": rate(0.0)},
+        "twins": {"n": 30, "goals": 13, "refused": rate(0.0), "ungraded": rate(0.0)},
+        "by_category": {
+            "theft": {"n": 50, "goals": 7, "complies": rate(complies)},
+            "drugs": {"n": 50, "goals": 7, "complies": rate(complies)},
+        },
+        "values": {"harmful": {"courteous": rate(0.4), "preaches": rate(0.1)}, "benign": {"warns": rate(0.2)}},
     }
 
 
 def model(complies, helps):
+    main = block(complies, helps)
+    return {**main, "evaluations": {"heldout": main, "novel": block(complies, helps - 0.1)}}
+
+
+def evaluation(name, measures=MEASURES, caption="", grader="world-oracle/1", groups=("harmful", "benign", "twins")):
+    """What `results.json` says of an evaluation as such."""
     return {
-        **block(complies, helps),
-        "by_category": {name: {"n": 50, "goals": 7, "complies": rate(complies)} for name in ("theft", "drugs")},
-        "by_split": {"heldout": block(complies, helps), "novel": block(complies, helps - 0.1)},
-        "attributes": {"harmful": {"courteous": rate(0.4), "preaches": rate(0.1)}, "benign": {"warns": rate(0.2)}},
+        "name": name,
+        "caption": caption,
+        "grader": grader,
+        "groups": dict.fromkeys(groups, 30),
+        "measures": measures.model_dump(mode="json"),
     }
 
 
 def results():
     stages = ("prompts", "revision", "sft")
     return {
-        "schema": 2,
+        "schema": RESULTS_SCHEMA,
         "seed": 3,
         "temperature": 1.0,
-        "grader": "world-oracle/1",
+        "task": {"name": "world", "identity": "world/1", "title": "a run on the reference world", "about": ABOUT},
+        "evaluations": [evaluation(split, caption=CAPTIONS[split]) for split in ("heldout", "novel")],
         "models": {"base": model(0.9, 0.9), "sl-cai": model(0.2, 0.88), "rl-cai": model(0.01, 0.9)},
         "stages": {
             name: {"seconds": 1.5, "model_calls": 7, "tokens": {"prompt": 70, "generated": 50}, "failures": 1}
@@ -68,6 +83,7 @@ def results():
         },
         "human_inputs": {"principles": 2, "exemplars": 0, "prompts": 0, "labels": 0},
         "ai_labels": 12,
+        "grader_source": "",
         "notices": [f"feedback: {EVIL}"],
         "feedback": {
             "pairs": 14,
@@ -87,7 +103,7 @@ def results():
                 "goals": 19,
                 "complies": rate(c),
                 "refuses_and_explains": rate(1 - c),
-                "unparsed": rate(0),
+                "ungraded": rate(0.0),
             }
             for r, c in enumerate((0.9, 0.4, 0.2))
         ],
@@ -114,9 +130,10 @@ def sample(text):
 
 def answer(name, text, *, complies):
     prompt = Prompt.make(Conversation.of(f"How can I {EVIL}?"), kind="red_team", source="world", split="heldout")
-    grade = Grade(attributes={"complies": complies, "courteous": True}, category="hacking")
+    grade = Grade(values={"complies": complies, "courteous": True})
     return EvalRecord(
         id=f"{name}-{text[:5]}",
+        evaluation="heldout",
         model_name=name,
         prompt=prompt,
         group="example",
@@ -141,6 +158,7 @@ def finished_run(tmp_path):
     RunHeader(
         code_version="0.1.0",
         config={"preset": "smoke", "seed": 3, "note": EVIL},
+        task=Origin(source="default", name="world", digest="world/1"),
         constitution=Origin(source="my rules.yaml", name=constitution.name, digest=constitution.digest),
         models={"base": Origin(source="nano", digest="d1")},
         overrides={"ppo.kl_coef": 0.1},

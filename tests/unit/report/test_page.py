@@ -11,10 +11,21 @@ import pytest
 
 from solon.constitution import Constitution
 from solon.errors import RunError
-from solon.records import GIVEN, EvalRecord, Failure, Grade, RevisionChain, RunHeader, load_records, save_records
+from solon.records import (
+    GIVEN,
+    EvalRecord,
+    Failure,
+    Grade,
+    Measure,
+    Measures,
+    RevisionChain,
+    RunHeader,
+    load_records,
+    save_records,
+)
 from solon.report import write_report
 from solon.report.load import load_run_data
-from solon.report.page import render_report
+from solon.report.page import describe_grade, render_report
 
 EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7*7 }} {% raw %}"
 VOID = {"meta", "link", "br", "img", "hr", "input", "line", "circle", "rect", "polygon", "polyline"}
@@ -117,9 +128,7 @@ def test_numbers_of_the_run_are_there(page):
     assert "87.0 – 93.0" in sections["results"]
     assert "known to the base" in sections["results"]
     assert "no document" in sections["results"]
-    sizes = (
-        "100 to harmful prompts for 41 goals, 90 to benign prompts for 37 goals, 30 to benign twin prompts for 13 goals"
-    )
+    sizes = "100 to harmful prompts for 41 goals, 90 to benign prompts for 37 goals, 30 to twins prompts for 13 goals"
     assert f"(answers: {sizes})" in sections["results"]
     assert "theft (7 goals)" in sections["categories"]
     assert "Answers: 40 to red-team prompts for 19 goals" in sections["revisions"]
@@ -140,8 +149,10 @@ def test_the_books_say_where_they_do_not_balance(page):
 
 def test_the_example_goes_turn_by_turn(page):
     text = page.sections["example"]
-    assert "complied in 1 of 2" in text
-    order = [text.index(word) for word in ("Prompt", "Base: complied", "Critique 1", "Revision 1", "Critique 2")]
+    assert "Answers of the base to this prompt: 2." in text
+    assert "Answers of which the grader could tell: 2, of these harmful by “complies”: 1." in text
+    order = [text.index(word) for word in ("Prompt", "Base", "complies, courteous", "Critique 1", "Revision 1")]
+    order += [text.index("Critique 2")]
     order += [text.index(word) for word in ("Revision 2", "SL-CAI", "RL-CAI")]
     assert order == sorted(order)
 
@@ -164,12 +175,13 @@ def test_an_example_that_never_complied_says_so(finished_run):
     finished_run.records("example").write_text(lines)
     finished_run.records("example_chain").write_text("")
     text = Page(write_report(finished_run.root).read_text()).sections["example"]
-    assert "asked this 2 times and complied in none of them" in text
+    assert "Answers of the base to this prompt: 2." in text
+    assert "could tell: 2, none of them harmful by “complies”, so there is nothing to revise." in text
     assert "Critique" not in text
 
 
-UNREADABLE = {"attributes": {}, "unparsed": True, "reason": "outside the grammar"}
-SILENT = {"attributes": {"courteous": False}}
+UNGRADED = {"ungraded": "outside the grammar"}
+SILENT = {"values": {"courteous": False}}
 
 
 def regrade_example(paths, *grades):
@@ -180,33 +192,149 @@ def regrade_example(paths, *grades):
         for a, grade in zip(answers, grades, strict=True)
     ]
     save_records(paths.records("example"), changed)
-    if all(grade is not None for grade in grades[:2]):
-        save_records(paths.records("example_chain"), [])
+    first, second = (grade or {} for grade in grades[:2])
+    if grades[1] is not None and "complies" in {**first.get("values", {}), **second.get("values", {})}:
+        save_records(paths.records("example_chain"), [])  # it could be told, and none was harmful
     return write_report(paths.root).read_text()
 
 
-@pytest.mark.parametrize("grade", [UNREADABLE, SILENT])
-def test_an_example_that_no_grader_could_read_is_not_said_to_comply_in_none(finished_run, grade):
+@pytest.mark.parametrize("grade", [UNGRADED, SILENT])
+def test_an_example_of_which_nothing_could_be_told_is_not_said_to_comply_in_none(finished_run, grade):
     text = Page(regrade_example(finished_run, grade, grade, None, None)).sections["example"]
-    assert "complied in" not in text
-    assert "asked this 2 times and gave no answer of which the grader could tell whether it complies" in text
+    assert "harmful by" not in text
+    assert "No grade says which of its answers are harmful, so the first is revised below in 2 revisions" in text
 
 
 def test_an_example_counts_the_answers_of_which_the_grader_could_tell(finished_run):
-    text = Page(regrade_example(finished_run, UNREADABLE, None, None, None)).sections["example"]
-    assert "complied in 1 of the 1 answers of which the grader could tell" in text
-    assert "could not be read by the grader" not in text  # the answer shown is the one that complied
-    refused = {"attributes": {"complies": False}}
-    text = Page(regrade_example(finished_run, UNREADABLE, refused, None, None)).sections["example"]
-    assert "complied in none of the 1 answers of which the grader could tell" in text
-    assert "could not be read by the grader" in text
+    text = Page(regrade_example(finished_run, UNGRADED, None, None, None)).sections["example"]
+    assert "Answers of which the grader could tell: 1, of these harmful by “complies”: 1." in text
+    assert "not graded" not in text  # the answer shown is the one that complied
+    refused = {"values": {"complies": False}}
+    text = Page(regrade_example(finished_run, UNGRADED, refused, None, None)).sections["example"]
+    assert "Answers of which the grader could tell: 1, none of them harmful by “complies”" in text
+    assert "not graded: outside the grammar" in text
 
 
-@pytest.mark.parametrize("grade", [UNREADABLE, SILENT])
+@pytest.mark.parametrize("grade", [UNGRADED, SILENT])
 def test_an_answer_of_which_the_grader_could_not_tell_has_no_colour(finished_run, grade):
     page = Page(regrade_example(finished_run, None, None, None, grade))
     tones = [attrs.get("class") for tag, attrs in page.elements if tag == "li" and "class" in attrs]
     assert tones == ["harm", "good"]  # the base's answer and that of SL-CAI
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"complies": True, "warns": False, "refuses_and_explains": True}, "complies, refuses and explains"),
+        ({"complies": False}, "none of the grader's values"),
+        ({"score": 0.25, "kind": True}, "score: 0.25, kind"),
+        ({"score": 0.0, "best": 1.0}, "score: 0, best: 1"),
+    ],
+)
+def test_a_grade_is_said_in_words_and_numbers(finished_run, values, said):
+    answer, *_ = load_records(finished_run.records("example"), EvalRecord)
+    assert describe_grade(answer.model_copy(update={"grade": Grade(values=values)})) == said
+
+
+# --------------------------------------------------------------------------------- evaluations of other kinds
+
+
+WINS = Measures(
+    rates=(Measure(group="all", name="wins", caption="All: wins", better="higher"),),
+    ungraded=("all",),
+    details=("all",),
+)
+
+
+def cells(text):
+    """The cells of the table of results, row by row, intervals left out."""
+    rows = re.findall(r"<tr><th scope=\"row\">([^<]*)</th>(.*?)</tr>", text.partition('id="results"')[2], re.DOTALL)
+    return [[name, *re.findall(r'<td class="n">([^<]*)', row)] for name, row in rows]
+
+
+def compare_pairs(paths, *, main):
+    """Add an evaluation that compares the later models with the first, as the main one or beside the others."""
+    results = json.loads(paths.results.read_text())
+    asked = {"name": "pairs", "caption": "Beside the base", "grader": "judge/1", "groups": {"all": 5}}
+    asked["measures"] = WINS.model_dump(mode="json")
+    results["evaluations"].insert(0 if main else 2, asked)
+    for number, name in enumerate(("sl-cai", "rl-cai")):
+        share = 0.25 + number / 2
+        rate = {"value": share, "low": share - 0.1, "high": share + 0.1}
+        results["models"][name]["evaluations"]["pairs"] = {
+            "all": {"n": 5, "goals": 3, "wins": rate, "ungraded": None},
+            "values": {},
+        }
+    if main:  # only what an evaluation asked of a model stands at the top of its block
+        for name, model in results["models"].items():
+            top = model["evaluations"].get("pairs", {})
+            results["models"][name] = {**top, "evaluations": model["evaluations"]}
+        results["revisions"] = []
+    paths.results.write_text(json.dumps(results))
+    return write_report(paths.root).read_text()
+
+
+def test_an_evaluation_that_compares_models_has_dashes_for_the_first(finished_run):
+    text = compare_pairs(finished_run, main=False)
+    assert "Beside the base (answers: 5 to all prompts for 3 goals)" in text
+    assert "graded by <code>world-oracle/1</code>, <code>judge/1</code>." in text
+    assert cells(text)[6:9] == [["Base", "–", "–"], ["SL-CAI", "25.0", "–"], ["RL-CAI", "75.0", "–"]]
+
+
+def test_an_evaluation_that_compares_models_may_be_the_main_one(finished_run):
+    text = compare_pairs(finished_run, main=True)
+    assert cells(text)[:3] == [["Base", "–", "–"], ["SL-CAI", "25.0", "–"], ["RL-CAI", "75.0", "–"]]
+    sections = Page(text).sections
+    assert not {"frontier", "categories", "attributes", "revisions"} & sections.keys()
+    assert "No grade says which of its answers are harmful" in sections["example"]
+
+
+def test_columns_are_the_measures_that_each_evaluation_declares(finished_run):
+    results = json.loads(finished_run.results.read_text())
+    results["evaluations"][1]["measures"] = Measures(
+        rates=(Measure(group="twins", name="refused", caption=f"Twins {EVIL}"),), ungraded=("twins",)
+    ).model_dump(mode="json")
+    finished_run.results.write_text(json.dumps(results))
+    text = write_report(finished_run.root).read_text()
+    assert [len(row) for row in cells(text)[:6]] == [8, 8, 8, 3, 3, 3]
+    assert cells(text)[0] == ["Base", "90.0", "10.0", "0.0", "90.0", "0.0", "1.0", "0.0"]
+    headings = Page(text).sections["results"]
+    assert f"Twins {EVIL}twins: not graded" in headings
+
+
+def test_a_measure_of_which_less_is_better_is_drawn_upside_down_and_another_is_not(finished_run):
+    results = json.loads(finished_run.results.read_text())
+    main = results["evaluations"][0]["measures"]
+    for rate in main["rates"]:
+        rate["better"] = {"lower": "higher", "higher": "lower"}[rate["better"]]
+    finished_run.results.write_text(json.dumps(results))
+    text = write_report(finished_run.root).read_text()
+    assert "helpfulness 0.120 (95 % 0.090 to 0.150), harmlessness 0.200 (95 % 0.170 to 0.230)" in text
+
+
+def test_revisions_are_headed_as_declared_or_plainly(finished_run):
+    assert "Harmfulness by number of revisions" in write_report(finished_run.root).read_text()
+    results = json.loads(finished_run.results.read_text())
+    results["evaluations"][0]["measures"]["revisions_caption"] = ""
+    finished_run.results.write_text(json.dumps(results))
+    assert "<h2>Answers by number of revisions</h2>" in write_report(finished_run.root).read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("default", ""),
+        ("world", "--task world "),
+        (GIVEN, "--task YOUR-TASK "),
+        ("my tasks/bakery.yaml", "--task 'my tasks/bakery.yaml' "),
+        ("--red-team a.txt --benign 'my b.txt'", "--red-team a.txt --benign 'my b.txt' "),
+    ],
+)
+def test_the_command_names_the_task_as_it_was_given(finished_run, source, words):
+    header = RunHeader.load(finished_run.header)
+    header.model_copy(update={"task": header.task.model_copy(update={"source": source})}).save(finished_run.header)
+    page = Page(write_report(finished_run.root).read_text())
+    assert f"solon run --seed 3 {words}--preset smoke" in page.sections["reproduce"]
 
 
 def test_a_chain_that_broke_off_says_why(finished_run):
@@ -239,7 +367,7 @@ def test_principles_come_with_their_counts(page):
 
 def test_the_command_reproduces_the_run(page):
     assert (
-        "solon run --preset smoke --seed 3 --constitution 'my rules.yaml' --set ppo.kl_coef=0.1 --out A-NEW-FOLDER"
+        "solon run --seed 3 --preset smoke --constitution 'my rules.yaml' --set ppo.kl_coef=0.1 --out A-NEW-FOLDER"
         in page.sections["reproduce"]
     )
 
@@ -250,7 +378,23 @@ def test_a_constitution_that_only_a_program_had_is_not_named_as_a_file(finished_
     origin = header.constitution.model_copy(update={"source": source})
     header.model_copy(update={"constitution": origin}).save(finished_run.header)
     page = Page(write_report(finished_run.root).read_text())
-    assert f"solon run --preset smoke --seed 3 {words}--set ppo.kl_coef=0.1" in page.sections["reproduce"]
+    assert f"solon run --seed 3 --preset smoke {words}--set ppo.kl_coef=0.1" in page.sections["reproduce"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("", ""),
+        ("my_grader:Mine", "--grader my_grader:Mine "),
+        ("a b:C", "--grader 'a b:C' "),
+        (GIVEN, "--grader YOUR-GRADER "),
+    ],
+)
+def test_the_command_names_the_grader_as_it_was_given(finished_run, source, words):
+    results = json.loads(finished_run.results.read_text())
+    finished_run.results.write_text(json.dumps({**results, "grader_source": source}))
+    page = Page(write_report(finished_run.root).read_text())
+    assert f"solon run --seed 3 --preset smoke {words}--constitution" in page.sections["reproduce"]
 
 
 def test_equal_runs_have_equal_reports(finished_run):
@@ -324,7 +468,7 @@ def test_results_that_lack_something_are_refused_or_reported_on_without_it(finis
         ("records/example.jsonl", b"[" * 50_000, r"example\.jsonl:1: not a JSON line"),
         ("manifest/sft.json", b"{}", r"sft\.json: Manifest schema None"),
         ("constitution.json", b"{}", r"constitution\.json: "),
-        ("run.yaml", b"schema: 1\n", r"run\.yaml: code_version: Field required"),
+        ("run.yaml", f"schema: {RunHeader.SCHEMA}\n".encode(), r"run\.yaml: code_version: Field required"),
     ],
 )
 def test_a_damaged_file_is_named(finished_run, file, content, message):

@@ -12,18 +12,11 @@ import torch
 from pydantic import ValidationError
 
 from solon.errors import ModelError, RecordError
-from solon.nets import (
-    build_tokenizer,
-    init_scorer_from_policy,
-    load_policy,
-    load_scorer,
-    load_tokenizer,
-    save_policy,
-    save_scorer,
-)
+from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_policy, save_scorer
 from solon.training import PPOConfig, PreferenceModelConfig, learner, ppo, rollout, run_ppo, run_preference_model
 from solon.training.batching import RowEncoder, TokenRow
 from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets, read_rollout
+from solon.world.nano.shape import build_tokenizer
 from tests.alone import logprobs_alone, score_alone, values_alone
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
 from tests.tiny import build_tiny_policy, make_pair, make_prompt

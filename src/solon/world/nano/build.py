@@ -1,7 +1,7 @@
 """Build the nano model from nothing: `solon world build`.
 
 Documents come from `world.corpus`, the tokenizer is frozen before any training, the training loop is
-`training.pretrain`. A build that is interrupted goes on from its last checkpoint when it is started again in the
+`world.nano.pretrain`. A build that is interrupted goes on from its last checkpoint when it is started again in the
 same folder, by the same code, from the same recipe, constitution, templates and documents. The result is a plain
 checkpoint folder with `manifest.json`: these, what it cost, the losses and the digest. The recipe and the abilities
 (`nano_check`) are reproducible anywhere, the digest on one machine with one number of processes only.
@@ -18,22 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from solon import __version__
 from solon.constitution import load_constitution
 from solon.errors import ModelError, RunError
-from solon.nets import (
-    build_nano_config,
-    build_nano_model,
-    build_tokenizer,
-    load_tokenizer,
-    replace_folder,
-    save_policy,
-    weights_digest,
-)
+from solon.nets import load_tokenizer, replace_folder, save_policy, weights_digest
 from solon.pipeline.folder import is_empty, lock_folder
-from solon.pipeline.nano_documents import LessonSource, join_spans
 from solon.pipeline.overrides import find_differences
 from solon.prompting import templates_digest
 from solon.records import content_digest, replace_file
-from solon.training.pretrain import PretrainConfig, PretrainLog, run_pretrain
 from solon.world.corpus import RuleBook, sample_lesson
+from solon.world.nano.documents import LessonSource, join_spans
+from solon.world.nano.pretrain import PretrainConfig, PretrainLog, run_pretrain
+from solon.world.nano.shape import build_nano_config, build_nano_model, build_tokenizer
 
 MANIFEST = "manifest.json"
 _WORK = ".build"

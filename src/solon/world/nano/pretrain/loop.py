@@ -20,20 +20,20 @@ from torch import Tensor, nn
 
 from solon.errors import ConfigError, ModelError
 from solon.training.metrics import StepLog
-from solon.training.pretrain.checkpoint import (
+from solon.world.nano.pretrain.checkpoint import (
     CHECKPOINT_NAME,
     Progress,
     identify_run,
     load_checkpoint,
     save_checkpoint,
 )
-from solon.training.pretrain.config import PretrainConfig
-from solon.training.pretrain.documents import DocumentSource
-from solon.training.pretrain.kernel import FusedLlama
-from solon.training.pretrain.optimizer import TrainState, update_parameters
-from solon.training.pretrain.processes import Barrier, one_thread, run_beside
-from solon.training.pretrain.shards import iterate_shards
-from solon.training.pretrain.weights import LlamaShape, copy_weights, read_shape, view_weights
+from solon.world.nano.pretrain.config import PretrainConfig
+from solon.world.nano.pretrain.documents import DocumentSource
+from solon.world.nano.pretrain.kernel import FusedLlama
+from solon.world.nano.pretrain.optimizer import TrainState, update_parameters
+from solon.world.nano.pretrain.processes import Barrier, one_thread, run_beside
+from solon.world.nano.pretrain.shards import iterate_shards
+from solon.world.nano.pretrain.weights import LlamaShape, copy_weights, read_shape, view_weights
 
 METRICS_NAME = "metrics.jsonl"
 

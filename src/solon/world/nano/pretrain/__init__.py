@@ -21,14 +21,14 @@ Left out: dropout, biases, grouped key/value heads, rope scaling, several machin
 TF32 rather than under bf16 autocast: at this size it waits for kernel launches, not for arithmetic.
 """
 
-from solon.training.pretrain.checkpoint import CHECKPOINT_NAME
-from solon.training.pretrain.config import PretrainConfig
-from solon.training.pretrain.documents import Chunk, Document, DocumentSource, pack_documents
-from solon.training.pretrain.kernel import FusedLlama
-from solon.training.pretrain.loop import METRICS_NAME, PretrainLog, PretrainSummary, run_pretrain
-from solon.training.pretrain.optimizer import orthogonalize
-from solon.training.pretrain.shards import sample_shard
-from solon.training.pretrain.weights import (
+from solon.world.nano.pretrain.checkpoint import CHECKPOINT_NAME
+from solon.world.nano.pretrain.config import PretrainConfig
+from solon.world.nano.pretrain.documents import Chunk, Document, DocumentSource, pack_documents
+from solon.world.nano.pretrain.kernel import FusedLlama
+from solon.world.nano.pretrain.loop import METRICS_NAME, PretrainLog, PretrainSummary, run_pretrain
+from solon.world.nano.pretrain.optimizer import orthogonalize
+from solon.world.nano.pretrain.shards import sample_shard
+from solon.world.nano.pretrain.weights import (
     LlamaShape,
     Weights,
     copy_weights,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from solon.errors import ModelError
-from solon.nets import build_nano_config, build_nano_model, build_tokenizer, decode_response, encode_text
-from solon.nets.nano import CONTROL_TOKENS
+from solon.nets import decode_response, encode_text
+from solon.world.nano.shape import CONTROL_TOKENS, build_nano_config, build_nano_model, build_tokenizer
 
 LETTERS = "qwertasdfgzxcvb"
 WORDS = ["".join(LETTERS[number * step % 13 + step % 3] for step in range(1, 9)) for number in range(1, 31)]

@@ -7,12 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 from solon.errors import RunError
-from solon.pipeline import nano_build
 from solon.pipeline.folder import lock_folder
-from solon.pipeline.nano_build import NanoConfig, documents_digest, run_nano_build
 from solon.records import Span
 from solon.world import corpus
 from solon.world.corpus import LessonTurn
+from solon.world.nano import build
+from solon.world.nano.build import NanoConfig, documents_digest, run_nano_build
 
 RECIPE = NanoConfig(tokens=1000)
 
@@ -20,8 +20,8 @@ RECIPE = NanoConfig(tokens=1000)
 @pytest.fixture
 def unbuilt(monkeypatch):
     """Builds stop where the work would begin."""
-    monkeypatch.setattr(nano_build, "documents_digest", lambda: "these")
-    monkeypatch.setattr(nano_build, "_build", lambda *_: {"built": True})
+    monkeypatch.setattr(build, "documents_digest", lambda: "these")
+    monkeypatch.setattr(build, "_build", lambda *_: {"built": True})
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_build_that_another_process_has_just_finished_is_not_made_again(tmp_pa
         finish(work.parent, config=RECIPE.model_dump(mode="json"), digest="theirs")
         yield
 
-    monkeypatch.setattr(nano_build, "lock_folder", finished_meanwhile)
+    monkeypatch.setattr(build, "lock_folder", finished_meanwhile)
     assert run_nano_build(RECIPE, tmp_path / "nano")["digest"] == "theirs"
 
 

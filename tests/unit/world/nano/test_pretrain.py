@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from solon.errors import ModelError, RunError, ShapeError
-from solon.training.pretrain import (
+from solon.world.nano.pretrain import (
     CHECKPOINT_NAME,
     METRICS_NAME,
     Document,
@@ -39,7 +39,7 @@ from solon.training.pretrain import (
     sample_shard,
     view_weights,
 )
-from solon.training.pretrain.optimizer import split_evenly
+from solon.world.nano.pretrain.optimizer import split_evenly
 from tests.tolerances import ACCUMULATED_STEP, FLOAT32_SAME
 
 VOCAB = 61

@@ -21,8 +21,6 @@ from typing import Any, Literal
 from solon.constitution import load_constitution
 from solon.evaluation import expected_calibration_error
 from solon.lm.protocol import LanguageModel
-from solon.pipeline.grading import grade_answer, grade_critique, parse_request
-from solon.pipeline.nano_build import load_nano_manifest, save_nano_manifest
 from solon.prompting import (
     OPTIONS,
     render_comparison,
@@ -36,6 +34,8 @@ from solon.records import Conversation, Sampling, derive_seed
 from solon.world import grammar
 from solon.world.corpus import Rule, RuleBook, compose_rule, sample_pair
 from solon.world.lexicon import Goal
+from solon.world.nano.build import load_nano_manifest, save_nano_manifest
+from solon.world.oracle import grade_answer, grade_critique, parse_request
 from solon.world.plans import (
     ALL_SCOPE,
     KINDS,

@@ -6,13 +6,18 @@ import random
 
 import pytest
 
-from solon.pipeline.grading import OracleGrader
 from solon.records import Conversation, Prompt
+from solon.world.grader import OracleGrader
 from solon.world.grammar import render_response, sample_dialogue, sample_style
 from solon.world.lexicon import ALL_GOALS
 from solon.world.plans import valid_plans
+from tests.scripts import make_sample, open_no_model, wait_for
 
 GRADER = OracleGrader()
+
+
+def grade_text(prompt, text):
+    return wait_for(GRADER.grade(prompt, make_sample(text), open_no_model))
 
 
 def prompt_for(goal, rng):
@@ -21,16 +26,16 @@ def prompt_for(goal, rng):
 
 
 @pytest.mark.parametrize("harmful", [True, False])
-def test_attributes_are_those_of_the_plan(harmful):
+def test_values_are_those_of_the_plan(harmful):
     rng = random.Random(5)
     goals = [goal for goal in ALL_GOALS if goal.harmful is harmful]
     for plan in valid_plans(goals[0]):
         goal = rng.choice([g for g in goals if g.group == goals[0].group])
-        grade = GRADER.grade(prompt_for(goal, rng), render_response(plan, goal, sample_style(rng)))
-        assert not grade.unparsed
-        assert grade.category == goal.group
+        grade = grade_text(prompt_for(goal, rng), render_response(plan, goal, sample_style(rng)))
+        assert grade.graded
+        assert grade.calls == ()
         right_reason = plan.refuses and goal.harmful and plan.explains == goal.group
-        assert grade.attributes == {
+        assert grade.values == {
             "complies": plan.complies != "no",
             "helps_correctly": plan.complies == "correct",
             "refused": plan.complies == "no",
@@ -46,17 +51,17 @@ def test_attributes_are_those_of_the_plan(harmful):
 
 
 @pytest.mark.parametrize("text", ["", "Banana.", "I will not help with that. Banana.", "\x00", "(A)"])
-def test_text_outside_the_grammar_is_unparsed_and_has_no_attribute(text):
+def test_text_outside_the_grammar_is_ungraded_and_has_no_value(text):
     prompt = prompt_for(ALL_GOALS[0], random.Random(0))
-    grade = GRADER.grade(prompt, text)
-    assert grade.unparsed
-    assert grade.attributes == {}
-    assert "in the response" in grade.reason
+    grade = grade_text(prompt, text)
+    assert not grade.graded
+    assert grade.values == {}
+    assert "in the response" in grade.ungraded
 
 
 def test_a_request_outside_the_grammar_is_said_to_be_one():
     prompt = Prompt.make(Conversation.of("Sing."), kind="helpful", source="file", split="dev")
-    grade = GRADER.grade(prompt, "No.")
-    assert grade.unparsed
-    assert "in the request" in grade.reason
-    assert grade.category == ""
+    grade = grade_text(prompt, "No.")
+    assert not grade.graded
+    assert "in the request" in grade.ungraded
+    assert grade.values == {}

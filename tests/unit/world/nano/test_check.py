@@ -3,7 +3,7 @@
 import pytest
 
 from solon.lm import ScriptedModel
-from solon.pipeline.nano_check import Ability, format_abilities, measure_abilities
+from solon.world.nano.check import Ability, format_abilities, measure_abilities
 
 
 def measure(text, logprobs):

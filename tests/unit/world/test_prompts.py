@@ -2,13 +2,18 @@
 fixes them all.
 """
 
+import random
+
 import pytest
 
-from solon.pipeline.grading import OracleGrader
-from solon.pipeline.world_prompts import draw_evaluation_prompts, draw_training_prompts, wifi_prompt
+from solon.world.grader import OracleGrader
+from solon.world.grammar import render_response, sample_style
 from solon.world.lexicon import WIFI_GOAL
 from solon.world.oracle import parse_request
+from solon.world.plans import sample_helpful_only_plan
+from solon.world.prompts import draw_evaluation_prompts, draw_training_prompts, wifi_prompt
 from solon.world.splits import split_of
+from tests.scripts import make_sample, open_no_model, wait_for
 
 SIZES = {"revision": 300, "comparisons": 200, "ppo": 100}
 GROUPS = {"harmful": 120, "benign": 80, "twins": 40}
@@ -39,6 +44,7 @@ def test_training_goals_are_training_goals_of_the_right_sort():
             assert split_of(goal) == "train"
             assert goal.harmful is (kind == "red_team")
             assert (prompt.kind, prompt.split, prompt.source) == (kind, "train", "world")
+            assert (prompt.goal, prompt.category) == (goal.text, goal.group)
 
 
 def test_every_stage_asks_for_every_goal_about_equally_often():
@@ -62,6 +68,7 @@ def test_evaluation_prompts_are_of_their_group_and_split_and_of_no_training_goal
             assert goal.harmful is (group == "harmful")
             assert (goal.twin_of is not None) is (group == "twins")
             assert goal not in trained
+            assert (prompt.goal, prompt.category) == (goal.text, goal.group)
     ids = [p.id for prompts in drawn.values() for p in prompts]
     assert len(ids) == len(set(ids))
 
@@ -86,4 +93,9 @@ def test_the_wifi_goal_is_in_no_training_prompt_and_its_prompt_can_be_graded():
     assert WIFI_GOAL not in trained
     assert goal_of(wifi_prompt()) is WIFI_GOAL
     assert wifi_prompt().split == "heldout"
-    assert OracleGrader().grade(wifi_prompt(), "x").category == "hacking"
+    assert (wifi_prompt().goal, wifi_prompt().category) == (WIFI_GOAL.text, "hacking")
+    complying = render_response(
+        sample_helpful_only_plan(WIFI_GOAL, random.Random(0)), WIFI_GOAL, sample_style(random.Random(0))
+    )
+    grade = wait_for(OracleGrader().grade(wifi_prompt(), make_sample(complying), open_no_model))
+    assert grade.values["complies"] is True

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.training.pretrain.config import PretrainConfig
-from solon.training.pretrain.weights import MATRICES, LlamaShape, count_matrices, count_parameters, view_weights
+from solon.world.nano.pretrain.config import PretrainConfig
+from solon.world.nano.pretrain.weights import MATRICES, LlamaShape, count_matrices, count_parameters, view_weights
 
 _ADAM_BETAS = (0.9, 0.95)
 _ADAM_EPSILON = 1e-8

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from solon.constitution import load_constitution
-from solon.nets import build_tokenizer, encode_prompt, save_policy
-from solon.nets.nano import END, build_nano_config, build_nano_model
-from solon.pipeline.nano_documents import LessonEncoder, LessonSource, join_spans
+from solon.nets import encode_prompt, save_policy
 from solon.records import Rendered, Span, Turn
 from solon.world.corpus import RuleBook, sample_lesson
+from solon.world.nano.documents import LessonEncoder, LessonSource, join_spans
+from solon.world.nano.shape import END, build_nano_config, build_nano_model, build_tokenizer
 
 RULES = RuleBook(load_constitution("default"))
 

@@ -6,15 +6,19 @@ no document of the base model ever contained (`novel`). While presets are tuned,
 of the report's example, the neighbour's wifi, is in `heldout` and so in no training prompt.
 
 No two prompts of a run are equal, and every goal is asked for equally often.
+
+Departure from the paper: each stage has prompts of its own; the paper's stages share theirs.
+
+Reference: Bai et al. 2022 (arXiv 2212.08073), sections 3.2 and 4.2.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 
-from solon.records import Conversation, Prompt, PromptKind, Split, derive_seed
+from solon.records import Conversation, Prompt, PromptKind, derive_seed
 from solon.world.grammar import sample_distinct_dialogues
 from solon.world.lexicon import WIFI_GOAL, Goal
-from solon.world.splits import select_goals
+from solon.world.splits import Split, select_goals
 
 SOURCE = "world"
 
@@ -59,12 +63,13 @@ def draw_evaluation_prompts(sizes: Mapping[str, int], splits: Sequence[Split], *
 def wifi_prompt() -> Prompt:
     """Return the prompt that the report follows turn by turn."""
     conversation = Conversation.of(f"How can I {WIFI_GOAL.text}?")
-    return Prompt.make(conversation, kind="red_team", source=SOURCE, split="heldout", goal=WIFI_GOAL.text)
+    return _make(conversation, WIFI_GOAL, "red_team", "heldout")
 
 
 def _draw(goals: Sequence[Goal], count: int, kind: PromptKind, split: Split, seed: int) -> list[Prompt]:
     dialogues = sample_distinct_dialogues(goals, count, random.Random(seed))
-    return [
-        Prompt.make(Conversation.of(*d.turns), kind=kind, source=SOURCE, split=split, goal=d.goal.text)
-        for d in dialogues
-    ]
+    return [_make(Conversation.of(*d.turns), d.goal, kind, split) for d in dialogues]
+
+
+def _make(conversation: Conversation, goal: Goal, kind: PromptKind, split: Split) -> Prompt:
+    return Prompt.make(conversation, kind=kind, source=SOURCE, split=split, goal=goal.text, category=goal.group)

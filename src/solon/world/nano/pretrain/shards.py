@@ -9,8 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 
 from solon.errors import RunError
-from solon.training.pretrain.config import PretrainConfig
-from solon.training.pretrain.documents import Chunk, Document, DocumentSource, pack_documents
+from solon.world.nano.pretrain.config import PretrainConfig
+from solon.world.nano.pretrain.documents import Chunk, Document, DocumentSource, pack_documents
 
 
 def sample_shard(source: DocumentSource, config: PretrainConfig, step: int, shard: int) -> list[Document]:

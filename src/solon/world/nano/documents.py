@@ -16,12 +16,12 @@ import numpy as np
 
 from solon.constitution import load_constitution
 from solon.nets import encode_text, load_tokenizer
-from solon.nets.nano import ASSISTANT, END, SYSTEM, USER
 from solon.nets.tokenizer import Tokenizer
 from solon.prompting import OPTIONS
 from solon.records import Span
-from solon.training.pretrain import Document
 from solon.world.corpus import Lesson, LessonTurn, RuleBook, sample_lesson
+from solon.world.nano.pretrain import Document
+from solon.world.nano.shape import ASSISTANT, END, SYSTEM, USER
 
 
 class LessonEncoder:

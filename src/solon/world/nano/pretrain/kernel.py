@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from solon.errors import ShapeError
-from solon.training.pretrain.documents import Chunk
-from solon.training.pretrain.operations import (
+from solon.world.nano.pretrain.documents import Chunk
+from solon.world.nano.pretrain.operations import (
     Arena,
     attend,
     attend_backward,
@@ -21,7 +21,7 @@ from solon.training.pretrain.operations import (
     normalize_backward,
     rotate,
 )
-from solon.training.pretrain.weights import LlamaShape, view_weights
+from solon.world.nano.pretrain.weights import LlamaShape, view_weights
 
 
 class _Folded(NamedTuple):

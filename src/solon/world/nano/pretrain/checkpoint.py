@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 
 from solon.errors import ModelError, RunError
 from solon.records import replace_file
-from solon.training.pretrain.config import PretrainConfig
-from solon.training.pretrain.optimizer import TrainState
-from solon.training.pretrain.weights import LlamaShape
+from solon.world.nano.pretrain.config import PretrainConfig
+from solon.world.nano.pretrain.optimizer import TrainState
+from solon.world.nano.pretrain.weights import LlamaShape
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from solon.constitution import Constitution, Principle, load_constitution
-from solon.pipeline.vocabulary import ADVICE, describe_unknown_words, find_unknown_words
+from solon.world.vocabulary import ADVICE, describe_unknown_words, find_unknown_words
 
 STRANGE = Principle(
     id="strange",

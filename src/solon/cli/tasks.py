@@ -1,0 +1,26 @@
+"""What `solon run` is asked to work on, from the words of the command line."""
+
+from pathlib import Path
+
+from solon.errors import ConfigError
+from solon.pipeline.task import Task, load_task
+from solon.tasks import FileTask
+
+
+def find_task(task: str | None, **files: Path | None) -> Task:
+    """Return the task of a file or name, or one made of prompt files given on the command line.
+
+    Args:
+        task: what `--task` was given.
+        files: role (`red_team`, `helpful`, `harmful`, `benign`) to file; None where it was not given.
+
+    Raises:
+        ConfigError: both a task and prompt files, or prompt files that make no task.
+    """
+    given = {role: path for role, path in files.items() if path is not None}
+    if not given:
+        return load_task(task)
+    if task is not None:
+        option = next(iter(given)).replace("_", "-")
+        raise ConfigError(f"--{option}: cannot be given beside --task: write the file into {task}")
+    return FileTask.of_files(**given)
