@@ -2,11 +2,16 @@
 
 A call is tokenised and queued. When the event loop has nothing else to do, which means that every item under way
 is waiting for an answer, what is queued is sorted by length and run batch by batch; each batch's answers are handed
-out, and stored if there is a journal, before the next is computed. The computation itself blocks the loop: there is
-nothing else to do meanwhile.
+out, and stored if there is a journal, before the next is computed.
+
+The computation runs in a thread, so that calls to models elsewhere, progress and interruptions do not wait for it. The
+local models of one event loop compute one at a time, and none looks whether all items are waiting while another
+computes. So where all models are local, what shares a batch depends on nothing but the calls: two runs of one seed
+have equal batches. An answer from elsewhere comes when it comes, and may find another batch to share.
 """
 
 import asyncio
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +42,10 @@ SETTLE_TURNS = 4
 
 BATCH_SIZE = 128
 """Rows decoded together by default."""
+
+
+_TURNS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+"""For each event loop, whose turn it is to compute."""
 
 
 @dataclass(slots=True)
@@ -178,19 +187,24 @@ class LocalModel:
             calls = [call for call in self._queue.pop(group) if not call.answer.done()]
             calls.sort(key=lambda call: (len(call.ids), call.ids))
             for start in range(0, len(calls), self._batch_size):
-                self._answer(group, calls[start : start + self._batch_size])
-                await _turn_loop(SETTLE_TURNS)
+                # Answers settle before another model has its turn: what they lead to is then queued.
+                async with _turn():
+                    await self._answer(group, calls[start : start + self._batch_size])
+                    await _turn_loop(SETTLE_TURNS)
 
     async def _until_idle(self) -> None:
-        """Let the event loop turn until no call has arrived for a while."""
+        """Let the event loop turn until no call has arrived for a while and no local model computes."""
         seen, quiet = self._arrived, 0
         while quiet < IDLE_TURNS:
+            if (turn := _turn()).locked():  # nobody can be said to wait while answers are under way
+                async with turn:
+                    quiet = 0
             await _turn_loop(1)
             quiet = quiet + 1 if self._arrived == seen else 0
             seen = self._arrived
 
-    def _answer(self, group: Any, calls: Sequence[_Call]) -> None:
-        """Compute a batch and hand out its answers; an error goes to each of its calls."""
+    async def _answer(self, group: Any, calls: Sequence[_Call]) -> None:
+        """Compute a batch in a thread and hand out its answers; an error goes to each of its calls."""
         compute: Callable[[list[list[int]], list[Any]], Sequence[Any]]
         if group[0] == "generate":
             _, sampling, stop = group
@@ -200,7 +214,8 @@ class LocalModel:
         else:
             compute = self._sampler.choose
         try:
-            answers = compute([call.ids for call in calls], [call.payload for call in calls])
+            prompts, payloads = [call.ids for call in calls], [call.payload for call in calls]
+            answers = await asyncio.to_thread(compute, prompts, payloads)
         except Exception as error:
             for call in calls:
                 if not call.answer.done():
@@ -215,6 +230,11 @@ def _retrieve(worker: asyncio.Task[None]) -> None:
     """Look at how a worker ended, lest asyncio complain; an interruption has reached the event loop by itself."""
     if not worker.cancelled():
         worker.exception()
+
+
+def _turn() -> asyncio.Lock:
+    """Return what a local model holds while it computes."""
+    return _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 async def _turn_loop(turns: int) -> None:

@@ -1,6 +1,7 @@
 """Proves that a checkpoint answers as a `LanguageModel`: batches of many calls, exact choices, honest samples."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,9 +42,9 @@ class Watched(LocalModel):
         super().__init__(path, batch_size=128)
         self.batches: list[int] = []
 
-    def _answer(self, group: Any, calls: Any) -> None:
+    async def _answer(self, group: Any, calls: Any) -> None:
         self.batches.append(len(calls))
-        super()._answer(group, calls)
+        await super()._answer(group, calls)
 
 
 def test_it_is_a_language_model_named_by_its_weights(model: LocalModel, tiny_model_dir: Path) -> None:
@@ -234,3 +235,78 @@ def test_an_interrupted_loop_leaves_nothing_behind(model: LocalModel, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             wait(model.generate(PROMPT, SAMPLING, seed=0))
     assert wait(model.generate(PROMPT, SAMPLING, seed=0)).generated_tokens == 8
+
+
+# ------------------------------------------------------------------------------------- beside other work
+
+
+def test_the_event_loop_goes_on_while_a_batch_is_computed(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, elsewhere = LocalModel(tiny_model_dir), threading.Event()
+    sample = model._sampler.sample
+
+    def wait_for_it(*given: Any, **options: Any) -> Any:
+        assert elsewhere.wait(timeout=10), "nothing else went on meanwhile"
+        return sample(*given, **options)
+
+    monkeypatch.setattr(model._sampler, "sample", wait_for_it)
+
+    async def answer_elsewhere() -> None:
+        await asyncio.sleep(0.01)
+        elsewhere.set()
+
+    async def run() -> Sample:
+        drawn, _ = await asyncio.gather(model.generate(PROMPT, SAMPLING, seed=1), answer_elsewhere())
+        return drawn
+
+    assert asyncio.run(run()) == wait(LocalModel(tiny_model_dir).generate(PROMPT, SAMPLING, seed=1))
+
+
+def test_local_models_compute_one_at_a_time_and_in_equal_batches_every_time(tiny_model_dir: Path) -> None:
+    """Items ask two models in turn, some once and some thrice, so that waves of both overlap."""
+    at_once: list[int] = []
+
+    class Counted(Watched):
+        async def _answer(self, group: Any, calls: Any) -> None:
+            at_once.append(at_once[-1] + 1 if at_once else 1)
+            await super()._answer(group, calls)
+            at_once.append(at_once[-1] - 1)
+
+    def run() -> tuple[list[int], list[int]]:
+        first, second = Counted(tiny_model_dir), Counted(tiny_model_dir)
+
+        async def item(number: int) -> None:
+            for turn in range(1 + number % 3):
+                model = (first, second)[(number + turn) % 2]
+                await model.generate(PROMPT, SAMPLING, seed=number)
+
+        async def work() -> None:
+            await asyncio.gather(*(item(number) for number in range(40)))
+
+        asyncio.run(work())
+        return first.batches, second.batches
+
+    batches = run()
+    assert [run() for _ in range(3)] == [batches] * 3
+    assert sum(map(sum, batches)) == sum(1 + number % 3 for number in range(40))
+    assert max(at_once) == 1
+
+
+def test_a_call_elsewhere_holds_up_only_the_items_that_need_it(tiny_model_dir: Path) -> None:
+    model, order = LocalModel(tiny_model_dir), []
+
+    async def near(number: int) -> None:
+        await model.generate(PROMPT, SAMPLING, seed=number)
+        order.append("near")
+
+    async def far() -> None:
+        while order.count("near") < 4:  # an answer that comes only after all that is near
+            await asyncio.sleep(0.001)
+        order.append("far")
+
+    async def work() -> None:
+        await asyncio.gather(far(), *(near(number) for number in range(4)))
+
+    asyncio.run(asyncio.wait_for(work(), timeout=60))
+    assert order == ["near"] * 4 + ["far"]
