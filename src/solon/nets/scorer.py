@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from solon.errors import ModelError
-from solon.nets.folder import quiet_transformers, read_checkpoint_config
+from solon.nets.folder import quiet_transformers
 from solon.nets.policy import PreTrainedModel, count_rows, load_checkpoint, read_config, save_policy
 from solon.nets.tokenizer import Tokenizer, load_tokenizer
 from solon.nets.vocabulary import check_tokens_have_rows, choose_padding, describe_padding, set_padding
@@ -61,16 +61,11 @@ def check_trainable(path: Path) -> tuple[str, ...]:
         ModelError: it is no checkpoint, has no chat template, its texts hold tokens that its embeddings lack, or it is
             of an architecture of which no preference model can be made.
     """
-    from transformers import (
-        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-        AutoConfig,
-        AutoModelForSequenceClassification,
-    )
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
 
-    read_checkpoint_config(path)
+    config = read_config(path, num_labels=1)
     try:
         with quiet_transformers(), torch.device("meta"):
-            config = AutoConfig.from_pretrained(str(path), num_labels=1, trust_remote_code=False, local_files_only=True)
             has_scorer = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
             scorer = AutoModelForSequenceClassification.from_config(config) if has_scorer else None
     except Exception as error:
@@ -87,7 +82,7 @@ def check_trainable(path: Path) -> tuple[str, ...]:
             f"{path}: has no chat template, in which its training texts would be laid out: add the model's "
             "chat_template.jinja to its folder"
         )
-    rows = count_rows(read_config(path))
+    rows = count_rows(config)
     check_tokens_have_rows(tokenizer, rows, where=path)
     padding = describe_padding(tokenizer, rows)
     return () if padding is None else (f"{path}: {padding}",)

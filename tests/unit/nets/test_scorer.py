@@ -1,5 +1,6 @@
 """Proves that a preference model is the policy's trunk with a drawn head, and loads as a plain sequence classifier."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -21,6 +22,7 @@ from solon.nets import (
     save_scorer,
 )
 from tests.alone import score_alone
+from tests.language_models import make_model, make_tokenizer
 from tests.tolerances import FLOAT32_SAME
 
 WITHOUT_END = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
@@ -142,6 +144,25 @@ def test_what_cannot_be_trained_is_known_without_its_weights(
     save_policy(model, tokenizer, tmp_path / "m")
     with pytest.raises(ModelError, match=said):
         check_trainable(tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma 2", "opt", "qwen3"])
+@pytest.mark.parametrize("padding", [-1, 10**6, "new"])
+def test_a_padding_token_without_a_row_keeps_no_model_from_training(
+    padding: int | str, name: str, tmp_path: Path
+) -> None:
+    """As where somebody gave the tokenizer `[PAD]`, put it into the configuration and left the embeddings alone."""
+    model, tokenizer = make_model(name), copy.deepcopy(make_tokenizer())
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    save_policy(model, tokenizer, tmp_path / "m")
+    settings = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert tokenizer.pad_token_id >= settings["vocab_size"]
+    settings["pad_token_id"] = tokenizer.pad_token_id if padding == "new" else padding
+    (tmp_path / "m" / "config.json").write_text(json.dumps(settings))
+    (note,) = check_trainable(tmp_path / "m")
+    assert "('[PAD]'), beyond the" in note
+    assert load_policy(tmp_path / "m").config.pad_token_id is None
+    assert init_scorer_from_policy(tmp_path / "m", seed=1).config.pad_token_id < settings["vocab_size"]
 
 
 def test_an_architecture_without_a_sequence_classifier_is_refused_with_its_name(
