@@ -27,6 +27,8 @@ _UNREAD_KINDS = (
 )
 """Documents, code, and weights in forms that are never loaded."""
 
+_INDEX = ".safetensors.index.json"
+
 _digests: dict[tuple[tuple[str, str, int, int, int, int], ...], str] = {}
 
 
@@ -47,11 +49,43 @@ def read_checkpoint_config(path: Path) -> dict[str, Any]:
                 f"{path / name}: has an auto_map, which names code of the checkpoint to run: "
                 "this package never runs it; use a checkpoint of an architecture that transformers itself has"
             )
-    if not any(path.glob("*.safetensors")):
-        raise ModelError(
-            f"{path}: holds no *.safetensors: convert the checkpoint with save_pretrained(..., safe_serialization=True)"
-        )
+    _find_weights(path, config)
     return config
+
+
+def _find_weights(path: Path, config: dict[str, Any]) -> list[Path]:
+    """Return the files that transformers reads a checkpoint's weights from, an index that names them among them.
+
+    It reads the file that the configuration names, else `model.safetensors`, else whatever files the index names:
+    they may lie in folders of the folder, and be hidden.
+
+    Raises:
+        ModelError: there are none, one is missing or no safetensors, or the name of one leads out of the folder.
+    """
+    given = config.get("transformers_weights")
+    names = ("model.safetensors", f"model{_INDEX}") if given is None else (str(given),)
+    first = next((name for name in names if (path / name).is_file()), None)
+    if first is None:
+        raise ModelError(
+            f"{path}: holds no {' or '.join(names)}: "
+            "convert the checkpoint with save_pretrained(..., safe_serialization=True)"
+        )
+    shards = _read_shards(path / first) if first.endswith(_INDEX) else []
+    for name in (first, *shards):
+        if Path(name).is_absolute() or os.pardir in Path(name).parts:
+            raise ModelError(f"{path}: its weights are outside the folder ({name}): put them into it")
+        if not name.endswith((".safetensors", _INDEX) if name == first else ".safetensors"):
+            raise ModelError(f"{path}: {name} is to hold weights and is no *.safetensors: convert the checkpoint")
+        if not (path / name).is_file():
+            raise ModelError(f"{path / name}: no such file, and {first} names it: copy the checkpoint again")
+    return [path / name for name in (first, *shards)]
+
+
+def _read_shards(index: Path) -> list[str]:
+    shards = read_json_file(index).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise ModelError(f"{index}: has no weight_map that names files: copy the checkpoint again")
+    return sorted({*shards.values()})
 
 
 def read_json_file(path: Path) -> dict[str, Any]:
@@ -81,7 +115,8 @@ def weights_digest(path: Path) -> str:
     """Return a hexadecimal digest of a checkpoint: weights, configuration, tokenizer and chat template.
 
     Which files a tokenizer is read from is a matter of its family (`vocab.json` and `merges.txt`, `spiece.model`,
-    `added_tokens.json`, ...), so every file counts but those known to decide nothing.
+    `added_tokens.json`, ...), so every file at the top counts but those known to decide nothing. So does every file of
+    weights that loading reads, wherever it lies below.
 
     Two folders with equal content have equal digests wherever they lie. A digest is kept for as long as the
     process lives and read again when a file is another one, or its size or a time of change differs.
@@ -90,7 +125,6 @@ def weights_digest(path: Path) -> str:
         ModelError: the folder is not a checkpoint.
     """
     path = Path(path)
-    read_checkpoint_config(path)
     files = _find_read_files(path)
     state = tuple((name, str(file.resolve()), *_read_stamps(file)) for name, file in files.items())
     if state not in _digests:
@@ -105,13 +139,14 @@ def weights_digest(path: Path) -> str:
 
 def _find_read_files(path: Path) -> dict[str, Path]:
     """Return the files of a checkpoint that may decide what it is, by their names in the folder, in order."""
+    weights = _find_weights(path, read_checkpoint_config(path))
     own = (
         file
         for file in path.iterdir()
         if not file.name.startswith(".") and file.name not in _UNREAD and file.suffix not in _UNREAD_KINDS
     )
-    files = (file for file in (*own, *path.glob("additional_chat_templates/*.jinja")) if file.is_file())
-    return {file.relative_to(path).as_posix(): file for file in sorted(files)}
+    files = {*own, *weights, *path.glob("additional_chat_templates/*.jinja")}
+    return {file.relative_to(path).as_posix(): file for file in sorted(files) if file.is_file()}
 
 
 def _read_stamps(file: Path) -> tuple[int, int, int, int]:

@@ -1,18 +1,23 @@
 """Proves that a checkpoint folder is data: what is refused, what its digest follows; saving is all or nothing."""
 
+import itertools
 import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from solon.errors import ModelError
 from solon.nets import load_policy, load_tokenizer, save_policy, weights_digest
 from solon.nets.folder import replace_folder
+
+INDEX = "model.safetensors.index.json"
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ def test_code_in_a_checkpoint_is_refused(folder: Path, name: str) -> None:
 def test_pickled_weights_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"holds no \*.safetensors: convert"):
+    with pytest.raises(ModelError, match=r"holds no model\.safetensors or .*\.index\.json: convert"):
         load_policy(folder)
 
 
@@ -111,6 +116,73 @@ def test_the_digest_is_of_every_file_that_a_tokenizer_may_be_read_from(folder: P
         file.write_text(f"{file.read_text() if file.exists() else '{}'} ")
         seen.add(weights_digest(folder))
         assert len(seen) == count, name
+
+
+def name_weights(folder: Path, *names: str) -> None:
+    """Cut the folder's weights into files of these names, which an index names."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    where = dict(zip(weights, itertools.cycle(names), strict=False))
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        save_file({key: weights[key] for key in weights if where[key] == name}, folder / name, {"format": "pt"})
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", ".a.safetensors", "deep/er/a.safetensors", ".deep/.a.safetensors"])
+def test_weights_that_are_read_are_in_the_digest_wherever_they_lie(name: str, folder: Path) -> None:
+    before, first = load_policy(folder).state_dict(), weights_digest(folder)
+    name_weights(folder, name, "b.safetensors")
+    assert all(torch.equal(value, before[key]) for key, value in load_policy(folder).state_dict().items())
+    second = weights_digest(folder)
+    save_file({key: value + 1 for key, value in load_file(folder / name).items()}, folder / name, {"format": "pt"})
+    assert not all(torch.equal(value, before[key]) for key, value in load_policy(folder).state_dict().items())
+    assert len({first, second, weights_digest(folder)}) == 3
+
+
+def test_weights_that_the_configuration_names_are_in_the_digest(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / ".own.safetensors")
+    edit(folder / "config.json", transformers_weights=".own.safetensors")
+    first = weights_digest(folder)
+    load_policy(folder)
+    (folder / ".own.safetensors").write_bytes((folder / ".own.safetensors").read_bytes() + b" ")
+    assert weights_digest(folder) != first
+
+
+def test_weights_that_are_linked_into_the_folder_are_in_it(folder: Path, tmp_path: Path) -> None:
+    first = weights_digest(folder)
+    (folder / "model.safetensors").rename(tmp_path / "blob")
+    (folder / "model.safetensors").symlink_to(tmp_path / "blob")
+    assert weights_digest(folder) == first
+
+
+@pytest.mark.parametrize("name", ["../a.safetensors", "deep/../../a.safetensors", "{}/a.safetensors"])
+@pytest.mark.parametrize("load", [load_policy, load_tokenizer, weights_digest])
+def test_weights_outside_the_folder_are_refused(name: str, load: Callable[[Path], object], folder: Path) -> None:
+    name_weights(folder, name.format(folder.parent), "b.safetensors")
+    with pytest.raises(ModelError, match=r"model: its weights are outside the folder \(.*a\.safetensors\): put them"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "deep" / "a.safetensors").unlink(), r"a\.safetensors: no such file, and model"),
+        (lambda folder: (folder / "deep" / "a.safetensors").rename(folder / "b.safetensors"), "no such file"),
+        (lambda folder: edit(folder / INDEX, weight_map={"a": "a.bin"}), r"a\.bin is to hold weights and is no"),
+        (lambda folder: edit(folder / INDEX, weight_map={"a": 1}), "has no weight_map that names files"),
+        (lambda folder: edit(folder / INDEX, weight_map=None), "has no weight_map that names files"),
+        (lambda folder: (folder / INDEX).rename(folder / "other.json"), r"holds no model\.safetensors or"),
+        (lambda folder: edit(folder / "config.json", transformers_weights="x.bin"), r"holds no x\.bin: convert"),
+        (lambda folder: edit(folder / "config.json", transformers_weights="config.json"), "is to hold weights"),
+    ],
+)
+def test_weights_that_are_not_there_are_missed(damage: Callable[[Path], object], message: str, folder: Path) -> None:
+    name_weights(folder, "deep/a.safetensors")
+    (folder / "unread.safetensors").write_bytes(b"")
+    damage(folder)
+    with pytest.raises(ModelError, match=message):
+        weights_digest(folder)
 
 
 def test_what_decides_nothing_is_not_in_the_digest(folder: Path) -> None:
