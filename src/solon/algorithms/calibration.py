@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from solon.algorithms.masks import check_same_shape
+from solon.errors import ShapeError
 
 _ROUNDING = 1e-6
 """A label of 0.7 is 0.2 away from 0.5, whatever its binary digits say."""
@@ -56,17 +57,14 @@ def calibration_error(gaps: Tensor, targets: Tensor, *, bins: int = 10) -> float
         targets: probability that A is better, in [0, 1]. Shape (B,).
         bins: number of bins.
 
-    Returns:
-        The error, in [0, 1]; 0 where there are no pairs.
-
     Raises:
-        ShapeError: shapes differ.
+        ShapeError: shapes differ, or there is no pair, of which no error can be told.
 
     Reference: Guo et al. 2017 (arXiv 1706.04599), eq. 3, with soft labels in place of correctness.
     """
     check_same_shape(gaps=gaps, targets=targets)
     if gaps.numel() == 0:
-        return 0.0
+        raise ShapeError("expected at least one pair to measure calibration on")
     gaps, targets = gaps.double(), targets.double()
     predicted = torch.sigmoid(torch.cat([gaps, -gaps]))
     wanted = torch.cat([targets, 1.0 - targets])

@@ -140,7 +140,11 @@ def test_calibration_does_not_depend_on_which_response_is_called_a() -> None:
         swapped_targets[row] = 1 - targets[row]
         assert algorithms.calibration_error(swapped_gaps, swapped_targets) == pytest.approx(error, abs=1e-7)
     assert algorithms.calibration_error(gaps, torch.sigmoid(gaps)) == pytest.approx(0.0, abs=1e-6)
-    assert algorithms.calibration_error(torch.zeros(0), torch.zeros(0)) == 0.0
+
+
+def test_calibration_of_no_pairs_cannot_be_told() -> None:
+    with pytest.raises(ShapeError, match="at least one pair"):
+        algorithms.calibration_error(torch.zeros(0), torch.zeros(0))
 
 
 def test_accuracy_counts_clear_pairs_only_and_a_tie_as_half() -> None:
