@@ -4,7 +4,7 @@ from solon.constitution.checking import ConstitutionFacts, check_constitution
 from solon.constitution.choosing import choose_principle
 from solon.constitution.loading import SHIPPED, load_constitution, load_run_constitution
 from solon.constitution.principles import ComparisonExemplar, Constitution, Principle, PrincipleUse, RevisionExemplar
-from solon.constitution.sentences import principle_from_sentence, sentence_id
+from solon.constitution.sentences import own_words, principle_from_sentence, sentence_id
 
 __all__ = [
     "SHIPPED",
@@ -18,6 +18,7 @@ __all__ = [
     "choose_principle",
     "load_constitution",
     "load_run_constitution",
+    "own_words",
     "principle_from_sentence",
     "sentence_id",
 ]

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from functools import cache
 from importlib.resources import files
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from solon.constitution.principles import Principle
 from solon.records import content_digest
@@ -30,6 +30,18 @@ def _template(request: Request) -> tuple[str, str]:
 def _derive(request: Request, sentence: str) -> str:
     before, after = _template(request)
     return f"{before}{sentence}{after}"
+
+
+def own_words(principle: Principle) -> dict[Request, str]:
+    """Return what people wrote of each request there is: without the words that `_derive` wraps a sentence in."""
+    requests: tuple[Request, ...] = get_args(Request)
+    return {name: _unwrap(name, text) for name in requests if (text := getattr(principle, name)) is not None}
+
+
+def _unwrap(request: Request, text: str) -> str:
+    before, after = _template(request)
+    derived = text.startswith(before) and text.endswith(after)
+    return text.removeprefix(before).removesuffix(after) if derived else text
 
 
 def sentence_id(sentence: str) -> str:

@@ -6,7 +6,7 @@ words at all, is noise to it; a real model reads any.
 
 from dataclasses import dataclass
 
-from solon.constitution import Constitution, Principle, load_constitution
+from solon.constitution import Constitution, load_constitution, own_words
 from solon.world.principles import find_words, unknown_words
 
 ADVICE = "For principles in your own words use a real model:  --set base_model=CHECKPOINT"
@@ -19,7 +19,8 @@ class UnknownWords:
     Attributes:
         principle_id: the principle.
         words: the words of it that the world does not know, in order.
-        strange: those of its texts that hold not one known word, by name.
+        strange: those of its texts that hold not one known word, by name; the words that a plain sentence is
+            wrapped in do not count.
         whole: whether that is so of all its texts.
     """
 
@@ -36,18 +37,13 @@ class UnknownWords:
         return f"principle '{self.principle_id}': the nano model's world {', and '.join(said)}"
 
 
-def _texts(principle: Principle) -> dict[str, str]:
-    names = ("critique_request", "revision_request", "comparison")
-    return {name: text for name in names if (text := getattr(principle, name))}
-
-
 def find_unknown_words(constitution: Constitution) -> list[UnknownWords]:
     """Return the principles with words that neither the world nor the shipped constitution uses, or with none."""
     shipped = load_constitution("default")
-    known = [text for principle in shipped.principles for text in _texts(principle).values()]
+    known = [text for principle in shipped.principles for text in own_words(principle).values()]
     found = []
     for principle in constitution.principles:
-        texts = _texts(principle)
+        texts = own_words(principle)
         words = unknown_words(" ".join(texts.values()), also_known=known)
         strange = tuple(name for name, text in texts.items() if set(find_words(text)) <= set(words))
         if words or strange:

@@ -1,5 +1,7 @@
 """Proves that a principle in words the nano model's world does not know is named, and no other one is."""
 
+import json
+
 import pytest
 
 from solon.constitution import Constitution, Principle, load_constitution
@@ -66,6 +68,18 @@ def test_a_principle_without_one_known_word_is_named_in_any_script(script):
     law = shipped.model_copy(update={"principles": (*shipped.principles, strange)})
     assert describe_unknown_words(law) == (
         "principle 'strange': the nano model's world knows no word of it",
+        ADVICE,
+    )
+
+
+@pytest.mark.parametrize("script", TEXTS)
+@pytest.mark.parametrize("name", ["mine.txt", "mine.yaml"])
+def test_a_plain_sentence_is_judged_by_its_own_words_and_not_by_what_is_wrapped_around_it(tmp_path, name, script):
+    file = tmp_path / name
+    file.write_text(f"{'- ' * name.endswith('.yaml')}{json.dumps(TEXTS[script], ensure_ascii=False)}\n")
+    (principle,) = load_constitution(file).principles
+    assert describe_unknown_words(load_constitution(file)) == (
+        f"principle '{principle.id}': the nano model's world knows no word of it",
         ADVICE,
     )
 
