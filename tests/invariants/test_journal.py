@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,21 +29,21 @@ ROOT = Path(__file__).parents[2]
 ITEMS = 120
 
 
-class Child:
-    """The run of `journal_to_kill` in a process of its own."""
+@contextmanager
+def start_run(folder: Path, items: int = ITEMS) -> "Iterator[subprocess.Popen[str]]":
+    """Begin the run of `journal_to_kill` in a process of its own, which ends with the block at the latest."""
+    paths = [str(folder / name) for name in ("journal.sqlite", "asked", "used")]
+    command = [sys.executable, "-m", "tests.invariants.journal_to_kill", *paths, str(items)]
+    with start_child(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
+        yield child
 
-    def __init__(self, folder: Path, items: int = ITEMS) -> None:
-        paths = [str(folder / name) for name in ("journal.sqlite", "asked", "used")]
-        command = [sys.executable, "-m", "tests.invariants.journal_to_kill", *paths, str(items)]
-        self.process = start_child(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "open\n"
 
-    def end(self, sent: signal.Signals | None = None, after: float = 0.0) -> tuple[str, str]:
-        time.sleep(after)
-        if sent is not None:
-            self.process.send_signal(sent)
-        return self.process.communicate(timeout=60)
+def run_to_the_end(folder: Path) -> tuple[str, str]:
+    """Return what a run that is left alone writes to both of its outputs."""
+    with start_run(folder) as child:
+        return child.communicate(timeout=60)
 
 
 def lines(path: Path) -> list[str]:
@@ -67,43 +69,42 @@ def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path: Path) -> 
     before: set[str] = set()
     kills = 0
     for _ in range(12):
-        child = Child(tmp_path)
-        seen = len(lines(tmp_path / "asked"))
-        child.end(signal.SIGKILL, after=moments.uniform(0.0, 0.08))
-        kills += child.process.returncode == -signal.SIGKILL
+        with start_run(tmp_path) as child:
+            seen = len(lines(tmp_path / "asked"))
+            time.sleep(moments.uniform(0.0, 0.08))
+            child.kill()
+            child.communicate(timeout=60)
+        kills += child.returncode == -signal.SIGKILL
         on_disk = stored(tmp_path / "journal.sqlite")
         assert set(lines(tmp_path / "used")) <= set(on_disk), "a result was used before it was committed"
         asked_again = {line.split("]")[1].split("|")[0].strip() for line in lines(tmp_path / "asked")[seen:]}
         assert not asked_again & before, "a journalled call was made again"
         before = prompts_of(on_disk)
     assert kills >= 5
-    out, error = Child(tmp_path).end()
+    out, error = run_to_the_end(tmp_path)
     assert out.splitlines() == ["\t".join(line) for line in expected]
     assert error == ""
 
 
 def test_interrupted_twice_it_leaves_a_journal_to_go_on_from(tmp_path: Path) -> None:
     for interruptions in (1, 2):
-        child = Child(tmp_path, items=100_000)  # so many that it cannot be done before the signal
-        time.sleep(0.02)
-        for _ in range(interruptions):
-            child.process.send_signal(signal.SIGINT)
-        _, error = child.end()
-        assert child.process.returncode != 0
+        with start_run(tmp_path, items=100_000) as child:  # so many that it cannot be done before the signal
+            time.sleep(0.02)
+            for _ in range(interruptions):
+                child.send_signal(signal.SIGINT)
+            _, error = child.communicate(timeout=60)
+        assert child.returncode != 0
         assert "KeyboardInterrupt" in error
         assert "never retrieved" not in error
         assert set(lines(tmp_path / "used")) <= set(stored(tmp_path / "journal.sqlite"))
     expected = journal_to_kill.run(*(tmp_path / f"whole-{name}" for name in ("journal", "asked", "used")), items=ITEMS)
-    assert Child(tmp_path).end()[0].splitlines() == ["\t".join(line) for line in expected]
+    assert run_to_the_end(tmp_path)[0].splitlines() == ["\t".join(line) for line in expected]
 
 
 def test_one_process_writes_and_a_dead_ones_lock_is_taken_over(tmp_path: Path) -> None:
-    child = Child(tmp_path, items=100_000)
-    try:
-        with pytest.raises(JournalError, match=f"process {child.process.pid} is writing this journal: wait for it"):
-            Journal(tmp_path / "journal.sqlite")
-    finally:
-        child.end(signal.SIGKILL)
+    writing = "process {} is writing this journal: wait for it"
+    with start_run(tmp_path, items=100_000) as child, pytest.raises(JournalError, match=writing.format(child.pid)):
+        Journal(tmp_path / "journal.sqlite")
     with Journal(tmp_path / "journal.sqlite"):
         assert (tmp_path / "journal.sqlite.lock").read_text() == f"{os.getpid()}\n"
         with pytest.raises(JournalError, match=f"process {os.getpid()} is writing"):

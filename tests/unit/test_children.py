@@ -1,8 +1,12 @@
-"""Proves that a test which interrupts a child is heard even where the tests themselves ignore interruptions."""
+"""Proves that a test which interrupts a child is heard even where the tests themselves ignore interruptions, and that
+no child outlives the block that started it.
+"""
 
 import signal
 import subprocess
 import sys
+
+import pytest
 
 from tests.children import start_child
 
@@ -21,3 +25,22 @@ def test_a_child_hears_an_interruption_that_its_parent_ignores() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_child_is_ended_where_its_test_fails() -> None:
+    started = []
+
+    def lose_patience() -> None:
+        with start_child([sys.executable, "-c", SLEEP]) as child:
+            started.append(child)
+            child.wait(timeout=0.01)
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        lose_patience()
+    assert started[0].returncode == -signal.SIGKILL
+
+
+def test_a_child_that_has_ended_keeps_its_return_code() -> None:
+    with start_child([sys.executable, "-c", "raise SystemExit(3)"]) as child:
+        child.wait()
+    assert child.returncode == 3

@@ -10,6 +10,7 @@ import yaml
 from solon.errors import RecordError, RunError
 from solon.pipeline.folder import claim_folder, compare_headers, load_header
 from solon.records import Origin, RunHeader
+from tests.children import start_child
 
 HEADER = RunHeader(
     code_version="1",
@@ -104,7 +105,7 @@ def test_a_folder_moved_aside_for_one_that_never_came_is_moved_back(tmp_path):
 def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
     hold = "import sys,time; from pathlib import Path; from solon.pipeline.folder import lock_folder\n"
     hold += "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+    with start_child([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with pytest.raises(RunError, match=rf"process {other.pid}\) is working here"):
