@@ -388,11 +388,13 @@ class _WholeRun:
         if self._is_changed(paths.header):
             observer.notice(f"{paths.header}: was not as the run wrote it: it is made again")
             header.save(paths.header)
-        if not paths.constitution.exists() or self._is_changed(paths.constitution) or not _is_kept(paths, header):
-            if paths.constitution.exists():
-                observer.notice(f"{paths.constitution}: was not the constitution of this run: it is made again")
+        missing = not paths.constitution.is_file()
+        if missing or self._is_changed(paths.constitution) or not _is_kept(paths, header):
             with replace_file(paths.constitution) as temporary:
                 temporary.write_text(constitution.to_json() + "\n", encoding="utf-8")
+            if self._account is not None or not missing:  # a run that begins has none yet
+                why = "was missing" if missing else "was not the constitution of this run"
+                observer.notice(f"{paths.constitution}: {why}: it is made again")
         kept = {path.name: file_digest(path) for path in (paths.header, paths.constitution)}
         if self._account is not None and self._account.outputs != kept:
             self._account.model_copy(update={"outputs": kept}).save(self._path)

@@ -96,7 +96,11 @@ def replace_file(path: Path) -> Iterator[Path]:
 
     The file's bytes and the directory entry are flushed to disk before this returns. On an exception the
     temporary file is removed and `path` is left as it was.
+
+    Raises:
+        RecordError: a folder is in the place of the file.
     """
+    _refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -125,12 +129,18 @@ def save_records(path: Path, records: Iterable[Record]) -> int:
     return count
 
 
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise RecordError(f"{path}: is a folder where a file belongs: move it elsewhere or remove it")
+
+
 def read_text(path: Path) -> str:
     """Read a file of a run as text.
 
     Raises:
         RecordError: the file is missing, cannot be read or is no text; it is named.
     """
+    _refuse_folder(path)
     if not path.is_file():
         raise RecordError(f"{path}: no such file")
     try:

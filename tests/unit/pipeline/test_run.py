@@ -282,13 +282,57 @@ def test_a_file_that_was_edited_is_refused_by_every_reader_and_made_again(tmp_pa
         reader(finished)
 
 
-def test_a_constitution_that_is_gone_is_made_again(tmp_path, engine, finished):
-    before = (finished / "constitution.json").read_bytes()
-    (finished / "constitution.json").unlink()
+def test_a_constitution_that_is_gone_is_made_again_and_that_said(tmp_path, engine, finished):
+    file, log = finished / "constitution.json", Log()
+    before = file.read_bytes()
+    file.unlink()
     with pytest.raises(RunError, match=r"constitution\.json: no such file: give the run's command again"):
         write_report(finished)
+    start(tmp_path, engine, log=log)
+    assert file.read_bytes() == before
+    assert f"{file}: was missing: it is made again" in log.notices
+
+
+def test_a_run_that_begins_has_lost_nothing(shared):
+    assert not any("made again" in notice for notice in shared.log.notices)
+
+
+def test_a_folder_in_the_place_of_the_constitution_is_not_called_missing(finished):
+    (finished / "constitution.json").unlink()
+    (finished / "constitution.json").mkdir()
+    with pytest.raises(RunError, match=r"constitution\.json: is a folder where a file belongs: move it [^\n]*again$"):
+        write_report(finished)
+
+
+@pytest.mark.parametrize(
+    "name", ["constitution.json", "results.json", "records/comparisons.jsonl", "manifest/sft.json"]
+)
+def test_a_folder_in_the_place_of_a_file_is_refused_in_one_line_and_kept(tmp_path, engine, finished, name):
+    before = (finished / name).read_bytes()
+    (finished / name).unlink()
+    (finished / name).mkdir()
+    (finished / name / "notes.txt").write_text("mine")
+    wanted = rf"{name}: is a folder where a file belongs: move it elsewhere or remove it[^\n]*$"
+    with pytest.raises(RecordError, match=wanted):
+        start(tmp_path, engine)
+    assert (finished / name / "notes.txt").read_text() == "mine"
+    shutil.rmtree(finished / name)
     start(tmp_path, engine)
-    assert (finished / "constitution.json").read_bytes() == before
+    if not name.startswith(("results", "manifest")):  # these hold times
+        assert (finished / name).read_bytes() == before
+    load_run(finished)
+
+
+@pytest.mark.parametrize(("old", "new"), [("Say in which ways", "Say nothing of the ways"), ('"name"', '"na')])
+def test_a_constitution_that_no_account_names_yet_is_held_to_the_header(tmp_path, engine, finished, old, new):
+    file, log = finished / "constitution.json", Log()
+    before = file.read_text()
+    account = Manifest.load(finished / "manifest" / "run.json")
+    account.model_copy(update={"outputs": {}}).save(finished / "manifest" / "run.json")
+    file.write_text(before.replace(old, new, 1))
+    start(tmp_path, engine, log=log)
+    assert file.read_text() == before
+    assert f"{file}: was not the constitution of this run: it is made again" in log.notices
 
 
 def test_a_run_of_a_version_that_held_its_own_files_to_nothing_goes_on(tmp_path, engine, finished):
