@@ -6,7 +6,7 @@ span, so that a backend can tokenise it in a way in which it can never become a 
 
 from typing import Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from solon.records.base import Record, content_digest
 
@@ -49,8 +49,9 @@ class Prompt(Record):
         kind: `red_team` prompts are meant to elicit harm, `helpful` ones are ordinary requests.
         source: where it came from, e.g. a file name.
         split: which part of the data it belongs to: `train`, or any other word for a part that never enters training.
-        goal: what it asks for, the same words in every prompt that asks for it; None where nobody said. Intervals take
-            the prompts for one goal as a cluster. No part of the id.
+        goal: what it asks for, the same words in every prompt that asks for it; None where nobody said. White space at
+            its ends and between its words makes no difference and is not kept. Intervals take the prompts for one goal
+            as a cluster. No part of the id.
         category: what sort of harm or topic that is; None where nobody said.
     """
 
@@ -59,7 +60,7 @@ class Prompt(Record):
     kind: PromptKind
     source: str
     split: str
-    goal: str | None = Field(None, min_length=1)
+    goal: str | None = None
     category: str | None = None
 
     @classmethod
@@ -89,6 +90,14 @@ class Prompt(Record):
     def cluster(self) -> str:
         """What it is counted with in an interval: the other prompts for its goal; itself alone without one."""
         return self.id if self.goal is None else self.goal
+
+    @field_validator("goal")
+    @classmethod
+    def _goal_is_worded(cls, value: str | None) -> str | None:
+        words = None if value is None else " ".join(value.split())
+        if words == "":
+            raise ValueError("a goal without words: write what the prompt asks for, or leave the goal out")
+        return words
 
     @model_validator(mode="after")
     def _ends_with_the_user(self) -> Self:

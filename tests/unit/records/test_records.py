@@ -244,8 +244,20 @@ def test_a_goal_is_no_part_of_the_id_and_a_prompt_from_before_there_were_goals_l
     line = without.to_json()
     assert Prompt.from_json(line.replace(',"goal":null', "")) == without
     assert ',"goal":null' in line
-    with pytest.raises(ValueError, match="goal"):
-        Prompt.make(asked, kind="helpful", source="t", split="dev", goal="")
+
+
+@pytest.mark.parametrize("goal", ["rocket", "rocket ", " rocket", "\n rocket\u2003", "\trocket"])
+def test_goals_that_differ_in_white_space_are_one(goal: str) -> None:
+    made = Prompt.make(Conversation.of("How?"), kind="helpful", source="t", split="dev", goal=f"build  a {goal}")
+    assert made.goal == made.cluster == "build a rocket"
+    line = made.to_json().replace('"build a rocket"', json.dumps(f"build a {goal}"))
+    assert Prompt.from_json(line) == made
+
+
+@pytest.mark.parametrize("goal", ["", " ", "\n\t", "\u2003"])
+def test_a_goal_without_words_is_refused(goal: str) -> None:
+    with pytest.raises(ValueError, match="a goal without words"):
+        Prompt.make(Conversation.of("How?"), kind="helpful", source="t", split="dev", goal=goal)
 
 
 def test_a_prompt_is_called_by_what_it_asks_and_ends_with_the_user() -> None:
