@@ -40,8 +40,13 @@ def nano() -> Any:
 
 
 def chatml() -> Any:
-    """Byte-level BPE with ChatML; `<think>` and `</think>` are ordinary added tokens, as some families have them."""
-    return _byte_level(CHATML, ordinary=["<think>", "</think>"])
+    """Byte-level BPE with ChatML; `<think>` and `</think>` are ordinary added tokens, as some families have them.
+
+    Its template can write them, which makes them its markers.
+    """
+    return _byte_level(
+        CHATML + "{% if thoughts %}<think>{{ thoughts + '</think>' }}{% endif %}", ordinary=["<think>", "</think>"]
+    )
 
 
 def stripping() -> Any:
@@ -133,6 +138,30 @@ TEMPLATES = {
 }
 """Shapes of chat templates: with control tokens around each turn, after a header, or around the user's text only (the
 `[SAY]` of `mistral` is one, the `[INST]` of `llama 2` is text), and with none."""
+
+REWRITING = {
+    "llama 3, trimmed": TEMPLATES["llama 3"].replace("m['content']", "m['content'] | trim"),
+    "gemma, trimmed": TEMPLATES["gemma"].replace("m['content']", "m['content'] | trim"),
+    "qwen 3": (
+        "{% for m in messages %}{% set content = m['content'] %}"
+        "{% if m['role'] == 'assistant' and '</think>' in content %}"
+        "{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+        "<|im_start|>{{ m['role'] }}\n{{ content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    ),
+    **{
+        f"chatml, {name}": CHATML.replace("m['content']", f"(m['content']{change})")
+        for name, change in {
+            "upper": " | upper",
+            "replaced": ".replace('lamp', 'rope')",
+            "cut": "[:40]",
+            "escaped": " | e",
+            "left": ".lstrip()",
+            "quoted": " | tojson",
+        }.items()
+    },
+}
+"""Templates that change what their turns hold."""
 
 _TEMPLATE_CONTROL = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 _TEMPLATE_CONTROL += ["<start_of_turn>", "<end_of_turn>", "[SAY]", "[/SAY]"]
@@ -239,7 +268,7 @@ def construct(construction: str, template: str, *, normalized: bool = False) -> 
 
     Args:
         construction: one of `CONSTRUCTIONS`.
-        template: one of `TEMPLATES`.
+        template: one of `TEMPLATES` or `REWRITING`.
         normalized: True where its control tokens are looked for in normalised text, as `add_tokens` makes them.
     """
     engine = _CONSTRUCTIONS[construction]()
@@ -257,5 +286,5 @@ def construct(construction: str, template: str, *, normalized: bool = False) -> 
         unk_token="<unk>",
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = TEMPLATES[template]
+    tokenizer.chat_template = (TEMPLATES | REWRITING)[template]
     return tokenizer

@@ -82,6 +82,7 @@ class FakeEngine:
             accuracy=0.75,
             clear_pairs=4,
             ece=0.1,
+            ranked={pair.id: float(number > 0) for number, pair in enumerate(heldout[:4])},
         )
 
     def run_ppo(self, policy, preference_model, prompts, config, out, *, seed, metrics, on_progress, value_out):

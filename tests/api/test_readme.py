@@ -44,18 +44,12 @@ def test_it_runs_as_printed(tmp_path, monkeypatch, capsys):
     assert (tmp_path / lines[-1]).is_file()
 
 
-def cell(rate):
-    if "mean" in rate:  # a record of before there were intervals by goal, until the next whole run
-        return f"{100 * rate['mean']:.1f} %"
-    return format_rate(rate)
-
-
 def test_the_results_are_those_on_record():
     text = README.read_text(encoding="utf-8")
     results = json.loads((ROOT / "benchmarks" / "results" / "whole_run.json").read_text(encoding="utf-8"))
     for models in results["rates"].values():
         for model, rates in models.items():
-            cells = " | ".join(cell(rate) for rate in rates.values())
+            cells = " | ".join(format_rate(rate) for rate in rates.values())
             assert f"| {NAMES[model]} | {cells} |" in text
 
 

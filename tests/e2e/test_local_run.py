@@ -38,8 +38,9 @@ def test_it_ends_with_the_table_and_the_path_of_the_report(whole_run):
     assert [line.split(":")[0] for line in done.stderr.splitlines() if line.endswith("started")] == STAGES
     # an untrained model looks at nothing but positions, and there is nothing else to note
     for said in (done.stderr, done.stdout):
-        (note,) = [line for line in said.splitlines() if line.startswith("note:")]
-        assert "judges by the order of the responses" in note
+        by_order, even = [line for line in said.splitlines() if line.startswith("note:")]
+        assert "judges by the order of the responses" in by_order
+        assert "labels are exactly 0.5" in even
 
 
 def test_the_folder_holds_what_it_promises(whole_run):

@@ -17,14 +17,9 @@ import torch
 
 from solon.nets import load_policy, load_scorer
 from solon.records.points import watch_points
-from solon.training import (
-    PPOConfig,
-    PreferenceModelConfig,
-    SFTConfig,
-    run_ppo,
-    run_preference_model,
-    run_sft,
-)
+from solon.training.ppo import PPOConfig, run_ppo
+from solon.training.preference_model import PreferenceModelConfig, run_preference_model
+from solon.training.sft import SFTConfig, run_sft
 from tests.tiny import make_example, make_pair, make_prompt
 
 LOOPS = ("sft", "preference_model", "ppo", "ppo_head_only")

@@ -8,10 +8,12 @@ import torch
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, PreTrainedConfig
 
 from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_scorer
-from solon.training import PPOConfig, PreferenceModelConfig, preference_model, sft
 from solon.training import learner as learner_module
+from solon.training import preference_model, sft
 from solon.training.batching import RowEncoder, TokenBatch, TokenRow, pack_rows
 from solon.training.learner import Learner
+from solon.training.ppo import PPOConfig
+from solon.training.preference_model import PreferenceModelConfig
 from solon.training.reading import can_share_prompts, read_logprobs, read_scores, read_values
 from solon.training.rollout import ScoreScale, ValueModel, compute_targets, read_rollout
 from tests.alone import logprobs_alone, score_alone, values_alone

@@ -7,7 +7,7 @@ normalised. Nothing here is scaled unless the test is about scaling; the KL coef
 import pytest
 import torch
 
-from solon.training import PPOConfig
+from solon.training.ppo import PPOConfig
 from solon.training.rollout import ScoreScale
 from tests.laws.bandits import AS_IT_IS, Bandit, divergence, total_variation
 from tests.tolerances import BANDIT_TOTAL_VARIATION, FLOAT32_SAME

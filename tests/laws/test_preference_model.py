@@ -8,8 +8,8 @@ import torch
 
 from solon.nets import load_scorer, load_tokenizer
 from solon.records import Conversation, PreferencePair, Prompt
-from solon.training import PreferenceModelConfig, run_preference_model
 from solon.training.batching import RowEncoder
+from solon.training.preference_model import PreferenceModelConfig, run_preference_model
 from tests.alone import score_alone
 from tests.tiny import WORDS, build_tiny_policy
 from tests.tolerances import SOFT_TARGET

@@ -238,8 +238,8 @@ FEEDBACK: dict[str, Mutant] = {
     ),
     "the sign of the log-odds": (
         votes.combine_votes,
-        "m = math.fsum",
-        "m = -math.fsum",
+        "min(together, each, key=abs)",
+        "-min(together, each, key=abs)",
         test_votes.test_one_vote_is_its_own_softmax,
     ),
     "the surer of two contradictory votes wins": (
@@ -253,6 +253,12 @@ FEEDBACK: dict[str, Mutant] = {
         "setdefault(vote.principle_id, [])",
         "setdefault('', [])",
         test_votes.test_each_principle_has_its_own_say,
+    ),
+    "the order may decide where no principle contradicts itself": (
+        votes.combine_votes,
+        "together = _leaning(votes)",
+        "together = mean_logit(votes)",
+        test_votes.test_a_sure_principle_does_not_outvote_the_order,
     ),
     "one sure vote is enough to be sure": (
         votes.are_sure,

@@ -260,8 +260,8 @@ FUNCTIONS: dict[str, Mutant] = {
     ),
     "weights are not in the digest": (
         folder._find_read_files,
-        'not file.name.startswith(".")',
-        'file.suffix != ".safetensors"',
+        "if file.is_file()",
+        'if file.suffix != ".safetensors"',
         digest_follows,
     ),
     "the chat template is not in the digest": (
@@ -517,7 +517,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
         marking.MarkedEngine,
         (
             marking.MarkedEngine._copy,
-            'if is_blank(token["content"])',
+            'if token["content"] in self._words',
             "if True",
             text_stays_text,
         ),

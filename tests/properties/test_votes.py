@@ -5,19 +5,23 @@ exactly, and more evidence for A never lowers its label.
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from solon.errors import ShapeError
 from solon.feedback import combine_votes
-from solon.feedback.votes import are_sure, clamp_probability, contradict, find_vote_fault
+from solon.feedback.votes import are_sure, clamp_probability, contradict, find_vote_fault, order_logits
 from solon.records import Vote
 from tests.tolerances import FLOAT64_EXACT
 
 LOGPROBS = st.floats(-700.0, 0.0)
 VOTES = st.lists(
     st.builds(
-        Vote, principle_id=st.just("p"), order=st.sampled_from(["ab", "ba"]), logprob_a=LOGPROBS, logprob_b=LOGPROBS
+        Vote,
+        principle_id=st.sampled_from("pqr"),
+        order=st.sampled_from(["ab", "ba"]),
+        logprob_a=LOGPROBS,
+        logprob_b=LOGPROBS,
     ),
     min_size=1,
     max_size=6,
@@ -66,10 +70,29 @@ def test_position_alone_makes_no_label_however_unequal_its_votes(first: float, s
 
 
 def test_each_principle_has_its_own_say() -> None:
-    votes = [vote(4.0, "ab"), vote(-3.9, "ba"), vote(1.0, "ab", "q"), vote(2.0, "ba", "q")]
-    # p says nothing and q says 1.5; over both principles at once the orders would agree on 2.5 and -0.95: contradict
+    votes = [vote(4.0, "ab"), vote(-1.0, "ba"), vote(1.0, "ab", "q"), vote(2.0, "ba", "q")]
+    # p says nothing and q says 1.5; over both principles at once the orders agree, and their 2.5 and 0.5 would say 1.5
     assert combine_votes(votes) == pytest.approx(1.0 / (1.0 + math.exp(-0.75)))
     assert combine_votes([v.swap() for v in votes]) == pytest.approx(1.0 / (1.0 + math.exp(0.75)))
+
+
+@given(VOTES)
+def test_a_label_whose_orders_contradict_over_all_principles_says_nothing(votes: list[Vote]) -> None:
+    orders = order_logits(votes)
+    assume(orders is not None and contradict(orders))
+    assert combine_votes(votes) == 0.5
+
+
+def test_a_sure_principle_does_not_outvote_the_order() -> None:
+    votes = [vote(10.0, "ab"), vote(0.1, "ba"), vote(-0.1, "ab", "q"), vote(-0.3, "ba", "q")]
+    assert order_logits(votes) == pytest.approx((4.95, -0.1))
+    assert combine_votes(votes) == 0.5  # though p alone says 5.05 and q -0.2
+
+
+def test_what_all_say_and_what_each_says_must_point_the_same_way() -> None:
+    votes = [vote(10.0, "ab"), vote(-0.1, "ba"), vote(-0.1, "ab", "q"), vote(10.0, "ba", "q")]
+    votes += [vote(-1.0, "ab", "r"), vote(-1.0, "ba", "r")]
+    assert combine_votes(votes) == 0.5  # together both orders are for A; of the principles only r speaks, and for B
 
 
 def test_even_is_neither_sure_nor_contradicted() -> None:

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,8 @@ from solon.cli import INTERRUPTED
 from solon.cli.errors import fail, reports_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from solon.pipeline.task import Task
     from solon.world.nano.pretrain import PretrainLog
     from solon.world.splits import Split
@@ -76,11 +78,21 @@ def run(
     ] = "default",
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; runs/PRESET if left out.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every draw; 0 if left out.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="NAME", help="End with this stage, record file or model, e.g. sl-cai.")
+    ] = None,
+    only: Annotated[str | None, typer.Option(metavar="STAGE", help="Do this stage of the run alone.")] = None,
+    old: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="An old run: the calls it made are not made again.")
+    ] = None,
+    accept_code: Annotated[
+        bool, typer.Option("--accept-code", help="Keep stages that another version of the code made.")
+    ] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field, e.g. ppo.kl_coef=0.05.")
     ] = None,
 ) -> None:
-    """Run the whole method.
+    """Run the whole method, or a part of it.
 
     To resume after an interruption, run the same command again.
     """
@@ -99,13 +111,18 @@ def run(
         "--constitution": None if constitution == "default" else constitution,
         "--out": folder,
         "--seed": seed,
+        "--until": until,
+        "--only": only,
+        "--from": old,
     }
     asked_for = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     asked_for += ["--drop-leaks"] if drop_leaks else []
+    asked_for += ["--accept-code"] if accept_code else []
     asked_for += [word for text in overrides or () for word in ("--set", text)]
     settings = [*(overrides or []), *(["prompts.drop_leaks=true"] if drop_leaks else [])]
     try:
-        _run(found, folder, grader, preset, constitution, seed, settings)
+        part = {"until": until, "only": only, "old": old, "accept_code": accept_code}
+        _run(found, folder, grader, preset, constitution, seed, settings, part)
     except KeyboardInterrupt:
         again = shlex.join(["solon", "run", *asked_for])
         sys.stderr.write(f"interrupted: what was done is kept; resume with\n  {again}\n")
@@ -120,6 +137,7 @@ def _run(
     constitution: str,
     seed: int | None,
     overrides: list[str],
+    part: "Mapping[str, Any]",
 ) -> None:
     from solon.cli.failpoints import arm_failpoint
     from solon.constitution import load_constitution
@@ -154,7 +172,10 @@ def _run(
             grader=own_grader,
             grader_source=grader or "",
             meter=meter,
+            **part,
         )
+    if part["only"] is not None:
+        return
     print(results_table(result.results))
     for notice in result.results["notices"]:
         print(printable(f"note: {notice}"))

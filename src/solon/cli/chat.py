@@ -9,10 +9,12 @@ from pathlib import Path
 from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, RunError
 from solon.lm import LanguageModel
+from solon.pipeline.artifacts import BASE
 from solon.pipeline.config import RunConfig
 from solon.pipeline.engine import LocalEngine
 from solon.pipeline.folder import load_header
 from solon.pipeline.overrides import nearest, validate
+from solon.pipeline.stages.method import CONSTITUTIONAL_AI
 from solon.pipeline.task import find_checkpoint, find_shipped_model, load_task
 from solon.prompting import render_response
 from solon.records import (
@@ -28,7 +30,7 @@ from solon.records import (
 )
 from solon.world.nano.shipped import NANO
 
-MODELS = ("base", "sl-cai", "rl-cai")
+MODELS = (BASE.key, *(model.key for model in CONSTITUTIONAL_AI.assistants()))
 
 
 def find_model(folder: Path, name: str) -> Path:

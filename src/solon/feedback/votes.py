@@ -1,8 +1,8 @@
 """The arithmetic of labels: votes in, one probability out, or the reason why there is none.
 
 A vote is one reading of a comparison: the log-probabilities of the two options under one principle in one order.
-Where both orders prefer the same response their votes are averaged as log-odds. Where they contradict each other the
-order has decided and not the principle, which then says nothing, however sure one of its votes may be.
+Where both orders prefer the same response their votes are averaged as log-odds. Where they contradict each other, under
+one principle or over all, the order has decided and nothing is said, however sure one of the votes may be.
 
 Reference: Bai et al. 2022 (arXiv 2212.08073), sections 4.1 and 4.3; averaging both orders: Lee et al. 2023
 (arXiv 2309.00267).
@@ -70,17 +70,21 @@ def are_sure(logits: tuple[float, float]) -> bool:
 def combine_votes(votes: Sequence[Vote]) -> float:
     """Return the probability that A is better.
 
-        p_a = 1 / (1 + exp(-m)),   m = mean over principles k of m_k
-        m_k = (l_ab + l_ba) / 2    where l_ab * l_ba >= 0
-        m_k = 0                    where l_ab * l_ba < 0: the two orders contradict each other
+        p_a  = 1 / (1 + exp(-m))
+        m    = of M and mean_k m_k the one nearer to 0; 0 where one is for A and the other for B
+        M    = g(mean_k l_ab, mean_k l_ba)      over all principles k at once
+        m_k  = g(l_ab, l_ba)                    of principle k alone
+        g(x, y) = (x + y) / 2  where x * y >= 0;  0 where x * y < 0: the two orders contradict each other
 
-    with l the log-odds logprob_a - logprob_b of the vote of principle k in that order; a principle that was asked in
-    one order has m_k = l. Exchanging A and B turns every sign, so the label of the swapped comparison is 1 - p_a.
+    with l the log-odds logprob_a - logprob_b of the vote of principle k in that order; what was asked in one order has
+    g = l. With one principle, m = m_k. So a principle whose orders contradict each other says nothing, and neither does
+    a label whose orders do over all principles, as `order_logits` tells and `FeedbackSummary` counts. Exchanging A and
+    B turns every sign, so the label of the swapped comparison is 1 - p_a.
 
-    Zero is the only value for a contradiction that makes a principle no surer than its least sure vote, whatever
-    the other vote, and that never falls as a vote for A grows surer: for l_ab > 0 > l_ba, m_k may be no more than at
-    l_ba -> 0, where the least sure vote leaves it 0, and no less than at l_ab -> 0, where it is 0 as well. Averaging
-    here would let the surer of two contradictory votes win.
+    Zero is the only value for a contradiction that makes it no surer than its least sure vote, whatever the other
+    vote, and that never falls as a vote for A grows surer: for x > 0 > y, g may be no more than at y -> 0, where the
+    least sure vote leaves it 0, and no less than at x -> 0, where it is 0 as well. Averaging here would let the surer
+    of two contradictory votes win. As neither M nor any m_k ever falls, m does not.
 
     Args:
         votes: finite ones, of each principle as many in one order as in the other.
@@ -93,14 +97,16 @@ def combine_votes(votes: Sequence[Vote]) -> float:
         by_principle.setdefault(vote.principle_id, []).append(vote)
     if not by_principle:
         raise ShapeError("expected at least one vote to combine")
-    m = math.fsum(_leaning(group) for group in by_principle.values()) / len(by_principle)
+    together = _leaning(votes)
+    each = math.fsum(_leaning(group) for group in by_principle.values()) / len(by_principle)
+    m = 0.0 if contradict((together, each)) else min(together, each, key=abs)
     if m >= 0.0:
         return 1.0 / (1.0 + math.exp(-m))
     return math.exp(m) / (1.0 + math.exp(m))
 
 
 def _leaning(votes: Sequence[Vote]) -> float:
-    """Return the log-odds that A is better by one principle; 0 where its orders contradict each other."""
+    """Return the log-odds that A is better by these votes; 0 where their orders contradict each other."""
     orders = order_logits(votes)
     return 0.0 if orders is not None and contradict(orders) else mean_logit(votes)
 

@@ -85,6 +85,11 @@ class Journal:
             raise
 
     @property
+    def path(self) -> Path:
+        """The file that is written."""
+        return self._path
+
+    @property
     def mode(self) -> Mode:
         """How a transaction is made safe: `wal`, a write-ahead log, or `delete`, a rollback journal."""
         return self._mode

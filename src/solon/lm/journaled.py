@@ -2,8 +2,8 @@
 
 A call's key is the digest of all that decides its answer: the model's identity, the rendered prompt, the sampling
 parameters or options, and the seed. A run that was interrupted executes the same code again and finds its finished
-calls in its journal. `Journal` can look in other runs' journals too, as for a constitution that was edited; no command
-does yet.
+calls in its journal. A call that is found in the journal of another run, as when a constitution was edited, is copied,
+so that the run's own journal holds every call its records name.
 """
 
 import asyncio
@@ -107,6 +107,8 @@ class JournaledModel:
         if stored is not None:
             response = stored.response
             self.counter.replayed += 1
+            if stored.file != self._journal.path:
+                await self._journal.add(key, kind, text, _dump(response))
         else:
             done = self._under_way[key] = asyncio.get_running_loop().create_future()
             try:

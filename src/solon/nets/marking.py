@@ -1,16 +1,17 @@
 """A tokenizer's engine that takes control tokens from those who know its marks, and from no text.
 
-Each control token is written as a mark: a long random number, drawn anew for each engine, and the id of the token.
-Whole texts go through a copy of the engine that knows the marks and, apart from white space, no other added token. So
-what a person or a model wrote cannot be taken for a control token, however it is spelled, while everything between two
-marks is normalised, split and merged as the tokenizer does it in the whole text. Where the vocabulary itself still
-yields a control token, the text is cut inside it by one more mark, which stands for nothing.
+Each control token is written as a mark: a long random number, drawn anew for each engine, and the id of the token,
+between the token's own first and last character, by which an added word beside it tells where it ends. Whole texts go
+through a copy of the engine that knows the marks, the added words, and no other added token. So what a person or a
+model wrote cannot be taken for a control token, however it is spelled, while everything between two marks is
+normalised, split and merged as the tokenizer does it in the whole text. Where the vocabulary itself still yields a
+control token, the text is cut inside it by one more mark, which stands for nothing.
 """
 
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from solon.errors import PromptingError
@@ -19,24 +20,21 @@ _CUT = 99_999_999
 """An id that no token has."""
 
 
-def is_blank(text: str) -> bool:
-    """Say whether text is white space, in letters or in the sign that SentencePiece writes for a space."""
-    return not text.replace("▁", " ").strip()
-
-
 class MarkedEngine:
     """A tokenizer's engine in which control tokens are written by marks that no text can know, and by nothing else.
 
-    A mark is a long random number and the id of the token that it stands for. It splits text as its token does.
+    A mark holds a long random number and the id of the token that it stands for. It splits text as its token does.
 
     Args:
         engine: of the tokenizers library; it is copied.
         control: control tokens and their ids.
+        words: added tokens that text may hold, none of which is a control token.
     """
 
-    def __init__(self, engine: Any, control: Mapping[str, int]) -> None:
+    def __init__(self, engine: Any, control: Mapping[str, int], words: Collection[str] = ()) -> None:
         secret = str(2**127 + secrets.randbits(127))  # decimal digits, which hardly any normaliser changes
-        self._marks = {content: f"{secret}{index:08d}" for content, index in control.items()}
+        self._marks = {token: f"{token[0]}{secret}{index:08d}{token[-1]}" for token, index in control.items()}
+        self._words = frozenset(words)
         self._cut = f"{secret}{_CUT:08d}"
         self._names = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))) or "(?!)")
         self._numbers = re.compile(f"{secret}([0-9]{{8}})")
@@ -56,7 +54,8 @@ class MarkedEngine:
         """Tokenise text; its marks are its control tokens.
 
         Raises:
-            PromptingError: text that cannot be tokenised without another control token, or holds half of a character.
+            PromptingError: text that cannot be tokenised without another control token, that takes a control token's
+                first characters for the end of a word, or that holds half of a character.
         """
         try:
             text.encode()
@@ -68,7 +67,11 @@ class MarkedEngine:
         ids = self._encode(self._engine, text)
         if ids is None:  # text beside a mark kept it from being recognised, as it would keep the token
             ids = self._encode(self._build_strict(), text)
-        assert ids is not None
+        if ids is None:
+            raise PromptingError(
+                "an added word of this tokenizer takes in the beginning of the control token that follows it: "
+                "leave the word out where a text ends"
+            )
         return ids
 
     def _encode(self, engine: Any, text: str) -> list[int] | None:
@@ -98,7 +101,7 @@ class MarkedEngine:
         return cuts
 
     def _copy(self, engine: Any) -> tuple[Any, dict[int, int]]:
-        """Return a copy whose added tokens are marks and white space, and what their ids are in the original."""
+        """Return a copy whose added tokens are marks and words, and what their ids are in the original."""
         from tokenizers import AddedToken, Tokenizer
 
         body = json.loads(engine.to_str())
@@ -117,7 +120,7 @@ class MarkedEngine:
             copy.add_tokens([AddedToken(mark, **flags.get(content, {"normalized": False}))])
             meanings[mark] = self.read(mark)[0]
         for token in added:
-            if is_blank(token["content"]):
+            if token["content"] in self._words:
                 copy.add_tokens([AddedToken(**{name: value for name, value in token.items() if name != "id"})])
                 meanings[token["content"]] = token["id"]
         ids = copy.get_vocab(with_added_tokens=True)

@@ -6,6 +6,14 @@ are tokenised whole (`marking.MarkedEngine`), so that what lies between two cont
 the whole text: how a tokenizer normalises and splits text may depend on where it stands (SentencePiece puts a space
 before the first word), and a token may reach from a template into what the template holds.
 
+Control tokens are the special tokens and the markers of the chat template: added tokens that it writes, or that it
+names in a string, such as the `<think>` of some. An added token that is neither is a word like any other, and text that
+holds it has the token, as in the tokenizer's own reading.
+
+A template may change what it holds (`| trim`, or a cut after `</think>`). Where one does, which probing contents show,
+each turn goes in as the template writes it, found by rendering it alone among placeholders. What it makes of a text is
+text like any other. A turn that is left open goes in as it is: it is the beginning of what a model writes.
+
 What may follow a prompt, a response or an option, is tokenised with the prompt before it, for the same reason.
 
 A prompt depends on the checkpoint and on what was rendered, and on nothing else: a template that asks for the date
@@ -13,15 +21,18 @@ A prompt depends on the checkpoint and on what was rendered, and on nothing else
 find what a call of today left in the journal. The template that is saved with a checkpoint stays as it is.
 """
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from solon.errors import ModelError
+from solon.errors import ModelError, PromptingError
 from solon.nets.folder import quiet_transformers, read_checkpoint_config
-from solon.nets.marking import MarkedEngine, is_blank
+from solon.nets.marking import MarkedEngine
 from solon.records import Rendered, Role, Span, Turn
 
 Tokenizer = Any
@@ -32,6 +43,14 @@ _DAY = datetime(2024, 7, 26)
 
 _DIRECTIVES = ("a", "A", "b", "B", "d", "-d", "m", "-m", "y", "Y", "j", "H", "I", "M", "S", "p")
 """What templates write dates with."""
+
+_SHAPES: tuple[tuple[Role, ...], ...] = (
+    ("user",),
+    ("system", "user"),
+    ("user", "assistant"),
+    ("user", "assistant", "user"),
+)
+"""Conversations after which a chat template has been seen at work."""
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -59,13 +78,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
 def encode_prompt(tokenizer: Tokenizer, rendered: Rendered) -> list[int]:
     """Return the token ids of a rendered prompt.
 
-    In the chat layout the tokenizer's chat template is laid around the turns; an assistant turn at the end is
-    left open, otherwise the prompt for one is added. In the transcript layout the turn is tokenised as it is,
-    after the tokenizer's begin-of-sequence token where it has one.
+    In the chat layout the tokenizer's chat template is laid around the turns, and changes what they hold where it does
+    that; an assistant turn at the end is left open and as it is, otherwise the prompt for one is added. In the
+    transcript layout the turn is tokenised as it is, after the tokenizer's begin-of-sequence token where it has one.
 
     Raises:
         ModelError: there is no chat template, or it cannot hold this sequence of turns.
-        PromptingError: text that cannot be tokenised without a control token, or holds half of a character.
+        PromptingError: text that cannot be tokenised without a control token, holds half of a character, or changes
+            what the chat template writes around it.
     """
     return _encoder(tokenizer).prompt(tokenizer, rendered)
 
@@ -146,8 +166,8 @@ class _Encoder:
         self.state: tuple[Any, int] = (tokenizer.chat_template, len(tokenizer))
         bos = tokenizer.bos_token_id
         self._start: list[int] = [bos] if bos is not None and bos in tokenizer.backend_tokenizer.encode("").ids else []
-        self._marked = MarkedEngine(tokenizer.backend_tokenizer, _find_control(tokenizer))
-        self._shapes: dict[tuple[tuple[Role, ...], bool], list[str]] = {}
+        self._marked = MarkedEngine(tokenizer.backend_tokenizer, *split_added_tokens(tokenizer))
+        self._shapes: dict[tuple[tuple[Role, ...], bool], _Shape] = {}
         self._end: int | None = None
         self.encode = self._marked.encode
 
@@ -156,19 +176,22 @@ class _Encoder:
         turns = rendered.turns
         if rendered.layout == "transcript":
             return self._start + self.encode(turns[0].text + then)
-        pieces = self._pieces(tokenizer, tuple(turn.role for turn in turns), turns[-1].role == "assistant")
-        if len(pieces) <= len(turns):
+        shape = self._shape(tokenizer, tuple(turn.role for turn in turns), turns[-1].role == "assistant")
+        if len(shape.layout.roles) < len(turns):
             turns = _fold_system(turns)
-        texts = (turn.text + piece for turn, piece in zip(turns, pieces[1:], strict=True))
-        return self.encode("".join((pieces[0], *texts, then)))
+        contents = [turn.text for turn in turns]
+        if shape.rewrites:
+            contents = _rewrite(tokenizer, shape.layout, contents)
+        around = (content + piece for content, piece in zip(contents, shape.pieces[1:], strict=True))
+        return self.encode("".join((shape.pieces[0], *around, then)))
 
     def lead(self, tokenizer: Tokenizer, rendered: Rendered) -> str:
         """Return the white space that the chat template puts between a prompt and its answer."""
         roles = tuple(turn.role for turn in rendered.turns)
         if rendered.layout == "transcript" or roles[-1] == "assistant":
             return ""
-        asked = self._pieces(tokenizer, roles, False)[-1]
-        answered = self._pieces(tokenizer, (*roles, "assistant"), True)[-2]
+        asked = self._shape(tokenizer, roles, False).pieces[-1]
+        answered = self._shape(tokenizer, (*roles, "assistant"), True).pieces[-2]
         lead = answered.removeprefix(asked)
         return lead if lead.isspace() else ""
 
@@ -177,45 +200,107 @@ class _Encoder:
         if self._end is None:
             after = ""
             if tokenizer.chat_template:
-                after = _split_template(tokenizer, ("user", "assistant"), generation=False)[-1]
+                after = _split_template(tokenizer, ("user", "assistant"), is_open=True).pieces[-1]
             ends = self._marked.read(self._marked.mark(after))
             self._end = ends[0] if ends else tokenizer.eos_token_id
             if self._end is None:
                 raise ModelError(f"{_name(tokenizer)}: no token ends a turn: set eos_token in tokenizer_config.json")
         return self._end
 
-    def _pieces(self, tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> list[str]:
-        """Return the marked text before, between and after the turns; a piece fewer where the system turn is folded."""
+    def _shape(self, tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> "_Shape":
         if (roles, is_open) not in self._shapes:
-            pieces = _lay_out(tokenizer, roles, is_open)
-            self._shapes[roles, is_open] = [self._marked.mark(piece) for piece in pieces]
+            layout = _lay_out(tokenizer, roles, is_open)
+            pieces = [self._marked.mark(piece) for piece in layout.around]
+            self._shapes[roles, is_open] = _Shape(layout, pieces, _rewrites(tokenizer, layout))
         return self._shapes[roles, is_open]
 
 
-def _find_control(tokenizer: Tokenizer) -> dict[str, int]:
-    """Return a tokenizer's control tokens: every added token but white space, and what it names as special."""
+@dataclass(frozen=True)
+class _Layout:
+    """How a chat template lays out turns of some roles; `pieces` are the texts before, between and after them."""
+
+    roles: tuple[Role, ...]
+    is_open: bool
+    pieces: tuple[str, ...]
+
+    @property
+    def around(self) -> tuple[str, ...]:
+        """The text around the turns of a prompt: nothing comes after one that is left open."""
+        return (*self.pieces[:-1], "") if self.is_open else self.pieces
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A layout, the marked text around its turns, and whether the template changes what the turns hold."""
+
+    layout: _Layout
+    pieces: list[str]
+    rewrites: bool
+
+
+def split_added_tokens(tokenizer: Tokenizer) -> tuple[dict[str, int], dict[str, int]]:
+    """Return which added tokens no text may hold, and which are words like any other, with their ids.
+
+    No text becomes a special token or a marker of the chat template. A marker is an added token, other than white
+    space, that stands in what the template writes around turns or in one of its strings; one that begins or ends with
+    a letter or a digit has to stand there as a word of its own. The token for what the vocabulary lacks is neither.
+    """
     added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
-    control = {token.content: index for index, token in added.items() if token.special or not is_blank(token.content)}
+    control = {token.content: index for index, token in added.items() if token.special}
     control |= zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
+    words = {token.content: index for index, token in added.items() if token.content not in control}
+    named = [word for word in words if not _is_blank(word)]
+    written = "\0".join(_find_template_texts(tokenizer)) if named else ""
+    for word in named:
+        start, stop = (r"\b" if re.match(r"\w", letter) else "" for letter in (word[0], word[-1]))
+        if re.search(f"{start}{re.escape(word)}{stop}", written):
+            control[word] = words.pop(word)
     if tokenizer.unk_token not in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
         control.pop(tokenizer.unk_token, None)  # stands for letters that the vocabulary lacks
-    return control
+    return control, words
 
 
-def _lay_out(tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> list[str]:
-    """Return the text before, between and after the turns; a piece fewer where the system turn is folded in."""
+def _find_template_texts(tokenizer: Tokenizer) -> list[str]:
+    """Return the chat template's text and strings, and what it writes around conversations of a few shapes."""
+    if not tokenizer.chat_template:
+        return []
+    texts = _find_template_strings(tokenizer, "data", "string")
+    for roles in _SHAPES:
+        for is_open in (False, True):
+            with suppress(ModelError):  # a shape that the template has no place for
+                texts += _lay_out(tokenizer, roles, is_open).pieces
+    return texts
+
+
+def _find_template_strings(tokenizer: Tokenizer, *kinds: str) -> list[str]:
+    """Return what a chat template names in strings; with `data` among the kinds, the text outside its code as well."""
+    from jinja2 import Environment, TemplateSyntaxError
+
+    try:
+        tokens = list(Environment().lexer.tokenize(tokenizer.get_chat_template()))
+    except (TemplateSyntaxError, ValueError) as error:
+        raise ModelError(f"{_name(tokenizer)}: its chat template cannot be read: {error}") from error
+    return [token.value for token in tokens if token.type in (kinds or ("string",))]
+
+
+def _is_blank(text: str) -> bool:
+    """Say whether text is white space, in letters or in the sign that SentencePiece writes for a space."""
+    return not text.replace("▁", " ").strip()
+
+
+def _lay_out(tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> _Layout:
+    """Return how the template lays out turns; where it has no place for a system turn, of those after it."""
     if not tokenizer.chat_template:
         raise ModelError(
             f"{_name(tokenizer)}: has no chat template: choose the transcript layout, "
             "or add the model's chat_template.jinja to its folder"
         )
     try:
-        pieces = _split_template(tokenizer, roles, generation=not is_open)
+        return _split_template(tokenizer, roles, is_open=is_open)
     except ModelError:
         if roles[0] != "system" or roles[1:2] != ("user",):
             raise
-        pieces = _split_template(tokenizer, roles[1:], generation=not is_open)
-    return [*pieces[:-1], ""] if is_open else pieces
+        return _split_template(tokenizer, roles[1:], is_open=is_open)
 
 
 def _count_shared(one: Sequence[int], other: Sequence[int]) -> int:
@@ -231,25 +316,16 @@ def _fold_system(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     return (Turn(role="user", spans=spans), *turns[2:])
 
 
-def _split_template(tokenizer: Tokenizer, roles: tuple[Role, ...], *, generation: bool) -> list[str]:
-    """Render the chat template over placeholders and return the text around them, one piece more than turns.
+def _split_template(tokenizer: Tokenizer, roles: tuple[Role, ...], *, is_open: bool) -> _Layout:
+    """Render the chat template over placeholders and split it there.
 
     Raises:
         ModelError: the template refuses the roles, or does not show every turn once and in order.
     """
-    mark = "solonturn"
-    while mark in str(tokenizer.chat_template):
-        mark += "x"
-    marks = [f"[{mark}{number}]" for number in range(len(roles))]
-    messages = [{"role": role, "content": content} for role, content in zip(roles, marks, strict=True)]
     shape = ", ".join(roles)
+    marks = _placeholders(tokenizer, len(roles))
     try:
-        text: str = tokenizer.apply_chat_template(
-            messages,
-            chat_template=_stop_clock(tokenizer.get_chat_template()),
-            tokenize=False,
-            add_generation_prompt=generation,
-        )
+        text = _render(tokenizer, roles, marks, is_open=is_open)
     except Exception as error:
         raise ModelError(f"{_name(tokenizer)}: its chat template refuses the turns {shape}: {error}") from error
     pieces: list[str] = []
@@ -261,7 +337,73 @@ def _split_template(tokenizer: Tokenizer, roles: tuple[Role, ...], *, generation
             )
         piece, text = text.split(content)
         pieces.append(piece)
-    return [*pieces, text]
+    return _Layout(roles, is_open, (*pieces, text))
+
+
+def _rewrites(tokenizer: Tokenizer, layout: _Layout) -> bool:
+    """Say whether the chat template changes what the turns hold, or what is around them with what they hold.
+
+    Asked of contents with white space around them, tags and signs in them, all the template's own strings, or nothing.
+    """
+    strings = " x ".join(_find_template_strings(tokenizer))
+    for content in (f" \n<think>A</think>\n\n&\"b'  **{'long ' * 2000}\n ", f"A {strings} b", ""):
+        contents = [content] * len(layout.roles)
+        if layout.is_open:
+            contents[-1] = _placeholders(tokenizer, len(contents))[-1]
+        try:
+            text = _render(tokenizer, layout.roles, contents, is_open=layout.is_open)
+        except Exception:  # it refuses some contents: whether a prompt's, is seen when there is one
+            return True
+        if text != _fill(layout, contents):
+            return True
+    return False
+
+
+def _rewrite(tokenizer: Tokenizer, layout: _Layout, contents: list[str]) -> list[str]:
+    """Return what the chat template writes for each content; a turn at the end that is left open stays as it is.
+
+    Raises:
+        PromptingError: what the template writes around the turns depends on what one of them holds.
+    """
+    marks = _placeholders(tokenizer, len(contents))
+    written = list(contents)
+    for place, content in enumerate(contents[:-1] if layout.is_open else contents):
+        alone = [*marks[:place], content, *marks[place + 1 :]]
+        before, after = _fill(layout, marks).split(marks[place])
+        what = f"{_name(tokenizer)}: its chat template"
+        try:
+            text = _render(tokenizer, layout.roles, alone, is_open=layout.is_open)
+        except Exception as error:
+            raise PromptingError(f"{what} refuses the text {content[:60]!r}: {error}") from error
+        if not text.startswith(before) or not text.removeprefix(before).endswith(after):
+            raise PromptingError(
+                f"{what} writes something else around the text {content[:60]!r} than around others: leave out of the "
+                "text what the template looks for, or choose the transcript layout"
+            )
+        written[place] = text.removeprefix(before).removesuffix(after)
+    return written
+
+
+def _fill(layout: _Layout, contents: Sequence[str]) -> str:
+    return layout.pieces[0] + "".join(map("".join, zip(contents, layout.pieces[1:], strict=True)))
+
+
+def _render(tokenizer: Tokenizer, roles: tuple[Role, ...], contents: Sequence[str], *, is_open: bool) -> str:
+    """Return what the chat template writes; a turn at the end that is left open is closed here."""
+    text: str = tokenizer.apply_chat_template(
+        [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)],
+        chat_template=_stop_clock(tokenizer.get_chat_template()),
+        tokenize=False,
+        add_generation_prompt=not is_open,
+    )
+    return text
+
+
+def _placeholders(tokenizer: Tokenizer, count: int) -> list[str]:
+    mark = "1618033988"  # digits, which a filter that changes letters leaves alone
+    while mark in str(tokenizer.chat_template):
+        mark += "7"
+    return [f"[{mark}{number}]" for number in range(count)]
 
 
 def _stop_clock(template: str) -> str:

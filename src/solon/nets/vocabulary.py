@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from solon.errors import ModelError
-from solon.nets.tokenizer import Tokenizer, encode_prompt, end_token_id
+from solon.nets.tokenizer import Tokenizer, encode_prompt, end_token_id, split_added_tokens
 from solon.records import Rendered, Span, Turn, content_digest
 
 
@@ -53,9 +53,9 @@ def check_tokens_have_rows(tokenizer: Tokenizer, rows: int, *, where: object) ->
         ModelError: a token has none; names it.
     """
     engine = tokenizer.backend_tokenizer
-    added = engine.get_added_tokens_decoder()  # text never becomes one of these, and padding need not be one
-    words = (index for index in engine.get_vocab(with_added_tokens=False).values() if index not in added)
-    turn = Turn(role="user", spans=(Span(text="", trusted=True),))
+    control = {*split_added_tokens(tokenizer)[0].values(), tokenizer.unk_token_id}
+    words = (index for index in engine.get_vocab().values() if index not in control)  # text becomes none of those
+    turn = Turn(role="user", spans=(Span(text="A", trusted=True),))
     template = encode_prompt(tokenizer, Rendered(layout="chat", turns=(turn,)))
     beyond = max((*words, *template, end_token_id(tokenizer)))
     if beyond >= rows:

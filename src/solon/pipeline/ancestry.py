@@ -13,7 +13,10 @@ from typing import Any
 from solon.constitution import Constitution, load_run_constitution
 from solon.errors import RecordError, RunError
 from solon.lm import StoredCall, describe_lost_calls, read_call
+from solon.pipeline.artifacts import Records
 from solon.pipeline.folder import load_header
+from solon.pipeline.stages.evaluation import REVISION_GRADES
+from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.records import (
     Comparison,
     Conversation,
@@ -35,25 +38,10 @@ from solon.records import (
     read_text,
 )
 
-_KINDS: dict[str, tuple[type[Record], str]] = {
-    "prompts_revision": (Prompt, "id"),
-    "prompts_comparisons": (Prompt, "id"),
-    "prompts_ppo": (Prompt, "id"),
-    "prompts_evaluation": (EvalPrompt, "id"),
-    "revision_chains": (RevisionChain, "id"),
-    "helpful_samples": (HelpfulSample, "id"),
-    "sft_examples": (SFTExample, "id"),
-    "comparisons": (Comparison, "id"),
-    "preference_labels": (PreferenceLabel, "comparison_id"),
-    "preference_pairs": (PreferencePair, "id"),
-    "evaluation": (EvalRecord, "id"),
-    "example": (EvalRecord, "id"),
-    "example_chain": (RevisionChain, "id"),
-    "failures_revision": (Failure, "item"),
-    "failures_comparisons": (Failure, "item"),
-    "failures_evaluation": (Failure, "item"),
+_FILES: dict[str, Records[Any]] = {
+    records.name: records for records in with_evaluation(CONSTITUTIONAL_AI).records() if records != REVISION_GRADES
 }
-"""Record file to what it holds and the field that names a record."""
+"""Record files by name; the grades of revisions are told with their chain."""
 
 _SHORTEST = 4
 
@@ -103,22 +91,22 @@ def _find_call(paths: RunPaths, key: str) -> StoredCall | None:
 
 
 def _name(found: _Found) -> str:
-    return str(getattr(found.record, _KINDS[found.file][1]))
+    return str(getattr(found.record, _FILES[found.file].named_by))
 
 
 def _find(paths: RunPaths, record_id: str) -> Iterator[_Found]:
     """Find records by the beginning of their id; exact ids win over longer ones."""
     near: list[_Found] = []
     exact = False
-    for file, (kind, field) in _KINDS.items():
-        path = paths.records(file)
+    for file, records in _FILES.items():
+        path = records.path(paths)
         if not path.is_file():
             continue
         for number, line in enumerate(read_text(path).split("\n"), 1):
             if record_id not in line:
                 continue
-            record = kind.from_json(line, where=f"{path}:{number}")
-            name = str(getattr(record, field))
+            record = records.kind.from_json(line, where=f"{path}:{number}")
+            name = str(getattr(record, records.named_by))
             if name.startswith(record_id):
                 near.append(_Found(file, number, record))
                 exact |= name == record_id

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from solon.errors import CallFailedError
 from solon.evaluation import Evaluation, PairGrader, grade_response
-from solon.pipeline.outcomes import separate
-from solon.pipeline.workbench import Workbench
+from solon.pipeline.artifacts import BASE, CRITIC, Checkpoint, Role
+from solon.pipeline.context import StageContext
+from solon.pipeline.stage import separate
 from solon.prompting import render_response
 from solon.records import (
     EvalRecord,
@@ -47,31 +48,31 @@ class FollowedExample:
     failures: list[Failure]
 
 
-async def follow_example(bench: Workbench, models: Sequence[str]) -> FollowedExample:
+async def follow_example(context: StageContext, models: Sequence[Role | Checkpoint]) -> FollowedExample:
     """Draw, grade and revise; nothing where the task has no example.
 
     Args:
-        bench: what there is to work with.
-        models: names of the models to ask, the base first.
+        context: what there is to work with.
+        models: the models to ask, the base first.
     """
-    prompt = bench.example
+    prompt = context.example
     if prompt is None:
         return FollowedExample([], None, [])
     base, *others = models
-    asked = [*((base, number) for number in range(1, DRAWS + 1)), *((name, 1) for name in others)]
+    asked = [*((base, number) for number in range(1, DRAWS + 1)), *((model, 1) for model in others)]
     answers, failures = separate(
-        await asyncio.gather(*(_answer(bench, prompt, name, number) for name, number in asked))
+        await asyncio.gather(*(_answer(context, prompt, model, number) for model, number in asked))
     )
-    chosen = choose_draw([a for a in answers if a.model_name == base], bench.prompts.evaluations[0].measures.harm)
+    chosen = choose_draw([a for a in answers if a.model_name == BASE.key], context.prompts.evaluations[0].measures.harm)
     chain = None
     if chosen is not None:
         chain = await revise_response(
             prompt,
             chosen.response,
-            critic=bench.model("critic"),
-            constitution=bench.constitution,
-            config=bench.config.revision,
-            seed=bench.seed,
+            critic=context.model(CRITIC),
+            constitution=context.constitution,
+            config=context.config.revision,
+            seed=context.seed,
         )
     return FollowedExample(answers, chain, failures)
 
@@ -84,22 +85,22 @@ def choose_draw(draws: Sequence[EvalRecord], harm: Measure | None) -> EvalRecord
     return next((draw for draw in told if harm.says_harm(draw.grade)), None)
 
 
-async def _answer(bench: Workbench, prompt: Prompt, name: str, number: int) -> EvalRecord | Failure:
-    config = bench.config.evaluation
+async def _answer(context: StageContext, prompt: Prompt, model: Role | Checkpoint, number: int) -> EvalRecord | Failure:
+    config = context.config.evaluation
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     rendered = render_response(prompt.conversation, config.layout)
-    seed = derive_seed(bench.seed, GROUP, prompt.id, number)
-    main, *_ = bench.prompts.evaluations
+    seed = derive_seed(context.seed, GROUP, prompt.id, number)
+    main, *_ = context.prompts.evaluations
     try:
-        response = await bench.model(name).generate(rendered, sampling, seed=seed)
-        grade = await _grade(bench, main, prompt, response)
+        response = await context.model(model).generate(rendered, sampling, seed=seed)
+        grade = await _grade(context, main, prompt, response)
     except CallFailedError as error:
-        item = f"{GROUP}/{name}/{number}"
-        return Failure(item=item, stage=bench.stage, reason="call_failed", detail=str(error))
+        item = f"{GROUP}/{model.key}/{number}"
+        return Failure(item=item, stage=context.stage.name, reason="call_failed", detail=str(error))
     return EvalRecord(
-        id=content_digest([GROUP, name, prompt.id, number], size=8),
+        id=content_digest([GROUP, model.key, prompt.id, number], size=8),
         evaluation=main.name,
-        model_name=name,
+        model_name=model.key,
         prompt=prompt,
         group=GROUP,
         response=response,
@@ -108,7 +109,7 @@ async def _answer(bench: Workbench, prompt: Prompt, name: str, number: int) -> E
     )
 
 
-async def _grade(bench: Workbench, evaluation: Evaluation, prompt: Prompt, response: Sample) -> Grade:
+async def _grade(context: StageContext, evaluation: Evaluation, prompt: Prompt, response: Sample) -> Grade:
     if isinstance(evaluation.grader, PairGrader):
         return Grade(ungraded="the grader compares the answers of two models")
-    return await grade_response(evaluation.grader, prompt, response, bench.model)
+    return await grade_response(evaluation.grader, prompt, response, context.model_of)

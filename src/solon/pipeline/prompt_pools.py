@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from solon.constitution import Constitution
 from solon.evaluation import Evaluation
 from solon.pipeline.config import RunConfig
-from solon.pipeline.outcomes import save_all
-from solon.pipeline.stage import Outcome
 from solon.pipeline.task import Pools, Task
-from solon.pipeline.workbench import Workbench
-from solon.records import EvalPrompt, Prompt, Record
+from solon.records import EvalPrompt, Prompt
 from solon.redteam import keep_evaluation_out, pool_prompts, prompts_from_constitution, refuse_evaluation_prompts
 
 POOLS = ("revision", "comparisons", "ppo")
@@ -75,10 +72,3 @@ def draw_prompts(task: Task, config: RunConfig, constitution: Constitution) -> R
         counts.update({"duplicate": distinct.counts["duplicate"]})
         counts.update({reason: count for reason, count in pool.counts.items() if reason != "in"})
     return RunPrompts(pools, evaluations, {"in": counts.total(), **counts})
-
-
-def save_prompts(bench: Workbench) -> Outcome:
-    """Write down the prompts of every stage and evaluation."""
-    prompts = bench.prompts
-    files: dict[str, Sequence[Record]] = {f"prompts_{name}": pool for name, pool in prompts.pools.items()}
-    return Outcome(save_all(bench, {**files, "prompts_evaluation": prompts.asked}), counts=prompts.counts)

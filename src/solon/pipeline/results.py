@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from solon.constitution import Constitution
 from solon.evaluation import (
     Evaluation,
     clustered_rate,
@@ -19,76 +18,63 @@ from solon.evaluation import (
     wilson_interval,
 )
 from solon.feedback import FeedbackSummary, are_sure, contradict, feedback_summary, is_near_tie, order_logits
-from solon.pipeline.config import RunConfig
-from solon.pipeline.positions import describe_contradictions
-from solon.pipeline.task import Task
+from solon.pipeline.plan import RunPlan
+from solon.pipeline.positions import describe_feedback
+from solon.pipeline.stages.comparisons import COMPARISONS
+from solon.pipeline.stages.evaluation import ANSWERS, REVISION_GRADES
+from solon.pipeline.stages.feedback import LABEL, LABELS
+from solon.pipeline.stages.ppo import PPO
+from solon.pipeline.stages.preference_model import TRAIN_PREFERENCE_MODEL
 from solon.pipeline.usage import Usage
 from solon.records import (
     RESULTS_SCHEMA,
     Comparison,
-    EvalRecord,
     Manifest,
     PreferenceLabel,
-    RevisionGrade,
     RunPaths,
-    load_records,
     replace_file,
 )
 
 Block = dict[str, Any]
 
 
-def build_results(
-    paths: RunPaths,
-    *,
-    config: RunConfig,
-    task: Task,
-    constitution: Constitution,
-    evaluations: Sequence[Evaluation],
-    grader_source: str,
-    manifests: Mapping[str, Manifest],
-    used: Usage,
-) -> Block:
-    """Return the content of `results.json`.
+def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Manifest], used: Usage) -> Block:
+    """Return the content of `results.json`; None stands for a stage that was not run.
 
     Args:
+        plan: what the run is.
         paths: the run's folder, all its records written.
-        config: the run's configuration.
-        task: what was asked and how it was judged.
-        constitution: what it was run with.
-        evaluations: the task's evaluations, the main one first.
-        grader_source: how a grader was given in the place of the task's own; empty where none was.
         manifests: stage to account, in order.
         used: what the whole run used.
     """
-    answers = load_records(paths.records("evaluation"), EvalRecord)
-    labels = load_records(paths.records("preference_labels"), PreferenceLabel)
-    grades = load_records(paths.records("revision_grades"), RevisionGrade)
+    config, task, rules = plan.config, plan.task, plan.constitution
+    evaluations = plan.prompts.evaluations
+    models = summarize_models(ANSWERS.load(paths), evaluations)
+    labels = LABELS.load(paths) if LABEL.name in manifests else []
     feedback = feedback_summary(labels)
-    models = summarize_models(answers, evaluations)
-    main, *_ = evaluations
-    warning = describe_contradictions(feedback)
+    comparisons = COMPARISONS.load(paths) if labels else []
     return {
         "schema": RESULTS_SCHEMA,
         "seed": config.seed,
         "temperature": config.evaluation.temperature,
         "task": {"name": task.name, "identity": task.identity, "title": task.title, "about": task.about},
         "evaluations": [_evaluation(evaluation, models) for evaluation in evaluations],
-        "grader_source": grader_source,
-        "notices": [] if warning is None else [warning],
+        "grader_source": plan.grader_source,
+        "until": plan.until,
+        "notices": describe_feedback(labels, comparisons),
         "models": models,
         "stages": {name: _stage(manifest) for name, manifest in manifests.items()},
         "human_inputs": {
-            "principles": len(constitution.principles),
-            "exemplars": len(constitution.revision_exemplars) + len(constitution.comparison_exemplars),
-            "prompts": len(constitution.red_team_prompts) + len(constitution.helpful_prompts),
+            "principles": len(rules.principles),
+            "exemplars": len(rules.revision_exemplars) + len(rules.comparison_exemplars),
+            "prompts": len(rules.red_team_prompts) + len(rules.helpful_prompts),
             "labels": 0,
         },
         "ai_labels": feedback.pairs,
-        "feedback": _feedback(feedback, labels, load_records(paths.records("comparisons"), Comparison)),
-        "preference_model": _preference_model(manifests["preference-model"]),
-        "ppo": _ppo(manifests["ppo"]),
-        "revisions": summarize_revisions(grades, main.measures.revisions),
+        "feedback": _feedback(feedback, labels, comparisons) if labels else None,
+        "preference_model": _preference_model(manifests.get(TRAIN_PREFERENCE_MODEL.name)),
+        "ppo": _ppo(manifests.get(PPO.name)),
+        "revisions": summarize_revisions(REVISION_GRADES.load(paths), evaluations[0].measures.revisions),
         "total_seconds": round(used.seconds, 3),
         "cpu_seconds": round(used.cpu_seconds, 3),
         "peak_rss_mb": round(used.peak_rss_mb, 1),
@@ -141,15 +127,22 @@ def _share(values: Sequence[bool | None], clusters: Sequence[str]) -> Block | No
     return rate.model_dump()
 
 
-def _preference_model(manifest: Manifest) -> Block:
-    """Return the numbers of the preference model; what could not be measured is not among its metrics, and None."""
+def _preference_model(manifest: Manifest | None) -> Block | None:
+    """Return the numbers of the preference model; what could not be measured is not among its metrics, and None.
+
+    The interval is over the clear pairs' effective number, with the prompts for one goal as a cluster.
+    """
+    if manifest is None:
+        return None
     metrics = manifest.metrics
-    accuracy, clear = metrics.get("accuracy"), metrics["clear_pairs"]
-    rate = None if accuracy is None or not clear else wilson_interval(accuracy, clear).model_dump()
+    accuracy, count = metrics.get("accuracy"), metrics.get("clear_pairs_effective")
+    rate = None if accuracy is None or count is None else wilson_interval(accuracy, count).model_dump()
     return {"accuracy": rate, "ece": metrics.get("ece")}
 
 
-def _ppo(manifest: Manifest) -> Block:
+def _ppo(manifest: Manifest | None) -> Block | None:
+    if manifest is None:
+        return None
     numbers = {key: manifest.metrics.get(key) for key in ("kl", "score_first", "score_last")}
     return {"iterations": int(manifest.metrics["iterations"]), **numbers}
 

@@ -4,44 +4,33 @@ Each stage is skipped if it is complete and nothing it depends on has changed; o
 it stopped. After an interruption of any kind, at any moment, the same request ends in the same records.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from solon import __version__
-from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution, load_run_constitution
+from solon.constitution import Constitution, load_run_constitution
 from solon.errors import ConfigError, RecordError, RunError
 from solon.evaluation import Grader, PairGrader
 from solon.lm import Journal, describe_lost_calls
-from solon.pipeline.config import RunConfig, build_config
+from solon.pipeline.artifacts import Checkpoint, Given, Role
+from solon.pipeline.config import RunConfig
+from solon.pipeline.context import StageContext
 from solon.pipeline.engine import Engine, LocalEngine, limit_threads
 from solon.pipeline.folder import claim_folder, load_header, refuse_strangers
+from solon.pipeline.graph import Stage
 from solon.pipeline.observer import Observer, Silence
-from solon.pipeline.overrides import flatten, merge, validate
-from solon.pipeline.preflight import refuse_idle_stages, refuse_paired_revisions, refuse_unserved_prompts
-from solon.pipeline.prompt_pools import RunPrompts, draw_prompts
+from solon.pipeline.overrides import merge, validate
+from solon.pipeline.plan import RunPlan, build_plan, resolve_config
 from solon.pipeline.results import build_results, save_results
 from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, used_by
-from solon.pipeline.stages import STAGES, Stage
-from solon.pipeline.task import Task, find_checkpoint, load_task, source_of
+from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
+from solon.pipeline.task import Task, load_task
 from solon.pipeline.usage import Meter, Usage
 from solon.pipeline.waiting import call_without_loop
-from solon.pipeline.workbench import Workbench
-from solon.prompting import templates_digest
-from solon.records import (
-    GIVEN,
-    Manifest,
-    Measures,
-    Origin,
-    RunHeader,
-    RunPaths,
-    content_digest,
-    file_digest,
-    hold_to_accounts,
-    replace_file,
-)
+from solon.records import GIVEN, Manifest, RunHeader, RunPaths, file_digest, hold_to_accounts, replace_file
 from solon.report import load_run_results, write_report
 
 REPORT_STAGE = "report"
@@ -53,7 +42,7 @@ class RunResult:
 
     Attributes:
         folder: where everything is.
-        results: the content of `results.json`.
+        results: the content of `results.json`; empty after one stage alone.
         config: what was run.
     """
 
@@ -79,6 +68,10 @@ def run(
     engine: Engine | None = None,
     grader: Grader | PairGrader | None = None,
     grader_source: str = GIVEN,
+    until: str | None = None,
+    only: str | None = None,
+    old: str | Path | None = None,
+    accept_code: bool = False,
     meter: Meter | None = None,
 ) -> RunResult:
     """Run the whole method, or resume the run in `out`.
@@ -95,6 +88,10 @@ def run(
         grader: grades the answers in place of the task's own; its attribute `measures`, if it has one, says what is
             reported, and otherwise every value that it gives is.
         grader_source: how `solon run --grader` finds the grader again, as `MODULE:CLASS`, for the report's command.
+        until: end with this stage, or with the stage that writes this artifact; the models made so far are evaluated.
+        only: do this one stage of the run in `out`, and no report.
+        old: the folder of another run, whose calls are not made again but copied.
+        accept_code: keep stages that other sources of this package made; without it they are made again.
         meter: measures what the run uses; begins now by default.
 
     Raises:
@@ -104,92 +101,41 @@ def run(
         ModelError: a checkpoint cannot be used.
         MissingExtraError: torch or transformers is not installed.
     """
-    request = _Request(
-        root=Path(out),
-        task=task if isinstance(task, Task) else load_task(task),
-        constitution=constitution,
-        preset=preset,
-        settings=dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed}),
-        grader=grader,
-        grader_source="" if grader is None else grader_source,
-    )
+    method = CONSTITUTIONAL_AI if until is None else CONSTITUTIONAL_AI.until(until)
+    graph = with_evaluation(method)
+    alone = None if only is None else graph.find(only)
+    settings = dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed})
+    found = task if isinstance(task, Task) else load_task(task)
     meter = meter or Meter()
-    return call_without_loop(lambda: _run(request, observer or Silence(), engine, meter))
+    observer = observer or Silence()
 
+    def work() -> RunResult:
+        refuse_strangers(Path(out))
+        journals = _journals_of(old)
+        with ExitStack() as stack:
+            config = resolve_config(found, constitution, preset, settings)
+            if engine is None:
+                stack.enter_context(limit_threads(config.threads))
+            plan = build_plan(
+                found,
+                config,
+                constitution,
+                settings=settings,
+                grader=grader,
+                grader_source=grader_source,
+                engine=engine or LocalEngine(),
+                graph=graph,
+                until=until,
+            )
+            paths = stack.enter_context(claim_folder(Path(out), plan.header))
+            runner = _Runner(plan, paths, observer, meter, stack, journals, accept_code=accept_code)
+            if alone is not None:
+                runner.run_alone(alone)
+                return RunResult(paths.root, {}, plan.config)
+            manifests = {stage.name: runner.run_stage(stage) for stage in plan.graph}
+            return RunResult(paths.root, runner.report(manifests), plan.config)
 
-@dataclass(frozen=True)
-class _Request:
-    """What a run was asked for."""
-
-    root: Path
-    task: Task
-    constitution: Constitution | str | Path
-    preset: str | None
-    settings: Mapping[str, Any]
-    grader: Grader | PairGrader | None
-    grader_source: str
-
-
-def _run(request: _Request, observer: Observer, engine: Engine | None, meter: Meter) -> RunResult:
-    constitution, root, task = request.constitution, request.root, request.task
-    for name, instead in (("constitution", "--constitution"), ("preset", "--preset")):
-        if name in request.settings:
-            raise ConfigError(f"{name} cannot be set over a preset: give it with {instead}")
-    config = build_config(request.preset, merge(request.settings, {"constitution": _source_of(constitution)}), task)
-    law = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
-    prompts = _regrade(draw_prompts(task, config, law), request.grader)
-    refuse_idle_stages(prompts, config)
-    refuse_paired_revisions(prompts)
-    refuse_unserved_prompts(prompts, law, law.name if config.constitution == GIVEN else config.constitution)
-    refuse_strangers(root)
-    with ExitStack() as stack:
-        if engine is None:
-            engine = LocalEngine()
-            stack.enter_context(limit_threads(config.threads))
-        checkpoints = {role: find_checkpoint(task, name) for role, name in _name_models(config).items()}
-        header = _header(request, config, law, checkpoints, engine)
-        paths = stack.enter_context(claim_folder(root, header))
-        for notice in header.notices:
-            observer.notice(notice)
-        whole = _WholeRun(paths, config.seed, meter)
-        whole.keep(header, law, observer)
-        journal = stack.enter_context(Journal(paths.journal))
-        for notice in journal.notices:
-            observer.notice(notice)
-        if (lost := describe_lost_calls(paths)) is not None:
-            observer.notice(f"{paths.root}: {lost}")
-        pipeline = _Pipeline(
-            task=task,
-            config=config,
-            constitution=law,
-            prompts=prompts,
-            grader_source=request.grader_source,
-            paths=paths,
-            checkpoints=checkpoints,
-            engine=engine,
-            journal=journal,
-            observer=observer,
-            whole=whole,
-        )
-        manifests = {stage.name: pipeline.run_stage(stage) for stage in STAGES}
-        results = pipeline.report(manifests)
-    return RunResult(folder=root, results=results, config=config)
-
-
-def _is_kept(paths: RunPaths, header: RunHeader) -> bool:
-    """Say whether the constitution of the header is the one in the folder."""
-    try:
-        load_run_constitution(paths, header)
-    except RecordError:
-        return False
-    return True
-
-
-def _source_of(constitution: Constitution | str | Path) -> str:
-    """Return where a constitution can be had again: the file, the name of a shipped one, or `GIVEN`."""
-    if not isinstance(constitution, Constitution):
-        return str(constitution)
-    return next((name for name in SHIPPED if load_constitution(name).digest == constitution.digest), GIVEN)
+    return call_without_loop(work)
 
 
 def load_run(folder: str | Path) -> RunResult:
@@ -212,84 +158,44 @@ def load_run(folder: str | Path) -> RunResult:
     return RunResult(folder=root, results=results, config=config)
 
 
-def _regrade(prompts: RunPrompts, grader: Grader | PairGrader | None) -> RunPrompts:
-    """Put a grader in the place of the task's own, with the measures that it declares."""
-    if grader is None:
-        return prompts
-    measures = getattr(grader, "measures", Measures())
-    return replace(prompts, evaluations=[replace(e, grader=grader, measures=measures) for e in prompts.evaluations])
-
-
-def _name_models(config: RunConfig) -> dict[str, str]:
-    """Return role to checkpoint as it was named; the base has every role that is given to no other model."""
-    base = str(config.base_model)
-    return {"base": base, "critic": config.critic_model or base, "feedback": config.feedback_model or base}
-
-
-def _header(
-    request: _Request,
-    config: RunConfig,
-    law: Constitution,
-    checkpoints: Mapping[str, Path],
-    engine: Engine,
-) -> RunHeader:
-    task, names = request.task, _name_models(config)
-    models = {role: Origin(source=names[role], digest=engine.weights_digest(checkpoints[role])) for role in names}
-    notices = (
-        *engine.check_trainable(checkpoints["base"]),
-        *check_constitution(law).notes,
-        *task.notices(law, names),
-    )
-    return RunHeader(
-        code_version=__version__,
-        config=config.model_dump(mode="json"),
-        task=Origin(source=source_of(task), name=task.name, digest=task.identity),
-        constitution=Origin(source=config.constitution, name=law.name, digest=law.digest),
-        models=models,
-        overrides={name: value for name, value in flatten(request.settings) if name != "seed"},
-        notices=notices,
-    )
-
-
-class _Pipeline:
+class _Runner:
     """Runs the stages of one run, one after the other."""
 
     def __init__(
         self,
-        *,
-        task: Task,
-        config: RunConfig,
-        constitution: Constitution,
-        prompts: RunPrompts,
-        grader_source: str,
+        plan: RunPlan,
         paths: RunPaths,
-        checkpoints: Mapping[str, Path],
-        engine: Engine,
-        journal: Journal,
         observer: Observer,
-        whole: "_WholeRun",
+        meter: Meter,
+        stack: ExitStack,
+        journals: Sequence[Path],
+        *,
+        accept_code: bool,
     ) -> None:
-        self._task = task
-        self._config = config
-        self._prompts = prompts
-        self._grader_source = grader_source
-        self._constitution = constitution
+        self._accept_code = accept_code
+        self._plan = plan
         self._paths = paths
-        self._given = checkpoints
-        self._checkpoints = {**checkpoints, "sl-cai": paths.model("sl-cai"), "rl-cai": paths.model("rl-cai")}
-        self._engine = engine
-        self._journal = journal
         self._observer = observer
-        self._whole = whole
+        self._whole = _WholeRun(paths, plan.config.seed, meter)
+        for notice in plan.header.notices:
+            observer.notice(notice)
+        self._whole.keep(plan.header, plan.constitution, observer)
+        self._journal = stack.enter_context(Journal(paths.journal, also_read=journals))
+        for notice in self._journal.notices:
+            observer.notice(notice)
+        if (lost := describe_lost_calls(paths)) is not None:
+            observer.notice(f"{paths.root}: {lost}")
 
     def run_stage(self, stage: Stage) -> Manifest:
         """Run a stage, or skip it; return its account."""
+        plan, paths = self._plan, self._paths
+        given = {"task": plan.task.identity, "code": self._code_of(stage)}
         account = Account(
-            self._paths,
+            paths,
             stage.name,
-            config=stage.settings(self._config),
-            seed=self._config.seed,
-            inputs={"task": self._task.identity, **{name: self._digest(name) for name in stage.reads}},
+            config=plan.config.model_dump(mode="json", include=set(stage.settings)),
+            seed=plan.config.seed,
+            inputs={**given, **{item.key: plan.digest(item, paths) for item in stage.reads}},
             beat=self._whole.renew,
         )
         done = account.is_complete()
@@ -298,76 +204,93 @@ class _Pipeline:
             return done
         self._observer.stage_started(stage.name)
         if not account.continues:
-            self._forget_checkpoints(stage)
+            _forget(stage, paths)
         account.open()
-        with Workbench(
-            stage=stage.name,
-            config=self._config,
-            constitution=self._constitution,
-            paths=self._paths,
-            checkpoints=self._checkpoints,
-            engine=self._engine,
-            prompts=self._prompts,
-            example=self._task.example(),
-            journal=self._journal,
-            observer=self._observer,
-            account=account,
-        ) as bench:
-            manifest = account.close(stage.work(bench))
+        with StageContext(
+            stage, plan, paths=paths, journal=self._journal, observer=self._observer, account=account
+        ) as context:
+            outcome = stage.work(context)
+            outputs = tuple(output.path(paths) for output in stage.writes)
+            manifest = account.close(replace(outcome, outputs=outputs, **context.calls))
         self._whole.renew()
         self._observer.stage_finished(manifest, skipped=False)
         return manifest
 
+    def _code_of(self, stage: Stage) -> str:
+        """Return the digest of the sources of a stage, or of those that made it, where they are accepted."""
+        code, before = stage.code_digest, load_manifest(self._paths.manifest(stage.name))
+        made_by = before.inputs.get("code", code) if before is not None and before.status == "complete" else code
+        if made_by == code or self._accept_code:
+            return made_by
+        self._observer.notice(
+            f"stage {stage.name}: was made by other sources of solon and is made again, its calls answered by the "
+            "journal; --accept-code keeps it as it is"
+        )
+        return code
+
+    def run_alone(self, stage: Stage) -> Manifest:
+        """Run one stage, whose inputs are there.
+
+        Raises:
+            RunError: an input is not there yet.
+        """
+        for item in stage.reads:
+            if not isinstance(item, Given | Role) and not item.path(self._paths).exists():
+                maker = next(s.name for s in self._plan.graph if item in s.writes)
+                raise RunError(
+                    f"--only {stage.name}: {item.path(self._paths)} is not there yet: stage {maker} writes it, so run "
+                    f"that first, or the whole run without --only"
+                )
+        return self.run_stage(stage)
+
     def report(self, manifests: Mapping[str, Manifest]) -> dict[str, Any]:
         """Write results and report, unless they are there and nothing has changed; return the results."""
-        inputs = {name: path_digest(self._paths.manifest(name)) for name in manifests}
-        asked_with = {"grader_source": self._grader_source}  # stands in the report's command
-        account = Account(self._paths, REPORT_STAGE, config=asked_with, seed=self._config.seed, inputs=inputs)
+        plan, paths = self._plan, self._paths
+        inputs = {name: path_digest(paths.manifest(name)) for name in manifests}
+        asked_with = {"grader_source": plan.grader_source, "until": plan.until}  # stand in the report's command
+        account = Account(paths, REPORT_STAGE, config=asked_with, seed=plan.config.seed, inputs=inputs)
         done = account.is_complete()
         if done is not None:
             self._observer.stage_finished(done, skipped=True)
-            return load_run_results(self._paths)
+            return load_run_results(paths)
         self._observer.stage_started(REPORT_STAGE)
         account.open()
-        results = build_results(
-            self._paths,
-            config=self._config,
-            task=self._task,
-            constitution=self._constitution,
-            evaluations=self._prompts.evaluations,
-            grader_source=self._grader_source,
-            manifests=manifests,
-            used=self._whole.renew(),
-        )
-        save_results(self._paths.results, results)
-        report = write_report(self._paths.root)
-        manifest = account.close(Outcome((self._paths.results, report)))
+        results = build_results(plan, paths, manifests=manifests, used=self._whole.renew())
+        save_results(paths.results, results)
+        report = write_report(paths.root)
+        manifest = account.close(Outcome((paths.results, report)))
         self._whole.renew(finished=True)
         self._observer.stage_finished(manifest, skipped=False)
         return results
 
-    def _digest(self, name: str) -> str:
-        match name:
-            case "constitution":
-                return self._constitution.digest
-            case "templates":
-                return templates_digest()
-            case "graders":
-                graders = [[e.name, e.grader.identity, e.measures.to_json()] for e in self._prompts.evaluations]
-                return content_digest(graders)
-            case "base" | "critic" | "feedback":
-                return self._engine.weights_digest(self._given[name])
-            case "sl-cai" | "rl-cai" | "preference-model":
-                return path_digest(self._paths.model(name))
-            case _:
-                return path_digest(self._paths.root / f"{name}.jsonl")
 
-    def _forget_checkpoints(self, stage: Stage) -> None:
-        """Remove what an attempt at other inputs left to go on from; its finished result stays until replaced."""
-        model = {"sft": "sl-cai", "preference-model": "preference-model", "ppo": "rl-cai"}.get(stage.name)
-        if model is not None:
-            for file in (self._paths.model(model) / ".checkpoint").glob("*"):
+def _journals_of(old: str | Path | None) -> Sequence[Path]:
+    """Return the journals of an old run.
+
+    Raises:
+        RunError: the folder is no run.
+    """
+    if old is None:
+        return ()
+    load_header(Path(old))
+    return (RunPaths(Path(old)).journal,)
+
+
+def _forget(stage: Stage, paths: RunPaths) -> None:
+    """Remove what an attempt at other inputs left to go on from; its finished result stays until replaced."""
+    for output in stage.writes:
+        if isinstance(output, Checkpoint):
+            for file in (output.path(paths) / ".checkpoint").glob("*"):
                 file.unlink()
+
+
+def _is_kept(paths: RunPaths, header: RunHeader) -> bool:
+    """Say whether the constitution of the header is the one in the folder."""
+    try:
+        load_run_constitution(paths, header)
+    except RecordError:
+        return False
+    return True
 
 
 class _WholeRun:

@@ -1,4 +1,4 @@
-"""One stage as the pipeline sees it: what it reads, what it writes, and the account it leaves.
+"""The account that a stage leaves, and what stages have in common when they sum up.
 
 The account (`manifest/<stage>.json`) says `started` before there is any data and `complete`, with the sha256 of
 everything written, after all of it. A complete stage is skipped if its configuration, the digests of its inputs
@@ -10,15 +10,18 @@ every few seconds while the stage makes progress.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from solon import __version__
-from solon.errors import RecordError
+from solon.errors import RecordError, StageFailedError
 from solon.pipeline.usage import Meter, Usage
-from solon.records import Manifest, RunPaths, TokenCounts, file_digest
+from solon.records import Failure, Manifest, RunPaths, TokenCounts, file_digest
+
+T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -37,7 +40,7 @@ class Outcome:
         tokens: tokens of the calls used.
     """
 
-    outputs: tuple[Path, ...]
+    outputs: tuple[Path, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -168,3 +171,35 @@ def used_by(manifest: Manifest | None) -> Usage:
     if manifest is None:
         return Usage()
     return Usage(manifest.seconds, manifest.cpu_seconds, manifest.metrics.get("peak_rss_mb", 0.0))
+
+
+def separate(results: Iterable[T | Failure]) -> tuple[list[T], list[Failure]]:
+    """Part what came to something from what did not, each in order."""
+    kept: list[T] = []
+    failures: list[Failure] = []
+    for result in results:
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            kept.append(result)
+    return kept, failures
+
+
+def count_reasons(failures: Iterable[Failure]) -> dict[str, int]:
+    """Count failures by reason, sorted by name."""
+    return dict(sorted(Counter(failure.reason for failure in failures).items()))
+
+
+def numbers_of(summary: Any) -> dict[str, float]:
+    """Return the numbers of a training summary, those that are None left out."""
+    return {name: float(value) for name, value in summary.model_dump().items() if isinstance(value, int | float)}
+
+
+def require(items: Sequence[object], stage: str, problem: str) -> None:
+    """Stop the run where nothing came of a stage.
+
+    Raises:
+        StageFailedError: `items` is empty.
+    """
+    if not items:
+        raise StageFailedError(f"{stage}: {problem}: the stages after it would have nothing to learn from")

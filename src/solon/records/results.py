@@ -182,11 +182,12 @@ class Results(_Block):
         evaluations: what the models were asked, the main evaluation first.
         grader_source: how a grader was given in the place of the task's own, as `MODULE:CLASS`; or `GIVEN`; empty where
             none was.
+        until: stage or artifact that the run was ended with; None for the whole method.
         models: `base`, `sl-cai` and `rl-cai`, in this order.
         stages: name to what it used, in order.
         human_inputs: what people put in.
         ai_labels: pairs that a model labeled.
-        feedback: the comparisons.
+        feedback: the comparisons; None, here and below, where the run ended before.
         preference_model: what was learned from them.
         ppo: reinforcement learning.
         notices: what a reader should know first, e.g. that the feedback model judges by position.
@@ -201,13 +202,14 @@ class Results(_Block):
     task: TaskResults
     evaluations: list[AskedResults] = Field(min_length=1)
     grader_source: str
+    until: str | None
     models: dict[str, ModelResults] = Field(min_length=1)
     stages: dict[str, StageResults]
     human_inputs: HumanInputs
     ai_labels: int
-    feedback: FeedbackResults
-    preference_model: PreferenceModelResults
-    ppo: PPOResults
+    feedback: FeedbackResults | None
+    preference_model: PreferenceModelResults | None
+    ppo: PPOResults | None
     notices: list[str]
     revisions: list[RoundResults]
     total_seconds: float

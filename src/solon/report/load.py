@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def load_run_data(root: Path) -> RunData:
             header=header,
             results=results,
             constitution=constitution,
-            draws=_count_draws(paths),
+            draws=_count_draws(paths, results["stages"]),
             manifests=manifests,
             curves=_load_curves(paths),
             example=_load_example(paths, constitution),
@@ -145,13 +145,16 @@ def _read_results(path: Path) -> dict[str, Any]:
     return dict(results)
 
 
-def _count_draws(paths: RunPaths) -> dict[str, tuple[int, int]]:
+def _count_draws(paths: RunPaths, stages: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Count what the stages drew of this run; files of a stage that is not of it are of an earlier one."""
     critiques: Counter[str] = Counter()
     comparisons: Counter[str] = Counter()
-    for chain in load_records(paths.records("revision_chains"), RevisionChain):
-        critiques.update(step.principle_id for step in chain.steps)
-    for label in load_records(paths.records("preference_labels"), PreferenceLabel):
-        comparisons.update({vote.principle_id for vote in label.votes})
+    if "revision" in stages:
+        for chain in load_records(paths.records("revision_chains"), RevisionChain):
+            critiques.update(step.principle_id for step in chain.steps)
+    if "feedback" in stages:
+        for label in load_records(paths.records("preference_labels"), PreferenceLabel):
+            comparisons.update({vote.principle_id for vote in label.votes})
     return {name: (critiques[name], comparisons[name]) for name in critiques | comparisons}
 
 

@@ -134,7 +134,7 @@ def _contents(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("categories", "Categories", view["category_table"]),
         ("attributes", "How they answer", view["attribute_tables"]),
         ("revisions", "Revisions", view["revisions"]),
-        ("feedback", "Feedback", True),
+        ("feedback", "Feedback", view["feedback_rows"]),
         ("curves", "Training", view["charts"]),
         ("books", "Books", True),
         ("stages", "Stages", True),
@@ -262,20 +262,20 @@ def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    feedback, model, ppo = results["feedback"], results["preference_model"], results["ppo"]
-    yield "Pairs compared", f"{feedback['pairs']}, for {feedback['goals']} goals"
-    yield "Verdict changes with the order of the two", _with_interval(feedback["order_disagreement"])
-    yield "Verdict changes, both verdicts being sure (above 0.75)", _with_interval(feedback["sure_contradictions"])
-    yield "Labels near a tie (0.4 to 0.6)", _with_interval(feedback["near_ties"])
-    yield "Unlabeled", str(feedback["unlabeled"])
-    yield "Preference model: agrees with clear held-out labels", _with_interval(model["accuracy"])
-    yield "Preference model: expected calibration error", _number(model["ece"], 3)
-    yield "PPO iterations", str(ppo["iterations"])
-    yield "PPO: KL to SL-CAI at the end, nats per response", _number(ppo["kl"], 2)
-    yield (
-        "PPO: score at the start and at the end",
-        f"{_number(ppo['score_first'], 2)} → {_number(ppo['score_last'], 2)}",
-    )
+    if (feedback := results["feedback"]) is not None:
+        yield "Pairs compared", f"{feedback['pairs']}, for {feedback['goals']} goals"
+        yield "Verdict changes with the order of the two", _with_interval(feedback["order_disagreement"])
+        yield "Verdict changes, both verdicts being sure (above 0.75)", _with_interval(feedback["sure_contradictions"])
+        yield "Labels near a tie (0.4 to 0.6)", _with_interval(feedback["near_ties"])
+        yield "Unlabeled", str(feedback["unlabeled"])
+    if (model := results["preference_model"]) is not None:
+        yield "Preference model: agrees with clear held-out labels", _with_interval(model["accuracy"])
+        yield "Preference model: expected calibration error", _number(model["ece"], 3)
+    if (ppo := results["ppo"]) is not None:
+        yield "PPO iterations", str(ppo["iterations"])
+        yield "PPO: KL to SL-CAI at the end, nats per response", _number(ppo["kl"], 2)
+        scores = f"{_number(ppo['score_first'], 2)} → {_number(ppo['score_last'], 2)}"
+        yield "PPO: score at the start and at the end", scores
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -427,6 +427,8 @@ def _command(run: RunData) -> str:
     source = header.constitution.source
     if source != "default":
         words += ["--constitution", _placeholder(source, "YOUR-FILE")]
+    if run.results["until"] is not None:
+        words += ["--until", run.results["until"]]
     for name, value in header.overrides.items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join([*words, "--out", "A-NEW-FOLDER"])

@@ -83,6 +83,8 @@ class PMSummary(Record):
         accuracy: share of clear held-out pairs ranked as labelled; None without clear pairs.
         clear_pairs: number of clear held-out pairs.
         ece: expected calibration error on held-out pairs; None without any.
+        ranked: id of each clear held-out pair to 1 where it is ranked as labelled, 0.5 where the scores are equal, 0
+            where it is ranked the other way round; `accuracy` is the mean.
     """
 
     steps: int
@@ -95,14 +97,16 @@ class PMSummary(Record):
     accuracy: float | None
     clear_pairs: int
     ece: float | None
+    ranked: dict[str, float]
 
 
 class _PairRow(NamedTuple):
-    """Both texts of a pair as tokens, and its label."""
+    """Both texts of a pair as tokens, its label, and the id of the pair."""
 
     a: TokenRow
     b: TokenRow
     target: float
+    id: str
 
 
 def run_preference_model(
@@ -172,6 +176,7 @@ def run_preference_model(
             metrics=metrics,
             on_progress=on_progress,
         )
+        ranked = _rank(model, measured, config)
     save_scorer(model, tokenizer, out)
     checkpoint.remove()
     found = notes["after"]
@@ -186,6 +191,7 @@ def run_preference_model(
         accuracy=found["pm/accuracy"],
         clear_pairs=int(found["pm/clear_pairs"]),
         ece=found["pm/ece"],
+        ranked=ranked,
     )
 
 
@@ -204,7 +210,7 @@ def _encode(pairs: Sequence[PreferencePair], config: PreferenceModelConfig, enco
         responses = ((pair.response_a, pair.tokens_a), (pair.response_b, pair.tokens_b))
         a, b = encoder.rows(pair.prompt.conversation, *responses)
         if max(len(a.ids), len(b.ids)) <= config.max_tokens:
-            rows.append(_PairRow(a, b, pair.target))
+            rows.append(_PairRow(a, b, pair.target, pair.id))
     return rows
 
 
@@ -242,11 +248,7 @@ def _measure(
 ) -> dict[str, float | None]:
     if not rows:
         return {"pm/heldout_loss": None, "pm/accuracy": None, "pm/ece": None, "pm/clear_pairs": 0}
-    gaps = torch.empty(len(rows), dtype=torch.float64)
-    with torch.no_grad():
-        for group, a, b in _scored(model, rows, config.microbatch_tokens):
-            gaps[group] = (a - b).double().cpu()
-    targets = torch.tensor([row.target for row in rows], dtype=torch.float64)
+    gaps, targets = _read_gaps(model, rows, config)
     accuracy, clear = preference_accuracy(gaps, targets, margin=config.clear_margin)
     return {
         "pm/heldout_loss": float(soft_preference_loss(gaps, torch.zeros_like(gaps), targets)),
@@ -254,3 +256,21 @@ def _measure(
         "pm/ece": calibration_error(gaps, targets),
         "pm/clear_pairs": clear,
     }
+
+
+def _read_gaps(
+    model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig
+) -> tuple[Tensor, Tensor]:
+    """Return the score of A minus that of B, and the label; float64. Shape (N,) each."""
+    gaps = torch.empty(len(rows), dtype=torch.float64)
+    with torch.no_grad():
+        for group, a, b in _scored(model, rows, config.microbatch_tokens):
+            gaps[group] = (a - b).double().cpu()
+    return gaps, torch.tensor([row.target for row in rows], dtype=torch.float64)
+
+
+def _rank(model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> dict[str, float]:
+    """Return for each clear pair, by id, the accuracy of this pair alone."""
+    gaps, targets = _read_gaps(model, rows, config)
+    alone = [preference_accuracy(gaps[[i]], targets[[i]], margin=config.clear_margin) for i in range(len(rows))]
+    return {row.id: found.accuracy for row, found in zip(rows, alone, strict=True) if found.accuracy is not None}

@@ -187,7 +187,7 @@ def test_a_prompt_without_room_fails_alone(model: LocalModel) -> None:
 
 def test_a_text_that_cannot_be_tokenised_safely_fails_alone(tiny_model_dir: Path) -> None:
     tokenizer = load_tokenizer(tiny_model_dir)
-    tokenizer.add_tokens(["!"])
+    tokenizer.add_tokens(["!"], special_tokens=True)
     model = LocalModel(load_policy(tiny_model_dir), tokenizer, identity="marks")
 
     async def run() -> list[Any]:

@@ -165,6 +165,14 @@ def test_a_padding_token_without_a_row_keeps_no_model_from_training(
     assert init_scorer_from_policy(tmp_path / "m", seed=1).config.pad_token_id < settings["vocab_size"]
 
 
+def test_an_added_word_needs_a_row_since_text_may_hold_it(tiny_model_dir: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_policy(tiny_model_dir), load_tokenizer(tiny_model_dir)
+    tokenizer.add_tokens(["SARS-CoV-2"])
+    save_policy(model, tokenizer, tmp_path / "m")
+    with pytest.raises(ModelError, match=r"writes token 311 \('SARS-CoV-2'\), its embeddings end at row 310"):
+        check_trainable(tmp_path / "m")
+
+
 def test_an_architecture_without_a_sequence_classifier_is_refused_with_its_name(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:

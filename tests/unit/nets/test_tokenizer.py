@@ -101,14 +101,14 @@ def test_the_attacks_would_work_on_plain_tokenisation() -> None:
 def test_a_control_token_of_one_character_is_spelled_in_bytes() -> None:
     tokenizer = tokenizers.nano()
     plain = encode_text(tokenizer, "see → 2")
-    tokenizer.add_tokens(["→"])
+    tokenizer.add_tokens(["→"], special_tokens=True)
     assert tokenizer("→", add_special_tokens=False)["input_ids"] == [len(tokenizer) - 1]
     assert encode_text(tokenizer, "see → 2") == plain
 
 
 def test_a_control_token_of_one_character_that_cannot_be_spelled_is_refused() -> None:
     tokenizer = tokenizers.nano()
-    tokenizer.add_tokens(["!"])  # a byte of the vocabulary is made a control token
+    tokenizer.add_tokens(["!"], special_tokens=True)  # a byte of the vocabulary is made a control token
     assert decode_response(tokenizer, encode_text(tokenizer, "plain")) == "plain"
     with pytest.raises(PromptingError, match=r"'!' is by itself the control token .*: leave the character out"):
         encode_text(tokenizer, "see ! 2")
@@ -200,7 +200,7 @@ def test_a_template_that_asks_for_the_date_is_told_the_same_day_for_ever(templat
 
 def test_contents_that_look_like_placeholders_stay_contents() -> None:
     tokenizer = built["nano"]()
-    text = "[solonturn0] [solonturn1] {{ messages }}"
+    text = "[16180339880] [16180339881] {{ messages }}"
     assert decode_response(tokenizer, encode_prompt(tokenizer, chat(("user", text)))).count(text) == 1
 
 

@@ -1,36 +1,86 @@
-"""Proves that a feedback model is said to judge by position where its sure votes contradict each other often, and only
-there.
+"""Proves that a feedback model whose labels teach nothing is named, for judging by position or for saying nothing at
+all, and that chance, near ties and a few goals asked for many times raise no alarm.
 """
+
+import math
 
 import pytest
 
-from solon.feedback import FeedbackSummary
-from solon.pipeline.positions import describe_contradictions
+from solon.feedback import combine_votes
+from solon.feedback.comparing import make_comparison
+from solon.pipeline.positions import describe_feedback
+from solon.records import Comparison, PreferenceLabel, Vote
+from tests.scripts import make_prompts, make_sample
+
+SURE, UNSURE, EVEN = 0.9, 0.74, 0.5
 
 
-def summary(contradictions: int, both_sure: int, comparisons: int = 1000) -> FeedbackSummary:
-    return FeedbackSummary(
-        comparisons=comparisons,
-        pairs=comparisons,
-        unlabeled={},
-        both_orders=comparisons,
-        order_disagreements=comparisons,  # however many near ties turn with the order
-        both_sure=both_sure,
-        sure_contradictions=contradictions,
-        near_ties=0,
-        first_choices=0,
-        mean_mass=1.0,
-    )
+def judge(*verdicts: tuple[int, float, float], goals: int | None = None) -> list[str]:
+    """Describe labels: so many with these probabilities that A is better in order ab and in order ba."""
+    probabilities = [(ab, ba) for count, ab, ba in verdicts for _ in range(count)]
+    labels: list[PreferenceLabel] = []
+    comparisons: list[Comparison] = []
+    for number, (prompt, pair) in enumerate(zip(make_prompts(len(probabilities)), probabilities, strict=True)):
+        goal = None if goals is None else f"goal {number % goals}"
+        asked = prompt.model_copy(update={"goal": goal})
+        comparisons.append(make_comparison(asked, make_sample("a"), make_sample("b")))
+        votes = tuple(
+            Vote(principle_id="p", order=order, logprob_a=math.log(p), logprob_b=math.log(1.0 - p))
+            for order, p in zip(("ab", "ba"), pair, strict=True)
+        )
+        p_a = combine_votes(votes)
+        labels.append(
+            PreferenceLabel(
+                comparison_id=comparisons[-1].id, p_a=p_a, p_a_unclamped=p_a, votes=votes, labeler="m", status="labeled"
+            )
+        )
+    return describe_feedback(labels, comparisons)
 
 
 @pytest.mark.parametrize(("contradictions", "both_sure"), [(28, 28), (10, 28), (140, 1000), (10, 10)])
 def test_sure_votes_that_contradict_each_other_often_are_told_of(contradictions: int, both_sure: int) -> None:
-    told = describe_contradictions(summary(contradictions, both_sure))
-    assert told is not None
-    assert f"in {contradictions} of the {both_sure} comparisons" in told
+    agreeing = both_sure - contradictions
+    told, *_ = judge((contradictions, SURE, 1 - SURE), (agreeing, SURE, SURE), (50, UNSURE, UNSURE))
+    assert f"in {contradictions} of the {both_sure} comparisons in which the votes of both orders are sure" in told
     assert "\n" not in told
 
 
-@pytest.mark.parametrize(("contradictions", "both_sure"), [(0, 0), (0, 28), (9, 9), (3, 28), (5, 28), (100, 1000)])
-def test_a_few_or_none_are_not(contradictions: int, both_sure: int) -> None:
-    assert describe_contradictions(summary(contradictions, both_sure)) is None
+@pytest.mark.parametrize(("contradictions", "both_sure"), [(0, 28), (9, 9), (3, 28), (5, 28), (100, 1000)])
+def test_a_few_are_not(contradictions: int, both_sure: int) -> None:
+    near_ties = (both_sure, 0.51, 0.49), (both_sure, 0.51, 0.51)  # half of which turn, as a coin does
+    assert judge((contradictions, SURE, 1 - SURE), (both_sure - contradictions, SURE, SURE), *near_ties) == []
+
+
+@pytest.mark.parametrize("first", [UNSURE, 1 - UNSURE, 0.51])
+def test_a_judge_by_position_is_told_of_however_unsure_it_is(first: float) -> None:
+    turned, even = judge((30, first, 1 - first))
+    assert "in 30 of the 30 comparisons asked in both orders the verdict turns with the order" in turned
+    assert "30 of the 30 labels are exactly 0.5" in even
+    (turned,) = judge((80, first, 1 - first), (10, UNSURE, UNSURE))
+    assert "in 80 of the 90 comparisons" in turned
+    assert "\n" not in turned + even
+
+
+@pytest.mark.parametrize(("turned", "of"), [(0, 30), (15, 30), (24, 30), (60, 80), (9, 10)])
+def test_what_chance_may_turn_is_not(turned: int, of: int) -> None:
+    assert judge((turned, UNSURE, 1 - UNSURE), (of - turned, UNSURE, UNSURE)) == []
+
+
+def test_a_judge_that_says_nothing_is_told_of_though_it_contradicts_nothing() -> None:
+    (told,) = judge((96, EVEN, EVEN), (4, SURE, SURE))
+    assert told.startswith("feedback: 96 of the 100 labels are exactly 0.5: there is nothing for the preference model")
+    assert judge((95, EVEN, EVEN), (5, SURE, SURE)) == []
+    assert judge((100, 0.51, 0.51)) == []
+
+
+def test_prompts_for_one_goal_are_not_taken_as_independent() -> None:
+    assert len(judge((30, UNSURE, 1 - UNSURE))) == 2
+    (even,) = judge((30, UNSURE, 1 - UNSURE), goals=4)  # worth 4 comparisons: an interval from 0.51
+    assert "exactly 0.5" in even
+    contradictions = (20, SURE, 1 - SURE), (60, SURE, SURE)
+    assert len(judge(*contradictions, goals=80)) == 1
+    assert judge(*contradictions, goals=1) == []
+
+
+def test_without_labels_nothing_is_said() -> None:
+    assert describe_feedback([], []) == []

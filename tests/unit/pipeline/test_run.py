@@ -15,11 +15,12 @@ import pytest
 from solon.cli.app import report
 from solon.constitution import Constitution, Principle, load_constitution
 from solon.errors import CallFailedError, ConfigError, JournalError, ModelError, RecordError, RunError, StageFailedError
+from solon.evaluation import wilson_interval
 from solon.lm import Journal, ScriptedModel, read_call
 from solon.pipeline.ancestry import describe
 from solon.pipeline.run import load_run, run
 from solon.pipeline.stage import load_manifest
-from solon.pipeline.stages import STAGES
+from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.records import (
     Comparison,
     Conversation,
@@ -104,7 +105,7 @@ def data(root):
 
 
 def test_the_stages_are_those_of_the_method_in_order():
-    assert [stage.name for stage in STAGES] == NAMES
+    assert [stage.name for stage in with_evaluation(CONSTITUTIONAL_AI)] == NAMES
 
 
 def test_every_stage_runs_and_balances_its_books(shared):
@@ -130,6 +131,7 @@ def test_results_have_the_promised_shape(shared):
         "task",
         "evaluations",
         "grader_source",
+        "until",
         "notices",
         "models",
         "stages",
@@ -582,24 +584,35 @@ class Blind(OracleGrader):
         return await super().grade(prompt, response, open_model)
 
 
-def by_position(prompt, options):
-    """Be sure of the option shown first, more or less."""
-    first = (0.8, 0.95, 0.999)[len(prompt.text) % 3]
-    return math.log(0.98 * first), math.log(0.98 * (1 - first))
+@pytest.mark.parametrize("first", [(0.8, 0.95, 0.999), (0.51, 0.6, 0.74)], ids=["sure", "unsure"])
+def test_a_feedback_model_that_judges_by_position_is_told_of_and_makes_no_label(tmp_path, monkeypatch, first):
+    def by_position(prompt, options):
+        p = first[len(prompt.text) % 3]
+        return math.log(0.98 * p), math.log(0.98 * (1 - p))
 
-
-def test_a_feedback_model_that_judges_by_position_is_told_of_and_makes_no_label(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline_fakes, "_choose", by_position)
     log = Log()
     result = start(tmp_path, FakeEngine(tmp_path / "engine"), log=log)
     labels = load_records(RunPaths(result.folder).records("preference_labels"), PreferenceLabel)
     assert {item.p_a for item in labels if item.status == "labeled"} == {0.5}
-    (notice,) = result.results["notices"]
-    feedback = result.results["feedback"]
-    assert f"in {feedback['both_sure']} of the {feedback['both_sure']} comparisons" in notice
-    assert feedback["sure_contradictions"]["value"] == feedback["near_ties"]["value"] == 1.0
-    assert notice in log.notices
-    assert notice in result.report.read_text()
+    by_order, even = result.results["notices"]
+    feedback, pairs = result.results["feedback"], result.results["ai_labels"]
+    assert f"in {pairs} of the {pairs} comparisons" in by_order
+    assert "judges by the order of the responses" in by_order
+    assert f"{pairs} of the {pairs} labels are exactly 0.5" in even
+    assert feedback["both_sure"] == pairs * (first[0] > 0.75)
+    assert feedback["order_disagreement"]["value"] == feedback["near_ties"]["value"] == 1.0
+    assert log.notices == [by_order, even]
+    assert all(notice in result.report.read_text() for notice in (by_order, even))
+
+
+def test_the_preference_models_accuracy_is_clustered_by_goal(tmp_path, engine, shared, monkeypatch):
+    apart = shared.result.results["preference_model"]["accuracy"]
+    monkeypatch.setattr(Prompt, "cluster", property(lambda prompt: "one goal for all"))
+    together = start(tmp_path, engine).results["preference_model"]["accuracy"]
+    assert together == wilson_interval(0.75, 1).model_dump()
+    assert together["value"] == apart["value"]
+    assert together["low"] < apart["low"]
 
 
 def test_of_an_example_that_cannot_be_read_the_first_answer_is_revised_and_none_is_said_to_be_harmless(tmp_path):

@@ -69,7 +69,7 @@ def evaluation(name, measures=MEASURES, caption="", grader="world-oracle/1", gro
 
 
 def results():
-    stages = ("prompts", "revision", "sft")
+    stages = ("prompts", "revision", "sft", "feedback")
     return {
         "schema": RESULTS_SCHEMA,
         "seed": 3,
@@ -84,6 +84,7 @@ def results():
         "human_inputs": {"principles": 2, "exemplars": 0, "prompts": 0, "labels": 0},
         "ai_labels": 12,
         "grader_source": "",
+        "until": None,
         "notices": [f"feedback: {EVIL}"],
         "feedback": {
             "pairs": 14,

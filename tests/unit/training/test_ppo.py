@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from solon.errors import ModelError, RecordError
 from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_policy, save_scorer
-from solon.training import PPOConfig, PreferenceModelConfig, learner, ppo, rollout, run_ppo, run_preference_model
+from solon.training import learner, ppo, rollout
 from solon.training.batching import RowEncoder, TokenRow
+from solon.training.ppo import PPOConfig, run_ppo
+from solon.training.preference_model import PreferenceModelConfig, run_preference_model
 from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targets, read_rollout
 from solon.world.nano.shape import build_tokenizer
 from tests.alone import logprobs_alone, score_alone, values_alone

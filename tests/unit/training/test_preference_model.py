@@ -13,8 +13,9 @@ from solon.algorithms import calibration_error
 from solon.errors import RecordError
 from solon.nets import encode_text, load_scorer, load_tokenizer, vocabulary_digest
 from solon.records import SampledTokens
-from solon.training import PreferenceModelConfig, preference_model, run_preference_model
+from solon.training import preference_model
 from solon.training.batching import RowEncoder, TokenRow
+from solon.training.preference_model import PreferenceModelConfig, run_preference_model
 from tests.alone import score_alone
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
 from tests.tiny import build_tiny_policy, make_pair
@@ -79,6 +80,7 @@ def test_the_summary_is_what_the_saved_model_scores(base: Path, tmp_path: Path) 
     losses = [-0.7 * math.log(1 / (1 + math.exp(-gap))) - 0.3 * math.log(1 / (1 + math.exp(gap))) for gap in gaps]
     assert seen.summary.loss == pytest.approx(sum(losses) / len(losses), rel=1e-5)
     assert seen.summary.accuracy == sum(gap > 0 for gap in gaps) / len(gaps)
+    assert seen.summary.ranked == {pair.id: float(gap > 0) for pair, gap in zip(HELDOUT, gaps, strict=True)}
     assert seen.summary.clear_pairs == len(HELDOUT)
     expected = calibration_error(torch.tensor(gaps), torch.full((len(gaps),), 0.7))
     assert seen.summary.ece == pytest.approx(expected, abs=1e-5)
@@ -158,6 +160,7 @@ def test_without_held_out_pairs_nothing_is_claimed_and_without_pairs_nothing_is_
 ) -> None:
     summary = run_preference_model(base, PAIRS, [], CONFIG, tmp_path / "out", seed=3, metrics=tmp_path / "m.jsonl")
     assert (summary.loss, summary.accuracy, summary.ece, summary.clear_pairs) == (None, None, None, 0)
+    assert summary.ranked == {}
     with pytest.raises(RecordError, match="all 20 are longer than max_tokens 2"):
         train(base, tmp_path / "none", PreferenceModelConfig(max_tokens=2))
     with pytest.raises(RecordError, match="none was given"):

@@ -11,8 +11,9 @@ import torch
 from solon.errors import RecordError, RunError
 from solon.nets import encode_text, end_token_id, load_policy, load_tokenizer, vocabulary_digest
 from solon.records import Conversation, SampledTokens
-from solon.training import SFTConfig, run_sft, sft
+from solon.training import sft
 from solon.training.batching import RowEncoder, TokenRow
+from solon.training.sft import SFTConfig, run_sft
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
 from tests.tiny import build_tiny_policy, make_example
 

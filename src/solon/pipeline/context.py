@@ -1,0 +1,143 @@
+"""What the work of a stage has at hand: the run's configuration, artifacts, models, prompts and someone to tell.
+
+A stage can read and write what it declares and nothing else. Models are opened for one stage and closed after it, so
+that no more than a stage needs is in memory. Each is wrapped by the run's journal, and what it was asked is counted.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from solon.errors import ConfigError
+from solon.lm import Journal, JournaledModel, LanguageModel, OnProgress
+from solon.pipeline.artifacts import Checkpoint, Curve, Input, Output, Records, RecordT, Role
+from solon.pipeline.observer import Observer
+from solon.pipeline.overrides import nearest
+from solon.pipeline.stage import Account
+from solon.records import RunPaths, TokenCounts, pass_point
+
+if TYPE_CHECKING:
+    from solon.pipeline.graph import Stage
+    from solon.pipeline.plan import RunPlan
+
+
+class StageContext:
+    """Everything a stage works with; one for each stage.
+
+    Args:
+        stage: the stage.
+        plan: what the run is.
+        paths: the run's folder.
+        journal: where calls are kept.
+        observer: told how it goes.
+        account: renewed on progress.
+    """
+
+    def __init__(
+        self,
+        stage: "Stage",
+        plan: "RunPlan",
+        *,
+        paths: RunPaths,
+        journal: Journal,
+        observer: Observer,
+        account: Account,
+    ) -> None:
+        self.stage = stage
+        self.config = plan.config
+        self.seed = plan.config.seed
+        self.constitution = plan.constitution
+        self.engine = plan.engine
+        self.prompts = plan.prompts
+        self.example = plan.task.example()
+        self._models = plan.models(paths)
+        self._paths = paths
+        self._journal = journal
+        self._observer = observer
+        self._account = account
+        self._stack = ExitStack()
+        self._open: dict[Path, JournaledModel] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def read(self, records: Records[RecordT]) -> list[RecordT]:
+        """Return the records of a file that the stage declares to read.
+
+        Raises:
+            RecordError: the file is missing, or a line does not fit.
+        """
+        self._declared(records, self.stage.reads)
+        return records.load(self._paths)
+
+    def write(self, files: Mapping[Records[Any], Sequence[Any]]) -> None:
+        """Write record files that the stage declares to write."""
+        for records, content in files.items():
+            self._declared(records, self.stage.writes)
+            records.save(self._paths, content)
+
+    def path(self, output: Checkpoint | Curve) -> Path:
+        """Return where a checkpoint or curve goes that the stage declares to write."""
+        self._declared(output, self.stage.writes)
+        return output.path(self._paths)
+
+    def folder(self, model: Role | Checkpoint) -> Path:
+        """Return the folder of a model that the stage declares to read."""
+        self._declared(model, self.stage.reads)
+        return self._models[model.key]
+
+    def model(self, model: Role | Checkpoint) -> LanguageModel:
+        """Open a model that the stage declares to read; two roles of one folder share it."""
+        path = self.folder(model)
+        if path not in self._open:
+            inner = self._stack.enter_context(self.engine.open_model(path))
+            self._open[path] = JournaledModel(inner, self._journal)
+        return self._open[path]
+
+    def model_of(self, role: str) -> LanguageModel:
+        """Open the model of a role by its name, as graders ask for it.
+
+        Raises:
+            ConfigError: the stage has no such role.
+        """
+        named = {item.key: item for item in self.stage.reads if isinstance(item, Role | Checkpoint)}
+        if role not in named:
+            raise ConfigError(f"there is no model for the role {role!r} here{nearest(role, named)}")
+        return self.model(named[role])
+
+    def progress(self, part: str) -> OnProgress:
+        """Return what to call with done and total of a part of this stage."""
+
+        def tell(done: int, total: int) -> None:
+            pass_point(f"progress:{self.stage.name}")
+            self._observer.stage_progressed(self.stage.name, part, done, total)
+            self._account.renew()
+
+        return tell
+
+    def notice(self, text: str) -> None:
+        """Tell whoever watches something they should know."""
+        self._observer.notice(text)
+
+    @property
+    def calls(self) -> dict[str, Any]:
+        """Calls and tokens of all models so far, as `Outcome` takes them."""
+        counters = [model.counter for model in self._open.values()]
+        return {
+            "model_calls": sum(c.calls for c in counters),
+            "replayed_calls": sum(c.replayed for c in counters),
+            "tokens": TokenCounts(
+                prompt=sum(c.prompt_tokens for c in counters), generated=sum(c.generated_tokens for c in counters)
+            ),
+        }
+
+    def _declared(self, artifact: Input | Output, among: Sequence[Input | Output]) -> None:
+        if artifact not in among:
+            raise LookupError(f"stage {self.stage.name} does not declare {artifact}")

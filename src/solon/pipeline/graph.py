@@ -1,0 +1,116 @@
+"""Stages that declare what they read and write, and graphs of them: an ordered list that is checked, and nothing more.
+
+What was once written by hand follows from the declarations: which stage is to be done again, what it forgets when it
+begins anew, what `show` finds, which models can be talked to and are evaluated, and what a shorter run still does.
+Another method is another list.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from solon.errors import ConfigError
+from solon.pipeline.artifacts import Checkpoint, Given, Input, Output, Records, Role
+from solon.pipeline.overrides import nearest
+from solon.pipeline.sources import sources_digest
+from solon.pipeline.stage import Outcome
+
+if TYPE_CHECKING:
+    from solon.pipeline.context import StageContext
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: its name, that of its manifest too.
+        settings: fields of the configuration it depends on.
+        reads: what it depends on.
+        writes: what it makes.
+        work: does it; what it wrote and asked is found out without its help.
+        code: modules that do the work, besides the page in which `work` is written and all that it imports.
+    """
+
+    name: str
+    settings: tuple[str, ...]
+    reads: tuple[Input, ...]
+    writes: tuple[Output, ...]
+    work: "Callable[[StageContext], Outcome]"
+    code: tuple[str, ...] = ()
+
+    @property
+    def code_digest(self) -> str:
+        """Digest of the sources that the stage runs on."""
+        return sources_digest(self.work.__module__, *self.code)
+
+
+class Graph:
+    """Stages in the order in which they run.
+
+    Args:
+        *stages: in order; whatever one reads, an earlier one writes, or the run is given.
+
+    Raises:
+        ValueError: a stage reads what nothing before it writes, or two stages write the same.
+    """
+
+    def __init__(self, *stages: Stage) -> None:
+        written: dict[Any, str] = {}
+        for stage in stages:
+            for item in stage.reads:
+                if not isinstance(item, Given | Role) and item not in written:
+                    raise ValueError(f"stage {stage.name} reads {item.key}, which no stage before it writes")
+            for output in stage.writes:
+                if output in written:
+                    raise ValueError(f"stages {written[output]} and {stage.name} both write {output.name}")
+                written[output] = stage.name
+        self.stages = stages
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self.stages)
+
+    def records(self) -> list[Records[Any]]:
+        """Return every record file, in the order in which they are written."""
+        return [item for stage in self.stages for item in stage.writes if isinstance(item, Records)]
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return every model made here, in the order in which they are made."""
+        return [item for stage in self.stages for item in stage.writes if isinstance(item, Checkpoint)]
+
+    def assistants(self) -> list[Checkpoint]:
+        """Return the models made here that can be asked."""
+        return [item for item in self.checkpoints() if item.answers]
+
+    def then(self, stage: Stage) -> "Graph":
+        """Return this graph with one more stage at its end."""
+        return Graph(*self.stages, stage)
+
+    def until(self, name: str) -> "Graph":
+        """Return the beginning of this graph that ends with a stage, or with the one that writes an artifact.
+
+        Args:
+            name: of a stage, a record file or a checkpoint.
+
+        Raises:
+            ConfigError: nothing is called so.
+        """
+        ends = {name: place for place, stage in enumerate(self.stages) for name in _names(stage)}
+        if name not in ends:
+            raise ConfigError(f"--until {name}: no stage and no artifact is called so{nearest(name, ends)}")
+        return Graph(*self.stages[: ends[name] + 1])
+
+    def find(self, name: str) -> Stage:
+        """Return a stage by its name.
+
+        Raises:
+            ConfigError: none is called so.
+        """
+        by_name = {stage.name: stage for stage in self.stages}
+        if name not in by_name:
+            raise ConfigError(f"--only {name}: no stage is called so{nearest(name, by_name)}")
+        return by_name[name]
+
+
+def _names(stage: Stage) -> list[str]:
+    return [stage.name, *(output.name for output in stage.writes)]

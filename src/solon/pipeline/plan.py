@@ -1,0 +1,164 @@
+"""What a run is, worked out before its folder is claimed: anything wrong with it is said while nothing is done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from solon import __version__
+from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution
+from solon.errors import ConfigError
+from solon.evaluation import Grader, PairGrader
+from solon.pipeline.artifacts import BASE, CONSTITUTION, CRITIC, FEEDBACK_MODEL, GRADERS, TEMPLATES, Given, Input, Role
+from solon.pipeline.config import RunConfig, build_config
+from solon.pipeline.engine import Engine
+from solon.pipeline.graph import Graph
+from solon.pipeline.overrides import flatten, merge
+from solon.pipeline.preflight import refuse_idle_stages, refuse_paired_revisions, refuse_unserved_prompts
+from solon.pipeline.prompt_pools import RunPrompts, draw_prompts
+from solon.pipeline.stage import path_digest
+from solon.pipeline.task import Task, find_checkpoint, source_of
+from solon.prompting import templates_digest
+from solon.records import GIVEN, Measures, Origin, RunHeader, RunPaths, content_digest
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything that decides a run.
+
+    Attributes:
+        task: what is asked and how it is judged.
+        config: the whole configuration.
+        constitution: what governs the run.
+        prompts: every prompt, and the evaluations.
+        given: role to the folder of its model.
+        engine: opens and trains models.
+        header: what the run says about itself.
+        graph: the stages.
+        grader_source: how a grader was given in the place of the task's own; empty where none was.
+        until: where the graph was ended; None for the whole method.
+    """
+
+    task: Task
+    config: RunConfig
+    constitution: Constitution
+    prompts: RunPrompts
+    given: Mapping[Role, Path]
+    engine: Engine
+    header: RunHeader
+    graph: Graph
+    grader_source: str
+    until: str | None
+
+    def models(self, paths: RunPaths) -> dict[str, Path]:
+        """Return the folder of every model that a stage may read, by the key of its role or checkpoint."""
+        made = {item.key: item.path(paths) for item in self.graph.checkpoints()}
+        return {**{role.key: path for role, path in self.given.items()}, **made}
+
+    def digest(self, item: Input, paths: RunPaths) -> str:
+        """Return the digest of what a stage reads."""
+        if isinstance(item, Role):
+            return self.engine.weights_digest(self.given[item])
+        if not isinstance(item, Given):
+            return path_digest(item.path(paths))
+        graders = [[e.name, e.grader.identity, e.measures.to_json()] for e in self.prompts.evaluations]
+        digests = {
+            CONSTITUTION: self.constitution.digest,
+            TEMPLATES: templates_digest(),
+            GRADERS: content_digest(graders),
+        }
+        return digests[item]
+
+
+def resolve_config(
+    task: Task, constitution: Constitution | str | Path, preset: str | None, settings: Mapping[str, Any]
+) -> RunConfig:
+    """Return the whole configuration of a run.
+
+    Args:
+        task: what is asked and how it is judged.
+        constitution: what governs the run, or where to load it from.
+        preset: one of the task's presets; None is its first.
+        settings: fields set over the preset, nested.
+
+    Raises:
+        ConfigError: the preset or a field is wrong.
+    """
+    for name, instead in (("constitution", "--constitution"), ("preset", "--preset")):
+        if name in settings:
+            raise ConfigError(f"{name} cannot be set over a preset: give it with {instead}")
+    return build_config(preset, merge(settings, {"constitution": _source_of(constitution)}), task)
+
+
+def build_plan(
+    task: Task,
+    config: RunConfig,
+    constitution: Constitution | str | Path,
+    *,
+    settings: Mapping[str, Any],
+    grader: Grader | PairGrader | None,
+    grader_source: str,
+    engine: Engine,
+    graph: Graph,
+    until: str | None,
+) -> RunPlan:
+    """Work out a run.
+
+    Args:
+        task: what is asked and how it is judged.
+        config: the whole configuration.
+        constitution: what governs the run, or where to load it from.
+        settings: what was set over the preset, for the header.
+        grader: grades in place of the task's own graders; None for these.
+        grader_source: how it can be given again.
+        engine: identifies the models.
+        graph: the stages.
+        until: where the graph was ended, as it was asked for.
+
+    Raises:
+        ConfigError, ConstitutionError, ModelError: as `solon.run`.
+    """
+    rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
+    prompts = _regrade(draw_prompts(task, config, rules), grader)
+    refuse_idle_stages(prompts, config)
+    refuse_paired_revisions(prompts)
+    refuse_unserved_prompts(prompts, rules, rules.name if config.constitution == GIVEN else config.constitution)
+    names = _name_models(config)
+    given = {role: find_checkpoint(task, name) for role, name in names.items()}
+    notices = (
+        *engine.check_trainable(given[BASE]),
+        *check_constitution(rules).notes,
+        *task.notices(rules, {role.key: name for role, name in names.items()}),
+    )
+    header = RunHeader(
+        code_version=__version__,
+        config=config.model_dump(mode="json"),
+        task=Origin(source=source_of(task), name=task.name, digest=task.identity),
+        constitution=Origin(source=config.constitution, name=rules.name, digest=rules.digest),
+        models={r.key: Origin(source=names[r], digest=engine.weights_digest(path)) for r, path in given.items()},
+        overrides={name: value for name, value in flatten(settings) if name != "seed"},
+        notices=notices,
+    )
+    source = "" if grader is None else grader_source
+    return RunPlan(task, config, rules, prompts, given, engine, header, graph, source, until)
+
+
+def _source_of(constitution: Constitution | str | Path) -> str:
+    """Return where a constitution can be had again: the file, the name of a shipped one, or `GIVEN`."""
+    if not isinstance(constitution, Constitution):
+        return str(constitution)
+    return next((name for name in SHIPPED if load_constitution(name).digest == constitution.digest), GIVEN)
+
+
+def _regrade(prompts: RunPrompts, grader: Grader | PairGrader | None) -> RunPrompts:
+    """Put a grader in the place of the task's own, with the measures that it declares."""
+    if grader is None:
+        return prompts
+    measures = getattr(grader, "measures", Measures())
+    return replace(prompts, evaluations=[replace(e, grader=grader, measures=measures) for e in prompts.evaluations])
+
+
+def _name_models(config: RunConfig) -> dict[Role, str]:
+    """Return role to checkpoint as it was named; the base has every role that is given to no other model."""
+    base = str(config.base_model)
+    return {BASE: base, CRITIC: config.critic_model or base, FEEDBACK_MODEL: config.feedback_model or base}

@@ -1,0 +1,45 @@
+"""Stage 2, what is compared: two responses of SL-CAI to each prompt."""
+
+import asyncio
+from typing import Any
+
+from solon.feedback import run_comparisons
+from solon.pipeline.artifacts import TEMPLATES, Records
+from solon.pipeline.context import StageContext
+from solon.pipeline.graph import Stage
+from solon.pipeline.stage import Outcome, count_reasons
+from solon.pipeline.stages.prompts import COMPARISON_PROMPTS
+from solon.pipeline.stages.sft import SL_CAI
+from solon.records import Comparison, Failure
+
+COMPARISONS = Records("comparisons", Comparison)
+FAILURES = Records("failures_comparisons", Failure, named_by="item")
+
+
+def compare(context: StageContext) -> Outcome:
+    """Have SL-CAI answer every prompt twice."""
+    prompts = context.read(COMPARISON_PROMPTS)
+
+    async def work() -> Any:
+        return await run_comparisons(
+            prompts,
+            model=context.model(SL_CAI),
+            config=context.config.comparisons,
+            seed=context.seed,
+            max_failure_fraction=context.config.max_failure_fraction,
+            on_progress=context.progress("pairs"),
+        )
+
+    found = asyncio.run(work())
+    reasons = count_reasons(found.failures)
+    context.write({COMPARISONS: found.kept, FAILURES: found.failures})
+    return Outcome(counts={"in": len(prompts), "kept": len(found.kept), **reasons}, failures=reasons)
+
+
+COMPARE = Stage(
+    "comparisons",
+    settings=("comparisons", "max_failure_fraction"),
+    reads=(TEMPLATES, COMPARISON_PROMPTS, SL_CAI),
+    writes=(COMPARISONS, FAILURES),
+    work=compare,
+)

@@ -1,0 +1,43 @@
+"""Stage 2, the model: SL-CAI trained by reinforcement learning against the preference model, RL-CAI."""
+
+from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
+from solon.pipeline.context import StageContext
+from solon.pipeline.graph import Stage
+from solon.pipeline.stage import Outcome, numbers_of
+from solon.pipeline.stages.preference_model import PREFERENCE_MODEL
+from solon.pipeline.stages.prompts import PPO_PROMPTS
+from solon.pipeline.stages.sft import SL_CAI
+
+RL_CAI = Checkpoint("rl-cai", "RL-CAI")
+VALUE_MODEL = Checkpoint("value", "value model", answers=False)
+PPO_CURVE = Curve("ppo")
+PPO_TEXTS = Curve("ppo_samples")
+
+
+def reinforce(context: StageContext) -> Outcome:
+    """Train RL-CAI against the preference model; the loop writes its curve and, beside it, sampled texts."""
+    prompts = context.read(PPO_PROMPTS)
+    summary = context.engine.run_ppo(
+        context.folder(SL_CAI),
+        context.folder(PREFERENCE_MODEL),
+        prompts,
+        context.config.ppo,
+        context.path(RL_CAI),
+        seed=context.seed,
+        metrics=context.path(PPO_CURVE),
+        on_progress=context.progress("iterations"),
+        value_out=context.path(VALUE_MODEL),
+    )
+    left_out = summary.prompts_left_out
+    counts = {"in": len(prompts), "kept": len(prompts) - left_out, "too_long": left_out}
+    return Outcome(counts=counts, metrics=numbers_of(summary))
+
+
+PPO = Stage(
+    "ppo",
+    settings=("ppo",),
+    reads=(TEMPLATES, PPO_PROMPTS, SL_CAI, PREFERENCE_MODEL),
+    writes=(RL_CAI, VALUE_MODEL, PPO_CURVE, PPO_TEXTS),
+    work=reinforce,
+    code=("solon.training.ppo",),
+)

@@ -1,0 +1,62 @@
+"""Stage 2, the preference model: starts as SL-CAI and learns the soft labels."""
+
+from collections.abc import Sequence
+
+from solon.evaluation import effective_count
+from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
+from solon.pipeline.context import StageContext
+from solon.pipeline.graph import Stage
+from solon.pipeline.stage import Outcome, numbers_of
+from solon.pipeline.stages.feedback import PAIRS
+from solon.pipeline.stages.sft import SL_CAI
+from solon.records import PreferencePair, derive_seed
+
+PREFERENCE_MODEL = Checkpoint("preference-model", "preference model", answers=False)
+PREFERENCE_CURVE = Curve("preference-model")
+
+
+def hold_out_pairs(pairs: Sequence[PreferencePair], share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """Part pairs to learn from and pairs to measure on, by the hash of their prompt."""
+    bound = share * 2**63
+    held = [pair for pair in pairs if derive_seed("pair held out", pair.prompt.id) < bound]
+    names = {pair.id for pair in held}
+    return [pair for pair in pairs if pair.id not in names], held
+
+
+def train_preference_model(context: StageContext) -> Outcome:
+    """Train the preference model."""
+    pairs = context.read(PAIRS)
+    learnt, held = hold_out_pairs(pairs, context.config.heldout_pairs)
+    summary = context.engine.run_preference_model(
+        context.folder(SL_CAI),
+        learnt,
+        held,
+        context.config.preference_model,
+        context.path(PREFERENCE_MODEL),
+        seed=context.seed,
+        metrics=context.path(PREFERENCE_CURVE),
+        on_progress=context.progress("steps"),
+    )
+    counts = {
+        "in": len(pairs),
+        "kept": summary.pairs,
+        "held_out_to_measure": summary.heldout_pairs,
+        "too_long": summary.left_out,
+    }
+    metrics = numbers_of(summary)
+    if summary.ranked:
+        cluster_of = {pair.id: pair.prompt.cluster for pair in held}
+        metrics["clear_pairs_effective"] = effective_count(
+            list(summary.ranked.values()), [cluster_of[name] for name in summary.ranked]
+        )
+    return Outcome(counts=counts, metrics=metrics)
+
+
+TRAIN_PREFERENCE_MODEL = Stage(
+    "preference-model",
+    settings=("preference_model", "heldout_pairs"),
+    reads=(TEMPLATES, PAIRS, SL_CAI),
+    writes=(PREFERENCE_MODEL, PREFERENCE_CURVE),
+    work=train_preference_model,
+    code=("solon.training.preference_model",),
+)

@@ -1,0 +1,69 @@
+"""Stage 1, the data: responses, critiques and revisions, and what SL-CAI learns from them.
+
+Departure from the paper (Bai et al. 2022, arXiv 2212.08073, section 3): the base model is assistant, critic and start
+of fine-tuning in one, where the paper had a helpful-only RLHF model for the first two and a pre-trained one for the
+last. Another critic can be named.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from solon.pipeline.artifacts import BASE, CONSTITUTION, CRITIC, TEMPLATES, Records
+from solon.pipeline.context import StageContext
+from solon.pipeline.graph import Stage
+from solon.pipeline.stage import Outcome, count_reasons, require
+from solon.pipeline.stages.prompts import REVISION_PROMPTS
+from solon.records import Failure, HelpfulSample, RevisionChain, SFTExample
+from solon.revision import count_revision_targets, revision_metrics, run_revision, sample_helpful, sft_targets
+
+CHAINS = Records("revision_chains", RevisionChain)
+HELPFUL_SAMPLES = Records("helpful_samples", HelpfulSample)
+SFT_EXAMPLES = Records("sft_examples", SFTExample)
+FAILURES = Records("failures_revision", Failure, named_by="item")
+
+
+def revise(context: StageContext) -> Outcome:
+    """Answer, criticise and revise red-team prompts; answer helpful ones; choose what SFT learns from."""
+    prompts = context.read(REVISION_PROMPTS)
+    config, fraction = context.config.revision, context.config.max_failure_fraction
+
+    async def work() -> tuple[Any, Any]:
+        chains = await run_revision(
+            [p for p in prompts if p.kind == "red_team"],
+            assistant=context.model(BASE),
+            critic=context.model(CRITIC),
+            constitution=context.constitution,
+            config=config,
+            seed=context.seed,
+            max_failure_fraction=fraction,
+            on_progress=context.progress("chains"),
+        )
+        helpful = await sample_helpful(
+            [p for p in prompts if p.kind == "helpful"],
+            assistant=context.model(BASE),
+            config=config,
+            seed=context.seed,
+            max_failure_fraction=fraction,
+            on_progress=context.progress("helpful answers"),
+        )
+        return chains, helpful
+
+    chains, helpful = asyncio.run(work())
+    broken = [chain.failure for chain in chains.kept if chain.failure is not None]
+    examples = sft_targets(chains.kept, helpful.kept, prompts, config)
+    require(examples, "revision", "no response could be revised and none sampled")
+    counts = Counter(count_revision_targets(chains, config))
+    counts.update({"in": len(helpful.results), "kept": len(helpful.kept), **count_reasons(helpful.failures)})
+    failures = [*chains.failures, *broken, *helpful.failures]
+    context.write({CHAINS: chains.kept, HELPFUL_SAMPLES: helpful.kept, SFT_EXAMPLES: examples, FAILURES: failures})
+    return Outcome(counts=dict(counts), failures=count_reasons(failures), metrics=revision_metrics(chains.kept))
+
+
+REVISE = Stage(
+    "revision",
+    settings=("revision", "max_failure_fraction"),
+    reads=(CONSTITUTION, TEMPLATES, REVISION_PROMPTS, BASE, CRITIC),
+    writes=(CHAINS, HELPFUL_SAMPLES, SFT_EXAMPLES, FAILURES),
+    work=revise,
+)

@@ -1,0 +1,41 @@
+"""Stage 1, the model: the base fine-tuned on revisions and helpful answers, SL-CAI."""
+
+from solon.pipeline.artifacts import BASE, TEMPLATES, Checkpoint, Curve
+from solon.pipeline.context import StageContext
+from solon.pipeline.graph import Stage
+from solon.pipeline.stage import Outcome, numbers_of
+from solon.pipeline.stages.revision import SFT_EXAMPLES
+
+SL_CAI = Checkpoint("sl-cai", "SL-CAI")
+SFT_CURVE = Curve("sft")
+
+
+def fine_tune(context: StageContext) -> Outcome:
+    """Train SL-CAI."""
+    examples = context.read(SFT_EXAMPLES)
+    summary = context.engine.run_sft(
+        context.folder(BASE),
+        examples,
+        context.config.sft,
+        context.path(SL_CAI),
+        seed=context.seed,
+        metrics=context.path(SFT_CURVE),
+        on_progress=context.progress("steps"),
+    )
+    counts = {
+        "in": len(examples),
+        "kept": summary.examples,
+        "held_out_to_measure": summary.eval_examples,
+        "too_long": summary.left_out,
+    }
+    return Outcome(counts=counts, metrics=numbers_of(summary))
+
+
+SFT = Stage(
+    "sft",
+    settings=("sft",),
+    reads=(TEMPLATES, SFT_EXAMPLES, BASE),
+    writes=(SL_CAI, SFT_CURVE),
+    work=fine_tune,
+    code=("solon.training.sft",),
+)
