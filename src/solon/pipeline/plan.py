@@ -14,7 +14,12 @@ from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.engine import Engine
 from solon.pipeline.graph import Graph
 from solon.pipeline.overrides import flatten, merge
-from solon.pipeline.preflight import refuse_idle_stages, refuse_paired_revisions, refuse_unserved_prompts
+from solon.pipeline.preflight import (
+    refuse_confused_names,
+    refuse_idle_stages,
+    refuse_paired_revisions,
+    refuse_unserved_prompts,
+)
 from solon.pipeline.prompt_pools import RunPrompts, draw_prompts
 from solon.pipeline.stage import path_digest
 from solon.pipeline.task import Task, find_checkpoint, source_of
@@ -120,6 +125,7 @@ def build_plan(
     """
     rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
     prompts = _regrade(draw_prompts(task, config, rules), grader)
+    refuse_confused_names(prompts)
     refuse_idle_stages(prompts, config)
     refuse_paired_revisions(prompts)
     refuse_unserved_prompts(prompts, rules, rules.name if config.constitution == GIVEN else config.constitution)

@@ -1,10 +1,41 @@
 """What can be seen to go wrong before a run begins, so that it is said then and not after minutes of work."""
 
+import unicodedata
+from collections import Counter
+from typing import Final
+
 from solon.constitution import Constitution
 from solon.errors import ConfigError, ConstitutionError
 from solon.evaluation import PairGrader
 from solon.pipeline.config import RunConfig
 from solon.pipeline.prompt_pools import RunPrompts
+
+_SIGNS: Final = frozenset("_-. ")
+
+
+def refuse_confused_names(prompts: RunPrompts) -> None:
+    """Make sure that evaluations and groups can be told apart by name, and that every name can stand in a table.
+
+    Raises:
+        ConfigError: two evaluations have one name, or a name is empty or holds a character that no name may.
+    """
+    names = [evaluation.name for evaluation in prompts.evaluations]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ConfigError(f"evaluation {name!r}: {count} evaluations have this name: give each one of its own")
+    for evaluation in prompts.evaluations:
+        _check_name(evaluation.name, "evaluation")
+        for group in evaluation.prompts:
+            _check_name(group, f"evaluation {evaluation.name}: group")
+
+
+def _check_name(name: str, what: str) -> None:
+    fits = all(character in _SIGNS or unicodedata.category(character)[0] in "LMN" for character in name)
+    if not fits or not any(map(str.isalnum, name)) or name != name.strip():
+        raise ConfigError(
+            f"{what} {name!r}: cannot be a name: expected letters or digits, with '_', '-', '.' or spaces among "
+            "them and no space at either end: rename it"
+        )
 
 
 def refuse_idle_stages(prompts: RunPrompts, config: RunConfig) -> None:

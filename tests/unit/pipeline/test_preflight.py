@@ -6,7 +6,7 @@ import pytest
 
 from solon.errors import ConfigError, ConstitutionError
 from solon.pipeline.config import build_config
-from solon.pipeline.preflight import refuse_idle_stages, refuse_unserved_prompts
+from solon.pipeline.preflight import refuse_confused_names, refuse_idle_stages, refuse_unserved_prompts
 from solon.pipeline.prompt_pools import draw_prompts
 from solon.world.task import WorldTask
 from tests.scripts import make_constitution
@@ -56,6 +56,32 @@ def test_an_evaluation_without_groups_is_refused_before_any_work():
     empty = replace(prompts, evaluations=[main, replace(main, name="bare", prompts={}), *others])
     with pytest.raises(ConfigError, match=r"^evaluation bare: has no group of prompts: give it prompts"):
         refuse_idle_stages(empty, config)
+
+
+def named(evaluation, group):
+    prompts = drawn(build_config("smoke", {}), make_constitution("p"))
+    main, other = prompts.evaluations
+    return replace(prompts, evaluations=[main, replace(other, name=evaluation, prompts={group: []})])
+
+
+def test_two_evaluations_of_one_name_are_refused():
+    with pytest.raises(ConfigError, match=r"^evaluation 'heldout': 2 evaluations have this name: [^\n]*$"):
+        refuse_confused_names(named("heldout", "other"))
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a\n", "\x1b[2J", "a/b", " a", "a ", "a\tb", "a\u200b", "<b>", "--", "a\u2028b"]
+)
+def test_a_name_that_cannot_stand_in_a_table_is_refused(name):
+    with pytest.raises(ConfigError, match=r"^evaluation '[^\n]*': cannot be a name: [^\n]*rename it$"):
+        refuse_confused_names(named(name, "harmful"))
+    with pytest.raises(ConfigError, match=r"^evaluation other: group '[^\n]*': cannot be a name: [^\n]*rename it$"):
+        refuse_confused_names(named("other", name))
+
+
+@pytest.mark.parametrize("name", ["a", "7", "held out", "v1.2_b-3", "ärger", "हिन्दी", "有害"])
+def test_letters_of_every_script_digits_and_a_few_signs_make_a_name(name):
+    refuse_confused_names(named(name, name))
 
 
 NONE = {"red_team": 0, "helpful": 0}

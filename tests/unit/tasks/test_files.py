@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import solon
 from solon.cli.tasks import find_task
 from solon.constitution import load_constitution
 from solon.errors import ConfigError, ModelError, RecordError
@@ -384,6 +385,14 @@ def test_no_training_prompts_and_a_group_without_prompts_are_refused(folder: Pat
     groups = {"harmful": {"file": "shown.jsonl", "kind": "red_team"}}
     with pytest.raises(ConfigError, match=r"^evaluation main: there is no prompt in group harmful"):
         refuse(load(folder, evaluations=[{"name": "main", "groups": groups}]))
+
+
+@pytest.mark.parametrize("names", [["main", "main"], ["main", ""], ["a\nb"]])
+def test_confused_names_of_evaluations_stop_a_run_before_its_folder_is_made(folder: Path, names: list[str]) -> None:
+    task = load(folder, evaluations=[{"name": name, "groups": GROUPS} for name in names])
+    with pytest.raises(ConfigError, match=r"^evaluation '[^\n]*$"):
+        solon.run(out=folder / "run", task=task, overrides={"base_model": "m"})
+    assert not (folder / "run").exists()
 
 
 def test_a_task_without_a_model_needs_one(folder: Path) -> None:
