@@ -1,7 +1,7 @@
 """Red-team and helpfulness prompts: read, split, selected, and evaluation prompts kept out of training."""
 
 from solon.redteam.leaks import Leak, find_leaks, keep_evaluation_out
-from solon.redteam.pools import PromptPool, load_prompts, pool_prompts, prompts_from_constitution
+from solon.redteam.pools import PromptPool, load_pools, load_prompts, pool_prompts, prompts_from_constitution
 from solon.redteam.selecting import assign_split, refuse_evaluation_prompts, select_prompts
 from solon.redteam.wording import normalize_text, prompt_key, split_key, split_words
 
@@ -11,6 +11,7 @@ __all__ = [
     "assign_split",
     "find_leaks",
     "keep_evaluation_out",
+    "load_pools",
     "load_prompts",
     "normalize_text",
     "pool_prompts",

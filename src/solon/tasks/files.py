@@ -39,7 +39,7 @@ from solon.records import (
     content_digest,
     describe_misfit,
 )
-from solon.redteam import PromptPool, load_prompts, select_prompts
+from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
 from solon.redteam.files import Entry, read_entries
 from solon.redteam.pools import HASH
 from solon.tasks.graders import NoGrader, load_grader, measures_of
@@ -166,13 +166,13 @@ class FileTask(Task):
         self._counts: list[str] = []
         self._training: dict[PromptKind, list[Prompt]] = {"red_team": [], "helpful": []}
         held_out: dict[PromptKind, list[Prompt]] = {"red_team": [], "helpful": []}
-        for kind in self._training:
-            for file in spec.training.of_kind(kind):
-                found = load_prompts(folder / file, kind=kind, split=TRAIN if spec.evaluations else HASH)
-                for prompt in found.prompts:  # by its own kind, which need not be that of its file
-                    (self._training if prompt.split == TRAIN else held_out)[prompt.kind].append(prompt)
-                unused = sum(prompt.split != TRAIN for prompt in found.prompts) if spec.evaluations else 0
-                self._count(file, found, f"{unused} are kept from training by their split" if unused else "")
+        files = [(file, kind) for kind in self._training for file in spec.training.of_kind(kind)]
+        pools = load_pools([(folder / file, kind) for file, kind in files], split=TRAIN if spec.evaluations else HASH)
+        for (file, _), found in zip(files, pools, strict=True):
+            for prompt in found.prompts:  # by its own kind, which need not be that of its file
+                (self._training if prompt.split == TRAIN else held_out)[prompt.kind].append(prompt)
+            unused = sum(prompt.split != TRAIN for prompt in found.prompts) if spec.evaluations else 0
+            self._count(file, found, f"{unused} are kept from training by their split" if unused else "")
         grader = None if spec.grader is None else load_grader(spec.grader, folder)
         if spec.evaluations:
             self._evaluations = [self._read(e, spec, folder, grader) for e in spec.evaluations]

@@ -109,6 +109,56 @@ def test_several_files_of_a_kind_are_one_pool(folder: Path) -> None:
     assert texts(draw(task).pools["revision"]) == make_texts(9, seed=0) + make_texts(3, seed=20)
 
 
+def write_lines(path: Path, *rows: dict[str, str]) -> None:
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+
+@pytest.mark.parametrize("kinds", [("red_team", "red_team"), ("red_team", "helpful"), ("helpful", "red_team")])
+@pytest.mark.parametrize("stated", ["heldout", "train"])
+def test_a_goal_in_two_files_is_on_the_side_that_one_of_them_says(
+    folder: Path, kinds: tuple[str, str], stated: str
+) -> None:
+    asked, others = make_texts(40, seed=50), make_texts(40, seed=51)
+    write_lines(folder / "a.jsonl", *({"prompt": p, "goal": f"g{n}", "split": stated} for n, p in enumerate(asked)))
+    write_lines(folder / "b.jsonl", *({"prompt": p, "goal": f"G{n}"} for n, p in enumerate(others)))
+    write_lines(folder / "c.jsonl", *({"prompt": p, "goal": f"h{n}"} for n, p in enumerate(make_texts(40, seed=52))))
+    for names in (("a.jsonl", "b.jsonl"), ("b.jsonl", "a.jsonl")):
+        files: dict[str, list[str]] = {"helpful": ["c.jsonl"], "red_team": []}
+        for kind, name in zip(kinds, names, strict=True):
+            files[kind].append(name)
+        task = load(folder, training=files, evaluations=[])
+        trained = {split_key(prompt) for prompt in draw(task).pools["ppo"]}
+        measured = {split_key(prompt) for prompts in ask(task)[0].prompts.values() for prompt in prompts}
+        goals = {f"goal:g{n}" for n in range(40)}
+        assert goals <= (trained if stated == "train" else measured)
+        assert not trained & measured
+
+
+def test_a_goal_that_two_files_put_on_both_sides_is_refused_by_both_lines(folder: Path) -> None:
+    write_lines(folder / "a.jsonl", {"prompt": "Aa bb cc", "goal": "0", "split": "heldout"})
+    write_lines(folder / "b.jsonl", {"prompt": "Dd ee ff", "goal": "0", "split": "train"})
+    for evaluations in ([], WHOLE["evaluations"]):
+        with pytest.raises(
+            RecordError, match=rf"^{folder}/b\.jsonl:1: is of split 'train', and {folder}/a\.jsonl:1 of"
+        ):
+            load(folder, training={"red_team": ["a.jsonl"], "helpful": "b.jsonl"}, evaluations=evaluations)
+
+
+def test_a_prompt_of_two_files_is_drawn_and_measured_once(folder: Path) -> None:
+    asked = make_texts(60, seed=53)
+    (folder / "a.txt").write_text("\n".join(asked[:40]))
+    (folder / "b.txt").write_text("\n".join(text.upper() for text in asked[20:]))
+    task = load(folder, training={"red_team": ["a.txt", "b.txt"]})
+    drawn = draw(task, ppo={"red_team": 60})
+    assert len({text.lower() for text in texts(drawn.pools["ppo"])}) == 60
+    assert notes(task)[-1] == "b.txt: 20 prompts kept; 20 say the same as another"
+    with pytest.raises(ConfigError, match=r"^prompts\.ppo\.red_team=61: there are 60 prompts"):
+        draw(task, ppo={"red_team": 61})
+    held = draw(load(folder, training={"red_team": ["a.txt", "b.txt"]}, evaluations=[]))
+    measured = texts(held.evaluations[0].prompts["harmful"])
+    assert len({text.lower() for text in measured}) == len(measured) == 60 - len(held.pools["ppo"])
+
+
 # ------------------------------------------------------------------------------------------------ how many
 
 
