@@ -20,7 +20,7 @@ from solon.pipeline.preflight import (
     refuse_paired_revisions,
     refuse_unserved_prompts,
 )
-from solon.pipeline.prompt_pools import RunPrompts, draw_prompts
+from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
 from solon.pipeline.stage import path_digest
 from solon.pipeline.task import Task, find_checkpoint, source_of
 from solon.prompting import templates_digest
@@ -134,6 +134,7 @@ def build_plan(
     notices = (
         *engine.check_trainable(given[BASE]),
         *check_constitution(rules).notes,
+        *([describe_prompts(prompts)] if task.says_counts else []),
         *task.notices(rules, {role.key: name for role, name in names.items()}),
     )
     header = RunHeader(

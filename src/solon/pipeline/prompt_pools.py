@@ -26,12 +26,20 @@ class RunPrompts:
     Attributes:
         pools: training stage to its prompts.
         evaluations: what models are measured on.
-        counts: `in`, `kept`, and why others were left out.
+        left_out: training stage to how many prompts it was not given, by reason.
     """
 
     pools: Mapping[str, Sequence[Prompt]]
     evaluations: Sequence[Evaluation]
-    counts: Mapping[str, int]
+    left_out: Mapping[str, Mapping[str, int]]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many prompts went `in`, were `kept`, and were left out by reason, over all stages and evaluations."""
+        counts = Counter(kept=len(self.asked) + sum(map(len, self.pools.values())))
+        for reasons in self.left_out.values():
+            counts.update(reasons)
+        return {"in": counts.total(), **counts}
 
     @property
     def asked(self) -> list[EvalPrompt]:
@@ -61,14 +69,29 @@ def draw_prompts(task: Task, config: RunConfig, constitution: Constitution) -> R
     asked = [prompt for evaluation in evaluations for prompts in evaluation.prompts.values() for prompt in prompts]
     example = task.example()
     measured = asked if example is None else [*asked, example]
-    counts: Counter[str] = Counter(kept=len(asked), duplicate=own.counts["duplicate"], leak_exact=0, leak_near=0)
     pools: dict[str, Sequence[Prompt]] = {}
+    left_out: dict[str, Mapping[str, int]] = {}
     for name in POOLS:
         given = [*own.prompts, *drawn[name]] if name == "revision" else drawn[name]
         distinct = pool_prompts(given)
         pool = keep_evaluation_out(distinct.prompts, measured, near=task.near_leaks, drop=config.prompts.drop_leaks)
         refuse_evaluation_prompts(pool.prompts)
         pools[name] = pool.prompts
-        counts.update({"duplicate": distinct.counts["duplicate"]})
-        counts.update({reason: count for reason, count in pool.counts.items() if reason != "in"})
-    return RunPrompts(pools, evaluations, {"in": counts.total(), **counts})
+        repeated = distinct.counts["duplicate"] + (own.counts["duplicate"] if name == "revision" else 0)
+        leaks = {reason: count for reason, count in pool.counts.items() if reason not in ("in", "kept")}
+        left_out[name] = {"duplicate": repeated, **leaks}
+    return RunPrompts(pools, evaluations, left_out)
+
+
+def describe_prompts(prompts: RunPrompts) -> str:
+    """Return on one line how many prompts each stage trains on and was not given, and how many each group has."""
+    stages = [f"{name} {_describe_pool(pool, prompts.left_out[name])}" for name, pool in prompts.pools.items()]
+    groups = [f"{len(p)} in {e.name}/{group}" for e in prompts.evaluations for group, p in e.prompts.items()]
+    return f"prompts to train on: {', '.join(stages)}; to measure on: {', '.join(groups)}"
+
+
+def _describe_pool(pool: Sequence[Prompt], left_out: Mapping[str, int]) -> str:
+    kinds = Counter(prompt.kind for prompt in pool)
+    reasons = [f"{reason.replace('_', ' ')}: {count}" for reason, count in left_out.items() if count]
+    rest = f" (left out, {', '.join(reasons)})" if reasons else ""
+    return f"{kinds['red_team']} red-team and {kinds['helpful']} helpful{rest}"

@@ -48,6 +48,7 @@ class Task(ABC):
         sizes: the fields of `prompts.evaluation`, which are the task's own.
         near_leaks: whether a training prompt that nearly says what an evaluation prompt says is a leak, as it is
             among texts that people wrote; False where goals are kept apart by construction.
+        says_counts: whether it is said before a run how many prompts it has, as where they come from files.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Task(ABC):
     default_model: str | None = None
     sizes: type[BaseModel] = NoSizes
     near_leaks: bool = True
+    says_counts: bool = False
 
     @abstractmethod
     def training_prompts(self, wanted: Pools, *, seed: int) -> Mapping[str, Sequence[Prompt]]:

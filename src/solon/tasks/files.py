@@ -159,11 +159,12 @@ class FileTask(Task):
     """
 
     sizes = FileSizes
+    says_counts = True
 
     def __init__(self, spec: TaskFile, folder: Path, *, source: str) -> None:
         self.name, self.title, self.about, self.source = spec.name, spec.title or spec.name, spec.about, source
         self.default_model = None if spec.model is None else _find_model(spec.model, folder)
-        self._counts: list[str] = []
+        self._left_out: list[str] = []
         self._training: dict[PromptKind, list[Prompt]] = {"red_team": [], "helpful": []}
         held_out: dict[PromptKind, list[Prompt]] = {"red_team": [], "helpful": []}
         files = [(file, kind) for kind in self._training for file in spec.training.of_kind(kind)]
@@ -231,11 +232,8 @@ class FileTask(Task):
         return self._gold
 
     def notices(self, constitution: Constitution, models: Mapping[str, str]) -> Sequence[str]:
-        """Say how many prompts there are, and who grades them if nobody does."""
-        groups = [f"{len(p)} in {e.name}/{group}" for e in self._evaluations for group, p in e.prompts.items()]
-        red_team, helpful = (len(pool) for pool in self._training.values())
-        counts = f"prompts: {red_team} red-team and {helpful} helpful to train on; to measure on {', '.join(groups)}"
-        return [counts, *self._counts]
+        """Say what of the files was left out or passed over."""
+        return self._left_out
 
     def _pick(self, stage: str, sizes: Mapping[PromptKind, int | None], seed: int) -> Iterator[Prompt]:
         for kind, pool in self._training.items():
@@ -265,7 +263,7 @@ class FileTask(Task):
         left += [unused] if unused else []
         left += [f"{count} times {name} was passed over" for name, count in pool.passed_over.items()]
         if left:
-            self._counts.append(f"{file}: {pool.counts['kept']} prompts kept; {', '.join(left)}")
+            self._left_out.append(f"{file}: {pool.counts['kept']} prompts kept; {', '.join(left)}")
 
     def _digest(self) -> str:
         training = {kind: [prompt.to_json() for prompt in pool] for kind, pool in self._training.items()}

@@ -11,13 +11,16 @@ import yaml
 
 import solon
 from solon.cli.tasks import find_task
-from solon.constitution import load_constitution
+from solon.constitution import Constitution, load_constitution
 from solon.errors import ConfigError, ModelError, RecordError
 from solon.evaluation import Evaluation
 from solon.pipeline.config import build_config
+from solon.pipeline.engine import LocalEngine
+from solon.pipeline.graph import Graph
+from solon.pipeline.plan import build_plan, resolve_config
 from solon.pipeline.preflight import refuse_idle_stages
 from solon.pipeline.prompt_pools import POOLS, RunPrompts, draw_prompts
-from solon.pipeline.task import find_checkpoint, load_task
+from solon.pipeline.task import Task, find_checkpoint, load_task
 from solon.records import Measures, Prompt
 from solon.redteam import split_key
 from solon.tasks import FileTask, NoGrader
@@ -260,7 +263,6 @@ def test_a_prompt_is_of_the_kind_that_it_says_and_not_of_that_of_its_file(folder
     lines = [{"prompt": text, "kind": ("helpful", "red_team")[n % 3 == 0]} for n, text in enumerate(asked)]
     (folder / "mixed.jsonl").write_text("\n".join(map(json.dumps, lines)))
     task = load(folder, training={"red_team": "mixed.jsonl"})
-    assert "prompts: 20 red-team and 40 helpful to train on" in notes(task)[0]
     drawn = draw(task, ppo={"red_team": 5, "helpful": 30}, comparisons={"red_team": 0})
     assert [p.kind for p in drawn.pools["ppo"]] == ["red_team"] * 5 + ["helpful"] * 30
     assert texts(drawn.pools["comparisons"]) == [text for n, text in enumerate(asked) if n % 3]
@@ -350,10 +352,44 @@ def test_what_was_read_and_left_out_is_told_with_counts(folder: Path) -> None:
     groups = {**GROUPS, "benign": {"file": "benign.jsonl", "kind": "helpful"}}
     said = notes(load(folder, evaluations=[{"name": "main", "groups": groups}]))
     assert said == [
-        "prompts: 9 red-team and 7 helpful to train on; to measure on 5 in main/harmful, 4 in main/benign",
         "red-team.txt: 9 prompts kept; 1 say the same as another",
         "benign.jsonl: 4 prompts kept; 3 times rating was passed over, 3 times id was passed over",
     ]
+
+
+def told(task: Task, law: Constitution, **prompts: Any) -> str:
+    """Return what is said of the prompts of a run, worked out but not done."""
+    settings = {"base_model": "nano", "prompts": prompts}
+    plan = build_plan(
+        task,
+        resolve_config(task, law, None, settings),
+        law,
+        settings=settings,
+        grader=None,
+        grader_source="",
+        engine=LocalEngine(),
+        graph=Graph(),
+        until=None,
+    )
+    (line,) = [notice for notice in plan.header.notices if notice.startswith("prompts to train on")] or [""]
+    return line
+
+
+def test_the_counts_said_before_a_run_are_those_of_the_run(folder: Path) -> None:
+    law = make_constitution("p", red_team_prompts=("Say it.", "say it", make_texts(1, seed=0)[0]))
+    (leaked,) = make_texts(1, seed=3)
+    with (folder / "red-team.txt").open("a") as file:
+        file.write(f"\n{leaked.upper()}\n")
+    sizes = {"comparisons": {"red_team": 0}, "ppo": {"helpful": 3}, "evaluation": {"at_most": 4}}
+    assert told(load(folder), law, drop_leaks=True, **sizes) == (
+        "prompts to train on: revision 10 red-team and 7 helpful (left out, duplicate: 2, leak exact: 1), "
+        "comparisons 0 red-team and 7 helpful, ppo 9 red-team and 3 helpful (left out, leak exact: 1); "
+        "to measure on: 4 in main/harmful, 4 in main/benign"
+    )
+
+
+def test_of_the_world_no_counts_are_said() -> None:
+    assert told(load_task(), make_constitution("p")) == ""
 
 
 # -------------------------------------------------------------------------------------------------- errors
