@@ -10,12 +10,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from solon.errors import RecordError
-from solon.redteam.forms import is_transcript
+from solon.redteam.forms import Turn, split_speakers
 
 _SPACE: Final = re.compile(r"[ \t\n]*")
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -61,14 +61,34 @@ def _read_text(path: Path) -> str:
 
 
 def _read_plain(text: str, path: Path) -> Iterator[Entry]:
-    """Yield a prompt a line; a text that is a whole dialogue, answers included, is one prompt."""
-    begin = text[: len(text) - len(text.lstrip())].count("\n") + 1
-    if is_transcript(text) and "\n\nAssistant:" in text:
-        yield Entry(text, f"{path}:{begin}")
+    """Yield a prompt a line; a text with answers is a whole dialogue, and one prompt."""
+    before, *turns = split_speakers(text)
+    if any(turn.speaker == "Assistant" for turn in turns):
+        yield _read_dialogue(text, before, turns, path)
         return
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield Entry(line.strip(), f"{path}:{number}")
+
+
+def _read_dialogue(text: str, before: Turn, turns: Sequence[Turn], path: Path) -> Entry:
+    """Return a text with answers as one entry, unless it holds more than one dialogue or other prompts beside it."""
+
+    def where(turn: Turn) -> str:
+        return f"{path}:{text.count(chr(10), 0, turn.begin) + 1}"
+
+    first = turns[0]
+    if before.said or first.speaker != "Human":
+        raise RecordError(
+            f"{where(first)}: begins with '{first.speaker}:', and the file does not begin with 'Human:': a file of "
+            "plain text is one dialogue, or one prompt on each line without answers: use .jsonl for both"
+        )
+    if again := next((turn for turn in turns[1:] if turn.lines > 2 and turn.speaker == "Human"), None):
+        raise RecordError(
+            f"{where(again)}: begins another dialogue after more than one empty line: a file of plain text is one: "
+            "write each into a file of its own, or on a line of a .jsonl file; or take the empty lines out"
+        )
+    return Entry(text, where(first))
 
 
 def _read_json(text: str, path: Path) -> Iterator[Entry]:

@@ -7,9 +7,11 @@ A prompt is a text, a list of texts (the user's and the assistant's in turn), a 
     [{"role": "user", "content": "How do I ...?"}, ...]
     "\n\nHuman: How do I ...?\n\nAssistant: Like this ...\n\nHuman: And then?\n\nAssistant:"
 
-In an object or a row it stands under the first of `PROMPT_FIELDS` that is there. A text that begins with `Human:` is a
-transcript. Every turn is kept but an answer at the end, which is no part of a prompt and is counted. A system message
-may come first; after it user and assistant take turns.
+In an object or a row it stands under the first of `PROMPT_FIELDS` that is there. A text that begins with `Human:` is
+a transcript; its turns are all after an empty line, or all on a new line. A text with speakers that is no such
+transcript is refused, since it would become words of the user that nobody said; a list is taken as it is. Every turn
+is kept but an answer at the end, which is no part of a prompt and is counted. A system message may come first; after
+it user and assistant take turns.
 """
 
 import functools
@@ -38,8 +40,8 @@ FINAL_ANSWER: Final = "the final answer"
 
 _INPUT: Final = "input"
 _ROLES: Final[tuple[str, ...]] = get_args(Role)
-_BEGIN: Final = re.compile(r"\s*Human:")
-_SPEAKER: Final = re.compile(r"(?:\A\s*|\r?\n\r?\n)(Human|Assistant):")
+_SPEAKER: Final = re.compile(r"^[ \t]*(Human|Assistant):", re.MULTILINE)
+_LINE_END: Final = re.compile(r"\r\n?")
 _SPEAKERS: Final = {"Human": "user", "Assistant": "assistant"}
 
 _Turn = tuple[str, str]
@@ -53,9 +55,37 @@ class Given(NamedTuple):
     passed_over: tuple[str, ...]
 
 
-def is_transcript(text: str) -> bool:
-    """Return whether a text begins as a transcript does, with `Human:`."""
-    return _BEGIN.match(text) is not None
+class Turn(NamedTuple):
+    """A turn of a transcript.
+
+    Attributes:
+        speaker: `Human` or `Assistant`; empty for what stands before the first of them.
+        said: its text, without white space at the ends.
+        lines: how many lines ended between the text before and its speaker: 2 and more leave one empty.
+        begin: place of its speaker in the text.
+    """
+
+    speaker: str
+    said: str
+    lines: int
+    begin: int
+
+
+def split_speakers(text: str) -> list[Turn]:
+    """Return what stands before the first line that begins with `Human:` or `Assistant:`, and each turn.
+
+    Args:
+        text: any text, its lines ended by newlines.
+    """
+    marks = list(_SPEAKER.finditer(text))
+    ends = [*(mark.start() for mark in marks), len(text)]
+    before = text[: ends[0]]
+    turns = [Turn("", before.strip(), 0, 0)]
+    for mark, end in zip(marks, ends[1:], strict=True):
+        gap = before[len(before.rstrip()) :]
+        before = text[mark.end() : end]
+        turns.append(Turn(mark[1], before.strip(), gap.count("\n"), mark.start()))
+    return turns
 
 
 def read_given(body: Any, where: str) -> Given:
@@ -140,10 +170,7 @@ def _turns(value: Any, field: str, where: str) -> list[_Turn]:
     if isinstance(value, str):
         if field in ("turns", "messages"):
             raise RecordError(f"{where}: '{field}' must be a list, found a text: name a single text 'prompt'")
-        marked = is_transcript(value) or (field in ("transcript", "chosen") and "\n\nHuman:" in value)
-        if field in ("transcript", "chosen") and not marked:
-            raise RecordError(f"{where}: '{field}' is no transcript: expected turns that begin with 'Human:'")
-        return _split_transcript(value) if marked else [("user", value)]
+        return _read_text(value, field, where)
     if not isinstance(value, list):
         expected = "a list" if field in ("turns", "messages") else "a text or a list of messages"
         raise RecordError(f"{where}: '{field}' must be {expected}, found {type(value).__name__}")
@@ -155,10 +182,26 @@ def _turns(value: Any, field: str, where: str) -> list[_Turn]:
     ]
 
 
-def _split_transcript(text: str) -> list[_Turn]:
-    before, *parts = _SPEAKER.split(text)
-    turns = [(_SPEAKERS[name], said.strip()) for name, said in zip(parts[::2], parts[1::2], strict=True)]
-    return [("system", before.strip()), *turns] if before.strip() else turns
+def _read_text(text: str, field: str, where: str) -> list[_Turn]:
+    before, *turns = split_speakers(_LINE_END.sub("\n", text))
+    whole = field in ("transcript", "chosen")
+    if not turns and not whole:
+        return [("user", text)]
+    if not turns or (whole and turns[0].speaker != "Human"):
+        raise RecordError(f"{where}: '{field}' is no transcript: expected turns that begin with 'Human:'")
+    if turns[0].speaker != "Human" or (before.said and not whole):
+        raise RecordError(
+            f"{where}: '{field}' has a line that begins with '{turns[0].speaker}:', and does not begin with 'Human:': "
+            "begin a transcript with it, or give the text as a list, which is taken as it is"
+        )
+    spaced = {turn.lines > 1 for turn in (turns if before.said else turns[1:])}
+    if len(spaced) > 1:
+        raise RecordError(
+            f"{where}: '{field}' has speakers after an empty line and others that are not: write an empty line before "
+            "each turn, or give the turns as a list"
+        )
+    said = [(_SPEAKERS[turn.speaker], turn.said) for turn in turns]
+    return [("system", before.said), *said] if before.said else said
 
 
 def _message(item: Any, what: str) -> _Turn:

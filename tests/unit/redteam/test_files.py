@@ -89,6 +89,57 @@ def test_a_text_file_that_is_a_transcript_is_one_prompt(tmp_path: Path) -> None:
     assert turns(load(tmp_path, "b.txt", "Human: One?\n\nHuman: Two?\n")) == [[("user", "One?")], [("user", "Two?")]]
 
 
+SHORT = "Human: How?\nAssistant: Like so:\n1. Dig\n2. Hide: well\nHuman: And then?\nAssistant: Run."
+SAID = [("user", "How?"), ("assistant", "Like so:\n1. Dig\n2. Hide: well"), ("user", "And then?")]
+
+
+@pytest.mark.parametrize("text", [SHORT, f"\n\n{SHORT}\n", SHORT.removesuffix(" Run."), SHORT.replace("\n", "\r\n")])
+def test_a_transcript_without_empty_lines_is_the_same_dialogue_in_every_file(tmp_path: Path, text: str) -> None:
+    assert turns(load(tmp_path, "a.txt", text)) == [SAID]
+    for field in ("prompt", "transcript", "chosen", "instruction"):
+        assert turns(load(tmp_path, "a.jsonl", json.dumps({field: text}))) == [SAID]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_system_message_stands_before_a_transcript_whatever_ends_its_lines(tmp_path: Path, end: str) -> None:
+    for text, expected in ((f"Be kind.{DIALOGUE}", ASKED), (f"Be kind.\n{SHORT}", SAID)):
+        pool = load(tmp_path, "a.jsonl", json.dumps({"transcript": text.replace("\n", end)}))
+        assert turns(pool) == [[("system", "Be kind."), *expected]]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        (f"A title\n{SHORT}", 2, "does not begin with 'Human:'"),
+        (f"A title{DIALOGUE}", 3, "does not begin with 'Human:'"),
+        ("How?\nAssistant: So.\nWhy?", 2, "does not begin with 'Human:'"),
+        (" Assistant: So.", 1, "does not begin with 'Human:'"),
+        ("User: How?\n\nAssistant: So.", 3, "does not begin with 'Human:'"),
+        (f"{SHORT}\n\n{SHORT}", 1, "after an empty line and others that are not"),
+        (f"{SHORT}\n\n\n{SHORT}", 9, "begins another dialogue"),
+        (f"{DIALOGUE}\n{DIALOGUE}", 15, "begins another dialogue"),
+        ("Human: One?\nHuman: Two?\n\nAssistant: So.", 1, "after an empty line and others that are not"),
+        ("Human: One?\nHuman: Two?\nAssistant: So.", 1, "by the user again"),
+    ],
+)
+def test_plain_text_with_answers_that_is_no_one_dialogue_is_refused(
+    tmp_path: Path, text: str, line: int, said: str
+) -> None:
+    with pytest.raises(RecordError) as caught:
+        load(tmp_path, "a.txt", text)
+    assert_says(caught.value, f"{tmp_path / 'a.txt'}:{line}: ", said)
+
+
+def test_a_list_is_taken_as_it_is(tmp_path: Path) -> None:
+    text = "Go on with this:\n\nHuman: How?\n\nAssistant:"
+    assert turns(load(tmp_path, "a.jsonl", json.dumps({"prompt": [text]}))) == [[("user", text)]]
+
+
+def test_a_speaker_within_a_line_is_a_word(tmp_path: Path) -> None:
+    text = "What does Assistant: mean after Human: in a text?"
+    assert turns(load(tmp_path, "a.txt", text)) == [[("user", text)]]
+
+
 def test_a_transcript_in_a_cell_and_words_before_the_first_turn(tmp_path: Path) -> None:
     pool = load(tmp_path, "a.csv", f'chosen\n"Be kind.{DIALOGUE}"\n')
     assert turns(pool) == [[("system", "Be kind."), *ASKED]]
@@ -130,6 +181,11 @@ LINES = [
     ('{"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": "y"}]}', "by the user again"),
     ('{"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]}', "the user to begin"),
     ('{"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}', "at the beginning"),
+    ('{"prompt": "Go on.\\n\\nHuman: x\\n\\nAssistant: y"}', "a line that begins with 'Human:', and does not begin"),
+    ('{"prompt": "x\\nAssistant: y"}', "has a line that begins with 'Assistant:'"),
+    ('{"prompt": "Assistant: y"}', "has a line that begins with 'Assistant:'"),
+    ('{"prompt": "Human: x\\n\\nAssistant: y\\nHuman: z"}', "others that are not: write an empty line before"),
+    ('{"transcript": "Assistant: y\\n\\nHuman: z"}', "'transcript' is no transcript"),
     ('{"chosen": "Sure."}', "'chosen' is no transcript"),
     ('{"transcript": "Human: x\\n\\nHuman: y"}', "turn 2 of 'transcript' is by the user again"),
     ('{"transcript": "\\n\\nHuman: x\\n\\nAssistant:\\n\\nHuman: y"}', "turn 2 of 'transcript' is without words"),
