@@ -96,10 +96,10 @@ def run(
 
     To resume after an interruption, run the same command again.
     """
-    from solon.cli.tasks import find_task
+    from solon.cli.tasks import find_task, folder_name
 
     found = find_task(task, red_team=red_team, helpful=helpful, harmful=harmful, benign=benign)
-    folder = out if out is not None else Path("runs") / (preset or next(iter(found.presets), found.name))
+    folder = out if out is not None else Path("runs") / folder_name(preset or next(iter(found.presets), found.name))
     options: dict[str, object] = {
         "--task": task,
         "--red-team": red_team,

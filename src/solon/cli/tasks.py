@@ -1,5 +1,6 @@
 """What `solon run` is asked to work on, from the words of the command line."""
 
+import re
 from pathlib import Path
 
 from solon.errors import ConfigError
@@ -24,3 +25,15 @@ def find_task(task: str | None, **files: Path | None) -> Task:
         option = next(iter(given)).replace("_", "-")
         raise ConfigError(f"--{option}: cannot be given beside --task: write the file into {task}")
     return FileTask.of_files(**given)
+
+
+def folder_name(name: str) -> str:
+    """Return the name of a run's folder for that of a preset or task: one step of a path, whatever the name holds.
+
+    Raises:
+        ConfigError: nothing of the name can stand in a path.
+    """
+    plain = re.sub(r"[^\w.]+", "-", name).strip("-.")
+    if not plain:
+        raise ConfigError(f"{name!r}: makes no name of a folder: give one with  --out DIR")
+    return plain

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from solon.constitution import Constitution
 from solon.errors import ConfigError, RecordError
@@ -121,7 +121,7 @@ class TaskFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
+    name: str
     title: str = ""
     about: str = ""
     training: TrainingFiles
@@ -131,6 +131,15 @@ class TaskFile(BaseModel):
     example: str | None = None
     model: str | None = None
     gold: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _on_one_line(cls, value: str) -> str:
+        if not value.isprintable() or set(value) & set("/\\") or not any(map(str.isalnum, value)):
+            raise ValueError(
+                "must hold a letter or digit, and no '/', '\\', or control character"
+            )
+        return value
 
 
 class FileSizes(BaseModel):

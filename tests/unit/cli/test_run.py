@@ -5,8 +5,9 @@ was given.
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from solon.cli.app import _run
+from solon.cli.app import _run, app
 from solon.pipeline.config import build_config
 from solon.pipeline.run import RunResult
 from solon.world.task import WorldTask
@@ -42,3 +43,14 @@ def test_a_run_is_told_how_its_grader_was_given(tmp_path, monkeypatch, named):
         _run(WorldTask(), tmp_path / "run", named, "smoke", "default", None, [], {"only": None})
     assert found["grader_source"] == (named or "")
     assert (found["grader"] is None) is (named is None)
+
+
+def test_a_run_without_out_stays_below_runs_whatever_the_task_is_called(monkeypatch):
+    task = WorldTask()
+    monkeypatch.setattr(task, "name", "../../escaped")
+    monkeypatch.setattr(task, "presets", {})
+    monkeypatch.setattr("solon.cli.tasks.find_task", lambda *_, **__: task)
+    folders = []
+    monkeypatch.setattr("solon.cli.app._run", lambda _task, folder, *_: folders.append(folder))
+    assert CliRunner().invoke(app, ["run"]).exit_code == 0
+    assert folders == [Path("runs/escaped")]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import solon
-from solon.cli.tasks import find_task
+from solon.cli.tasks import find_task, folder_name
 from solon.constitution import Constitution, load_constitution
 from solon.errors import ConfigError, ModelError, RecordError
 from solon.evaluation import Evaluation
@@ -410,7 +410,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         r"evaluations\.0\.groups\.harmful\.kind: Input should be 'red_team' or 'helpful' \(got 'red-team'\)",
     ),
     "no group": ({"evaluations": [{"name": "main", "groups": {}}]}, r"evaluations\.0\.groups: .*at least 1"),
-    "no name": ({"name": ""}, "name: .*at least 1 character"),
+    "no name": ({"name": ""}, "name: must hold a letter or digit"),
     "a measure of no rate": (
         {"measures": {"by_category": ["harmful", "helps"]}},
         r"measures: no measure is called harmful\.helps",
@@ -433,6 +433,35 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, case: str) -> None:
     with pytest.raises((ConfigError, RecordError), match=said) as caught:
         load(folder, **changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escaped", "/tmp/x", "a\\b", "a\nb", "\x1b[2Ja", "..", " ", "a\u2028b", "\u200b"]
+)
+def test_a_task_name_that_is_a_path_or_more_than_a_line_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{folder}/task\.yaml: name: must hold a letter or digit[^\n]*$"):
+        load(folder, name=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("bakery", "bakery"),
+        ("own-prompts", "own-prompts"),
+        ("My shop: no. 7", "My-shop-no.-7"),
+        ("../../escaped", "escaped"),
+        ("/etc", "etc"),
+        ("a/../b\n", "a-..-b"),
+        ("Bäckerei", "Bäckerei"),
+    ],
+)
+def test_the_folder_of_a_task_is_one_step_below_runs(name: str, expected: str) -> None:
+    assert folder_name(name) == expected
+
+
+def test_a_name_that_no_folder_can_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^'\.\./': makes no name of a folder: give one with  --out DIR$"):
+        folder_name("../")
 
 
 def test_a_damaged_line_is_named_with_its_file(folder: Path) -> None:
