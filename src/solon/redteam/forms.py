@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from solon.constitution.nodes import find_control, nearest, shorten
 from solon.errors import RecordError
 from solon.records import Conversation, Message, Role, describe_misfit
+from solon.redteam.wording import is_blank
 
 PROMPT_FIELDS: Final = ("prompt", "turns", "messages", "transcript", "chosen", "instruction", "goal")
 """Where a prompt may stand, the first that is there; case does not matter. `chosen` is a transcript or messages."""
@@ -251,7 +252,7 @@ def _check_texts(turns: Sequence[_Turn], field: str, where: str) -> None:
             "write each prompt as an entry of its own"
         )
     for number, (_, text) in enumerate(turns, 1):
-        if not text.strip():
+        if is_blank(text):
             raise RecordError(f"{where}: turn {number} of '{field}' is without words: write what was said there")
         _refuse_control(text, f"{field}, turn {number}", where)
 

@@ -1,9 +1,10 @@
 """Prompts of an evaluation that are in a training pool, word for word or nearly.
 
-Two prompts say the same if they are equal after normalisation, whatever their kinds. Two prompts of one kind say
-nearly the same if the sets of their words have a Jaccard similarity of at least 0.7, or the sets of their runs of three
-words one of at least 0.5 (a prompt of fewer words has no such run, and only its words count). Prompts of different
-kinds are not compared nearly: a harmless twin is made to look like its harmful prompt. All turns count.
+To train on a goal and to measure on it is a leak too, if both prompts name it and are of one kind. Two prompts say
+the same if they are equal after normalisation, whatever their kinds. Two prompts of one kind say nearly the same if
+the sets of their words have a Jaccard similarity of at least 0.7, or the sets of their runs of three words one of at
+least 0.5 (a prompt of fewer words has no such run, and only its words count). Prompts of different kinds are not
+compared nearly: a harmless twin is made to look like its harmful prompt. All turns count.
 
 Up to `EXACT_LIMIT` prompts in a pool every pair above a threshold is found, by prefix filtering: under one order of all
 words, rarest first, two sets of similarity t share a word among the first n - ceil(t n) + 1 of each. In larger pools
@@ -19,16 +20,16 @@ Reference: Bayardo et al. 2007, "Scaling up all pairs similarity search"; Broder
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from solon.errors import ConfigError, MissingExtraError
 from solon.records import Prompt
 from solon.redteam.pools import PromptPool
 from solon.redteam.selecting import NAMED, describe_prompt
-from solon.redteam.wording import prompt_key, split_words
+from solon.redteam.wording import prompt_key, split_key, split_words
 
 WORDS_SHARED: Final = Fraction(7, 10)
 """Jaccard similarity of word sets from which on two prompts say nearly the same."""
@@ -39,6 +40,11 @@ RUNS_SHARED: Final = Fraction(1, 2)
 EXACT_LIMIT: Final = 5_000
 """Prompts in a pool up to which every near pair is found; beyond it, candidates are sketched."""
 
+_SAID: Final[Mapping[Literal["exact", "goal", "near"], str]] = {
+    "exact": "says the same",
+    "goal": "names the same goal",
+    "near": "says nearly the same",
+}
 _PERMUTATIONS: Final = 128
 _SEED: Final = 0
 
@@ -47,34 +53,48 @@ _FindPairs = Callable[[_Sets, _Sets, Fraction], Iterator[tuple[int, int]]]
 
 
 class Leak(NamedTuple):
-    """A training prompt and the evaluation prompt that it says again, `exact` after normalisation or else nearly."""
+    """A training prompt and the evaluation prompt that it repeats, and what they have in common.
+
+    Attributes:
+        training: the prompt that is trained on.
+        measured: the prompt that is measured on.
+        how: they say the same (`exact`), they name the same goal, or they say nearly the same.
+    """
 
     training: Prompt
     measured: Prompt
-    exact: bool
+    how: Literal["exact", "goal", "near"]
+
+    @property
+    def exact(self) -> bool:
+        """Whether they say the same after normalisation."""
+        return self.how == "exact"
 
 
 def find_leaks(training: Sequence[Prompt], evaluation: Sequence[Prompt], *, near: bool = True) -> list[Leak]:
-    """Return every training prompt that says the same as an evaluation prompt, in the order of training.
+    """Return every training prompt that repeats an evaluation prompt or its goal, in the order of training.
 
     Args:
         training: what is about to be trained on.
         evaluation: what is measured on.
-        near: whether to say nearly the same is a leak too.
+        near: whether to say nearly the same, or to name the same goal, is a leak too.
 
     Raises:
         MissingExtraError: a pool is larger than `EXACT_LIMIT` and `rensa` is not installed.
     """
     measured = {prompt_key(prompt.conversation): prompt for prompt in reversed(evaluation)}
     found: dict[int, Leak] = {}
+    goals = {_goal(prompt): prompt for prompt in reversed(evaluation) if near and prompt.goal is not None}
     for place, prompt in enumerate(training):
         if same := measured.get(prompt_key(prompt.conversation)):
-            found[place] = Leak(prompt, same, exact=True)
+            found[place] = Leak(prompt, same, "exact")
+        elif prompt.goal is not None and (same := goals.get(_goal(prompt))):
+            found[place] = Leak(prompt, same, "goal")
     for kind in sorted({prompt.kind for prompt in evaluation}) if near else ():
         places = [i for i, prompt in enumerate(training) if prompt.kind == kind and i not in found]
         asked = [prompt for prompt in evaluation if prompt.kind == kind]
         for i, j in _near([training[place] for place in places], asked):
-            found.setdefault(places[i], Leak(training[places[i]], asked[j], exact=False))
+            found.setdefault(places[i], Leak(training[places[i]], asked[j], "near"))
     return [found[place] for place in sorted(found)]
 
 
@@ -86,11 +106,11 @@ def keep_evaluation_out(
     Args:
         training: what is about to be trained on.
         evaluation: what is measured on.
-        near: whether to say nearly the same is a leak too.
+        near: whether to say nearly the same, or to name the same goal, is a leak too.
         drop: leave out the training prompts that leak and count them, instead of refusing them.
 
     Returns:
-        The pool; `counts` has `in`, `kept`, `leak_exact` and `leak_near`, and in is the sum of the others.
+        The pool; `counts` has `in`, `kept`, `leak_exact`, `leak_goal` and `leak_near`; in is the sum of the others.
 
     Raises:
         ConfigError: a training prompt leaks and `drop` is False; the first few pairs are named, and how many there are.
@@ -106,14 +126,17 @@ def keep_evaluation_out(
         )
     leaked = {leak.training.id for leak in leaks}
     kept = tuple(prompt for prompt in training if prompt.id not in leaked)
-    exact = sum(leak.exact for leak in leaks)
-    counts = {"in": len(training), "kept": len(kept), "leak_exact": exact, "leak_near": len(leaks) - exact}
+    how = Counter(leak.how for leak in leaks)
+    counts = {"in": len(training), "kept": len(kept), **{f"leak_{name}": how[name] for name in _SAID}}
     return PromptPool(prompts=kept, counts=counts)
 
 
 def _describe(leak: Leak) -> str:
-    how = "the same" if leak.exact else "nearly the same"
-    return f"{describe_prompt(leak.training)} says {how} as {describe_prompt(leak.measured)}"
+    return f"{describe_prompt(leak.training)} {_SAID[leak.how]} as {describe_prompt(leak.measured)}"
+
+
+def _goal(prompt: Prompt) -> tuple[str, str]:
+    return prompt.kind, split_key(prompt)
 
 
 def _near(training: Sequence[Prompt], evaluation: Sequence[Prompt]) -> Iterator[tuple[int, int]]:

@@ -14,6 +14,10 @@ from solon.records import Conversation, Prompt
 
 _QUOTES: Final = str.maketrans({"‘": "'", "’": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"'})
 _ENDS: Final = " .,;:!?…\"'()[]"
+# Characters that are not drawn and that Unicode does not count among its formats: joiners, fillers, selectors, blanks.
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]+|\\s+"
+)
 # Thai and Lao, Myanmar, Khmer, kana, Han: written without spaces between words.
 _UNSPACED: Final = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
@@ -30,6 +34,11 @@ def normalize_text(text: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", visible).casefold())
     spaced = " ".join(folded.translate(_QUOTES).split())
     return spaced.strip(_ENDS) or spaced
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text has nothing to see: white space and characters that are not drawn, or nothing at all."""
+    return not _UNSEEN.sub("", normalize_text(text))
 
 
 def split_words(text: str) -> list[str]:

@@ -25,6 +25,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from solon.constitution import Constitution
+from solon.constitution.nodes import find_control, shorten
 from solon.errors import ConfigError, RecordError
 from solon.evaluation import Evaluation, Grader, PairGrader
 from solon.pipeline.overrides import validate
@@ -42,6 +43,7 @@ from solon.records import (
 from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
 from solon.redteam.files import Entry, read_entries
 from solon.redteam.pools import HASH
+from solon.redteam.wording import is_blank
 from solon.tasks.graders import NoGrader, load_grader, measures_of
 
 HELD_OUT: Final = "heldout"
@@ -132,13 +134,18 @@ class TaskFile(BaseModel):
     model: str | None = None
     gold: str | None = None
 
+    @field_validator("example")
+    @classmethod
+    def _with_words(cls, value: str | None) -> str | None:
+        if value is not None and (is_blank(value) or find_control(value)):
+            raise ValueError("must be a text with words and no control character, or left out")
+        return value
+
     @field_validator("name")
     @classmethod
     def _on_one_line(cls, value: str) -> str:
         if not value.isprintable() or set(value) & set("/\\") or not any(map(str.isalnum, value)):
-            raise ValueError(
-                "must hold a letter or digit, and no '/', '\\', or control character"
-            )
+            raise ValueError("must hold a letter or digit, and no '/', '\\', or control character")
         return value
 
 
@@ -298,12 +305,36 @@ def load(source: str) -> FileTask:
     if len(text) > _MOST_CHARACTERS:
         raise ConfigError(f"{path}: is too long for a task's file: prompts go into files of their own")
     try:
+        root = yaml.compose(text, yaml.SafeLoader)
+        repeated = None if root is None else _find_repeated(root)
         body = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if repeated is not None:
+        line = repeated.start_mark.line + 1
+        raise ConfigError(f"{path}:{line}: the key {shorten(repeated.value)} is there twice: remove one")
     if not isinstance(body, dict):
         raise ConfigError(f"{path}: expected the fields of a task (name, training, ...), found {type(body).__name__}")
     return FileTask(validate(TaskFile, body, where=str(path)), path.parent, source=source)
+
+
+def _find_repeated(root: yaml.Node) -> yaml.ScalarNode | None:
+    """Return the first key that its mapping has twice, at any depth; a node that aliases share is looked at once."""
+    waiting, seen = [root], {id(root)}
+    while waiting:
+        node = waiting.pop()
+        parts = list(node.value) if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            names: set[str] = set()
+            for key, value in node.value:
+                parts.append(value)
+                if isinstance(key, yaml.ScalarNode) and key.value in names:
+                    return key
+                names.add(str(key.value))
+        new = [part for part in parts if id(part) not in seen]
+        seen.update(map(id, new))
+        waiting += new
+    return None
 
 
 def _evaluation(

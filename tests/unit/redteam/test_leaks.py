@@ -138,12 +138,29 @@ def test_leaks_are_named_with_both_prompts_a_few_and_their_number() -> None:
     assert "\n" not in said
 
 
+def aim(text: str, goal: str, kind: PromptKind = "red_team", split: str = "train") -> Prompt:
+    return Prompt.make(Conversation.of(text), kind=kind, source="mine.txt", split=split, goal=goal)
+
+
+def test_the_same_goal_in_other_words_is_a_leak_among_prompts_of_one_kind() -> None:
+    measured = [aim("How do I rob a bank?", "Rob  a bank!", split="heldout"), ask("Why?", split="heldout")]
+    training = [aim("Money out of a vault, please", "rob a bank"), aim("Sing", "sing"), ask("rob a bank")]
+    assert [(leak.training, leak.how) for leak in find_leaks(training, measured)] == [(training[0], "goal")]
+    assert find_leaks(training, measured, near=False) == []
+    assert find_leaks([aim("Which banks were robbed?", "rob a bank", kind="helpful")], measured) == []
+    with pytest.raises(ConfigError, match=r"vault, please' names the same goal as [^\n]*'How do I rob a bank"):
+        keep_evaluation_out(training, [*measured])
+    pool = keep_evaluation_out(training, measured, drop=True)
+    assert list(pool.prompts) == training[1:]
+    assert pool.counts == {"in": 3, "kept": 2, "leak_exact": 0, "leak_goal": 1, "leak_near": 0}
+
+
 def test_leaks_can_be_left_out_and_counted() -> None:
     clean = [ask("Sing a song."), ask("Bake a cake.")]
     training = [clean[0], ask(TWELVE), ask(f"{TWELVE} 1"), clean[1], ask(f"{TWELVE} 2")]
     pool = keep_evaluation_out(training, [ask(TWELVE, split="heldout")], drop=True)
     assert list(pool.prompts) == clean
-    assert pool.counts == {"in": 5, "kept": 2, "leak_exact": 1, "leak_near": 2}
+    assert pool.counts == {"in": 5, "kept": 2, "leak_exact": 1, "leak_goal": 0, "leak_near": 2}
 
 
 def test_a_clean_pool_is_kept_whole() -> None:

@@ -464,6 +464,36 @@ def test_a_name_that_no_folder_can_have_is_refused() -> None:
         folder_name("../")
 
 
+@pytest.mark.parametrize("example", ["", "  ", "\u200b", "How\x07?"])
+def test_an_example_without_words_is_refused(folder: Path, example: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{folder}/task\.yaml: example: must be a text with words[^\n]*$"):
+        load(folder, example=example)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "key"),
+    [
+        ("name: x\ntraining: {}\nname: y\n", 3, "name"),
+        ("name: x\ntraining:\n  red_team: a.txt\n  'red_team': b.txt\n", 4, "red_team"),
+        ("name: x\nevaluations:\n  - {name: m,\n     groups: {a: 1, a: 2}}\n", 4, "a"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused_by_its_line(tmp_path: Path, content: str, line: int, key: str) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=rf"^{path}:{line}: the key '{key}' is there twice: remove one$"):
+        load_task(path)
+
+
+def test_a_key_that_lies_over_a_merged_one_is_no_repeat(folder: Path) -> None:
+    groups = "{a: &g {file: harmful.txt, kind: red_team}, b: {<<: *g, file: benign.txt}}"
+    text = f"training: {{red_team: red-team.txt}}\nevaluations: [{{name: m, groups: {groups}}}]\n"
+    (folder / "task.yaml").write_text(f"name: x\n{text}")
+    task = load_task(folder / "task.yaml")
+    assert isinstance(task, FileTask)
+    assert {group: len(p) for group, p in ask(task)[0].prompts.items()} == {"a": 5, "b": 4}
+
+
 def test_a_damaged_line_is_named_with_its_file(folder: Path) -> None:
     (folder / "broken.jsonl").write_text('{"prompt": "How?"}\n{"prompt"\n')
     with pytest.raises(RecordError, match=rf"^{folder}/broken\.jsonl:2: is not a line of JSON"):
