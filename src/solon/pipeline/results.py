@@ -38,6 +38,17 @@ from solon.records import (
 Block = dict[str, Any]
 
 
+def describe_plan(plan: RunPlan) -> Block:
+    """Return what results and report say that stands in no stage's account; where it changes, they are made again."""
+    task = plan.task
+    return {
+        "task": {"name": task.name, "identity": task.identity, "title": task.title, "about": task.about},
+        "evaluations": [{"name": e.name, "caption": e.caption} for e in plan.prompts.evaluations],
+        "grader_source": plan.grader_source,
+        "until": plan.until,
+    }
+
+
 def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Manifest], used: Usage) -> Block:
     """Return the content of `results.json`; None stands for a stage that was not run.
 
@@ -47,7 +58,7 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
         manifests: stage to account, in order.
         used: what the whole run used.
     """
-    config, task, rules = plan.config, plan.task, plan.constitution
+    config, rules, said = plan.config, plan.constitution, describe_plan(plan)
     evaluations = plan.prompts.evaluations
     models = summarize_models(ANSWERS.load(paths), evaluations)
     labels = LABELS.load(paths) if LABEL.name in manifests else []
@@ -57,10 +68,10 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
         "schema": RESULTS_SCHEMA,
         "seed": config.seed,
         "temperature": config.evaluation.temperature,
-        "task": {"name": task.name, "identity": task.identity, "title": task.title, "about": task.about},
+        "task": said["task"],
         "evaluations": [_evaluation(evaluation, models) for evaluation in evaluations],
-        "grader_source": plan.grader_source,
-        "until": plan.until,
+        "grader_source": said["grader_source"],
+        "until": said["until"],
         "notices": describe_feedback(labels, comparisons),
         "models": models,
         "stages": {name: _stage(manifest) for name, manifest in manifests.items()},

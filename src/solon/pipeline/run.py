@@ -24,7 +24,7 @@ from solon.pipeline.graph import Stage
 from solon.pipeline.observer import Observer, Silence
 from solon.pipeline.overrides import merge, validate
 from solon.pipeline.plan import RunPlan, build_plan, resolve_config
-from solon.pipeline.results import build_results, save_results
+from solon.pipeline.results import build_results, describe_plan, save_results
 from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, used_by
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.pipeline.task import Task, load_task
@@ -247,8 +247,7 @@ class _Runner:
         """Write results and report, unless they are there and nothing has changed; return the results."""
         plan, paths = self._plan, self._paths
         inputs = {name: path_digest(paths.manifest(name)) for name in manifests}
-        asked_with = {"grader_source": plan.grader_source, "until": plan.until}  # stand in the report's command
-        account = Account(paths, REPORT_STAGE, config=asked_with, seed=plan.config.seed, inputs=inputs)
+        account = Account(paths, REPORT_STAGE, config=describe_plan(plan), seed=plan.config.seed, inputs=inputs)
         done = account.is_complete()
         if done is not None:
             self._observer.stage_finished(done, skipped=True)

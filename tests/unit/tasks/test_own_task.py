@@ -379,3 +379,22 @@ def test_a_grader_given_for_a_run_takes_the_place_of_the_tasks_own_and_is_in_the
     given = ask(grader=LengthGrader())
     assert {e["grader"] for e in given.results["evaluations"]} == {"length/1"}
     assert given.results["models"]["base"]["ovens"].keys() == {"n", "goals", "long", "share_of_200", "ungraded"}
+
+
+def test_a_report_is_made_again_where_the_task_or_an_evaluation_is_called_otherwise(tmp_path: Path) -> None:
+    class Renamed(Bakery):
+        def evaluations(self, sizes: Any, *, seed: int) -> Sequence[Evaluation]:
+            return [replace(e, caption=caption) for e in super().evaluations(sizes, seed=seed)]
+
+    caption = "Questions asked in the shop"
+    start(tmp_path, Renamed())
+    for field in ("name", "title", "about"):
+        setattr(Renamed, field, f"another {field}")
+        again = start(tmp_path, Renamed())
+        assert again.results["task"][field] == f"another {field}"
+        assert (f"another {field}" in again.report.read_text()) is (field != "name")
+        assert all(not model.generated for model in result_engine[again.folder].models)
+    caption = "Questions over the counter"
+    again = start(tmp_path, Renamed())
+    assert again.results["evaluations"][0]["caption"] == caption
+    assert caption in again.report.read_text()
