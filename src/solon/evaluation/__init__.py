@@ -1,5 +1,6 @@
 """How good a model is: answers to prompts kept from training, graded, with rates, intervals and differences."""
 
+from solon.evaluation.graders import check_grader, measures_of
 from solon.evaluation.grading import EvaluationConfig, grade_response, grade_revisions, run_evaluation
 from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
 from solon.evaluation.statistics import (
@@ -29,6 +30,7 @@ __all__ = [
     "OpenModel",
     "PairGrader",
     "brier_score",
+    "check_grader",
     "clustered_rate",
     "clustered_variance",
     "effective_count",
@@ -36,6 +38,7 @@ __all__ = [
     "grade_response",
     "grade_revisions",
     "mean_difference",
+    "measures_of",
     "paired_difference",
     "reported",
     "run_evaluation",

@@ -205,7 +205,7 @@ async def grade_response(
         grade: Any = await ask()  # what a user's code returns need not be what it promised
     except SolonError:
         raise
-    except Exception as error:  # a user's own code: anything can come out of it
+    except (Exception, SystemExit) as error:  # a user's own code: anything can come out of it
         said = describe_misfit(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
         raise RunError(
             f"grader {grader.identity}: failed on prompt {prompt.id} with {type(error).__name__}: {said}: {mend}"

@@ -8,7 +8,7 @@ from typing import Any
 from solon import __version__
 from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution
 from solon.errors import ConfigError
-from solon.evaluation import Grader, PairGrader
+from solon.evaluation import Grader, PairGrader, check_grader, measures_of
 from solon.pipeline.artifacts import BASE, CONSTITUTION, CRITIC, FEEDBACK_MODEL, GRADERS, TEMPLATES, Given, Input, Role
 from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.engine import Engine
@@ -19,12 +19,13 @@ from solon.pipeline.preflight import (
     refuse_idle_stages,
     refuse_paired_revisions,
     refuse_unserved_prompts,
+    refuse_wrong_graders,
 )
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
 from solon.pipeline.stage import path_digest
 from solon.pipeline.task import Task, find_checkpoint, source_of
 from solon.prompting import templates_digest
-from solon.records import GIVEN, Measures, Origin, RunHeader, RunPaths, content_digest
+from solon.records import GIVEN, Origin, RunHeader, RunPaths, content_digest
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def build_plan(
     rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
     prompts = _regrade(draw_prompts(task, config, rules), grader)
     refuse_confused_names(prompts)
+    refuse_wrong_graders(prompts)
     refuse_idle_stages(prompts, config)
     refuse_paired_revisions(prompts)
     refuse_unserved_prompts(prompts, rules, rules.name if config.constitution == GIVEN else config.constitution)
@@ -161,8 +163,9 @@ def _regrade(prompts: RunPrompts, grader: Grader | PairGrader | None) -> RunProm
     """Put a grader in the place of the task's own, with the measures that it declares."""
     if grader is None:
         return prompts
-    measures = getattr(grader, "measures", Measures())
-    return replace(prompts, evaluations=[replace(e, grader=grader, measures=measures) for e in prompts.evaluations])
+    own = check_grader(grader, f"grader {type(grader).__name__}")
+    measures = measures_of(own)
+    return replace(prompts, evaluations=[replace(e, grader=own, measures=measures) for e in prompts.evaluations])
 
 
 def _name_models(config: RunConfig) -> dict[Role, str]:

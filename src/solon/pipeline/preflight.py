@@ -2,13 +2,14 @@
 
 import unicodedata
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 from solon.constitution import Constitution
 from solon.errors import ConfigError, ConstitutionError
-from solon.evaluation import PairGrader
+from solon.evaluation import PairGrader, check_grader
 from solon.pipeline.config import RunConfig
 from solon.pipeline.prompt_pools import RunPrompts
+from solon.records import Measures
 
 _SIGNS: Final = frozenset("_-. ")
 
@@ -58,6 +59,20 @@ def refuse_idle_stages(prompts: RunPrompts, config: RunConfig) -> None:
             raise ConfigError(
                 f"prompts.{stage}: there is no prompt for this stage: set red_team or helpful above 0, or add prompts"
             )
+
+
+def refuse_wrong_graders(prompts: RunPrompts) -> None:
+    """Make sure that every evaluation has a grader that can be asked and measures that can be reported.
+
+    Raises:
+        ConfigError: one has not; says which, and what is wrong.
+    """
+    for evaluation in prompts.evaluations:
+        check_grader(evaluation.grader, f"evaluation {evaluation.name}: grader {type(evaluation.grader).__name__}")
+        measures: Any = evaluation.measures  # a user's own task may give anything
+        if not isinstance(measures, Measures):
+            kind = type(measures).__name__
+            raise ConfigError(f"evaluation {evaluation.name}: its measures have to be a Measures, not {kind}")
 
 
 def refuse_paired_revisions(prompts: RunPrompts) -> None:

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from solon.constitution import Constitution
 from solon.constitution.nodes import find_control, shorten
 from solon.errors import ConfigError, RecordError
-from solon.evaluation import Evaluation, Grader, PairGrader
+from solon.evaluation import Evaluation, Grader, PairGrader, measures_of
 from solon.pipeline.overrides import validate
 from solon.pipeline.task import Pools, Task, find_shipped_model
 from solon.records import (
@@ -44,7 +44,7 @@ from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
 from solon.redteam.files import Entry, read_entries
 from solon.redteam.pools import HASH
 from solon.redteam.wording import is_blank
-from solon.tasks.graders import NoGrader, load_grader, measures_of
+from solon.tasks.graders import NoGrader, load_grader
 
 HELD_OUT: Final = "heldout"
 _DEFAULT_GROUPS: Final[Mapping[PromptKind, str]] = {"red_team": "harmful", "helpful": "benign"}

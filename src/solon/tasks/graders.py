@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import ConfigError
-from solon.evaluation import Grader, OpenModel, PairGrader
-from solon.records import Grade, Measures, Prompt, Sample
+from solon.evaluation import Grader, OpenModel, PairGrader, check_grader
+from solon.records import Grade, Prompt, Sample
 
 
 class NoGrader:
@@ -36,17 +36,7 @@ def load_grader(name: str, folder: Path) -> Grader | PairGrader:
         sys.path.insert(0, str(folder))
     try:
         made: Any = getattr(import_module(module), attribute)()
-    except Exception as error:  # importing and making a user's class can raise anything
+    except (Exception, SystemExit) as error:  # importing and making a user's class can raise anything
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConfigError(f"grader {name}: cannot be made from {folder}: {said}") from error
-    if not isinstance(made, Grader | PairGrader):
-        raise ConfigError(
-            f"grader {name}: needs an `identity`, and `async def grade(self, prompt, response, open_model)` or "
-            "`async def compare(self, prompt, response, reference, open_model)`"
-        )
-    return made
-
-
-def measures_of(grader: Grader | PairGrader) -> Measures:
-    """Return what a grader's class says is to be reported, in its attribute `measures`; without one, every value."""
-    return getattr(grader, "measures", Measures())
+    return check_grader(made, f"grader {name}")

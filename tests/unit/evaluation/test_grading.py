@@ -231,7 +231,7 @@ class Broken:
         self.answer = answer
 
     async def grade(self, prompt: Prompt, response: Sample, open_model: OpenModel) -> Any:
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
@@ -249,10 +249,16 @@ class NoCompare:
 
 @pytest.mark.parametrize(
     "error",
-    [ZeroDivisionError("division by zero"), KeyError("label"), ValueError("line one\nline two"), AssertionError()],
+    [
+        ZeroDivisionError("division by zero"),
+        KeyError("label"),
+        ValueError("line one\nline two"),
+        AssertionError(),
+        SystemExit(3),
+    ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_grader_that_raises_is_named_in_one_line_with_the_prompt(error: Exception) -> None:
+def test_a_grader_that_raises_is_named_in_one_line_with_the_prompt(error: BaseException) -> None:
     with pytest.raises(RunError) as caught:
         run(ScriptedModel(write), evaluation=asking(Broken(error)), bound=1.0)
     said = str(caught.value)

@@ -566,6 +566,8 @@ def test_an_unknown_task_is_named_with_the_nearest() -> None:
 # ------------------------------------------------------------------------------------ graders and measures
 
 GRADER = """
+import functools
+
 from solon.records import Grade, Measure, Measures
 
 
@@ -596,6 +598,73 @@ class Needy(Rude):
 
 class Nothing:
     identity = "nothing"
+
+
+class NoName(Rude):
+    identity = "  "
+
+
+class Numbered(Rude):
+    identity = 3
+
+
+class Nameless:
+    async def grade(self, prompt, response, open_model):
+        return Grade(values={"rude": False})
+
+
+class Failing(Rude):
+    @property
+    def identity(self):
+        raise KeyError("name")
+
+
+class Leaving(Rude):
+    def __init__(self):
+        raise SystemExit("usage: rude")
+
+
+class Blocking(Rude):
+    def grade(self, prompt, response, open_model):
+        return Grade(values={"rude": False})
+
+
+class Short(Rude):
+    async def grade(self, prompt, response):
+        return Grade(values={"rude": False})
+
+
+class Text(Rude):
+    grade = "rude"
+
+
+class Pair(Beside):
+    async def compare(self, prompt, response, open_model):
+        return Grade(values={"longer": False})
+
+
+class Unmeasured(Rude):
+    measures = None
+
+
+class Listed(Rude):
+    measures = ["rude"]
+
+
+class Mapped(Rude):
+    measures = {"rates": []}
+
+
+def wrap(method):
+    @functools.wraps(method)
+    def wrapped(*args, **kwargs):
+        return method(*args, **kwargs)
+
+    return wrapped
+
+
+class Wrapped(Rude):
+    grade = wrap(Rude.grade)
 """
 
 
@@ -647,7 +716,19 @@ def test_measures_of_the_file_stand_over_those_of_the_grader(folder: Path, grade
         ("{}:Needy", "cannot be made from .*TypeError: .*key"),
         ("{}:Missing", "cannot be made from .*AttributeError"),
         ("no_module_of_this_name:Rude", "cannot be made from .*ModuleNotFoundError"),
-        ("{}:Nothing", "needs an `identity`, and `async def grade"),
+        ("{}:Nothing", "needs `async def grade.* or `async def compare"),
+        ("{}:NoName", "needs an `identity`, a text such as 'my-grader/1', not an empty one"),
+        ("{}:Numbered", "needs an `identity`, .* not int"),
+        ("{}:Nameless", "needs an `identity`, .* not NoneType"),
+        ("{}:Failing", "cannot be asked what it is: KeyError: 'name'"),
+        ("{}:Leaving", "cannot be made from .*SystemExit: usage: rude"),
+        ("{}:Blocking", "`grade` is not asynchronous: write `async def grade"),
+        ("{}:Short", "`grade` cannot be called as `async def grade.*: too many positional arguments"),
+        ("{}:Text", "`grade` cannot be called as `async def grade.*: 'rude' is not a callable object"),
+        ("{}:Pair", "`compare` cannot be called as `async def compare.*: too many positional arguments"),
+        ("{}:Unmeasured", "`measures` has to be a Measures of solon.records, not NoneType"),
+        ("{}:Listed", "`measures` has to be a Measures of solon.records, not list"),
+        ("{}:Mapped", "`measures` has to be a Measures of solon.records, not dict"),
         ("{}:Grade", "cannot be made from"),
     ],
 )
@@ -656,6 +737,11 @@ def test_a_grader_that_cannot_be_had_is_named_in_one_line(folder: Path, graders:
         load(folder, grader=name.format(graders))
     assert str(caught.value).startswith(f"grader {name.format(graders)}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_method_may_be_wrapped(folder: Path, graders: str) -> None:
+    (main,) = ask(load(folder, grader=f"{graders}:Wrapped"))
+    assert main.grader.identity == "rude/1"
 
 
 # --------------------------------------------------------------------------------------------------- leaks

@@ -325,6 +325,54 @@ def test_a_pair_grader_compares_each_model_with_the_base(tmp_path: Path) -> None
     assert "Beside the base" in result.report.read_text()
 
 
+class Blocking:
+    """Grades without being asynchronous."""
+
+    identity = "blocking/1"
+
+    def grade(self, prompt: Prompt, response: Sample, open_model: OpenModel) -> Grade:
+        return Grade(values={"long": False})
+
+
+class Listing(LengthGrader):
+    measures = ("long",)
+
+
+@pytest.mark.parametrize(
+    ("grader", "said"),
+    [
+        (Blocking(), "grader Blocking: `grade` is not asynchronous"),
+        (Listing(), "grader Listing: `measures` has to be a Measures"),
+        (LengthGrader, r"grader type: is a class: give a grader made of it, LengthGrader\("),
+    ],
+)
+def test_an_object_that_cannot_grade_is_refused_before_the_folder_is_claimed(
+    tmp_path: Path, grader: Any, said: str
+) -> None:
+    engine = FakeEngine(tmp_path / "engine")
+    settings = {"base_model": str(engine.base)}
+    with pytest.raises(ConfigError, match=f"^{said}[^\n]*$"):
+        run(out=tmp_path / "run", task=Bakery(), overrides=settings, engine=engine, grader=grader)
+
+    class Graded(Bakery):
+        def evaluations(self, sizes: Any, *, seed: int) -> Sequence[Evaluation]:
+            return [replace(e, grader=grader) for e in super().evaluations(sizes, seed=seed)]
+
+    with pytest.raises(ConfigError, match=f"^evaluation shop: {said}[^\n]*$"):
+        start(tmp_path, Graded())
+    assert not (tmp_path / "run").exists()
+
+
+def test_measures_of_a_task_that_are_none_are_refused_before_the_folder_is_claimed(tmp_path: Path) -> None:
+    class Unmeasured(Bakery):
+        def evaluations(self, sizes: Any, *, seed: int) -> Sequence[Evaluation]:
+            return [replace(e, measures=None) for e in super().evaluations(sizes, seed=seed)]  # type: ignore[arg-type]
+
+    with pytest.raises(ConfigError, match=r"^evaluation shop: its measures have to be a Measures, not NoneType$"):
+        start(tmp_path, Unmeasured())
+    assert not (tmp_path / "run").exists()
+
+
 class LikeBase:
     identity = "like/1"
 

@@ -1,0 +1,72 @@
+"""Whether an object can grade, said before any model is asked: a grader is a user's own code, and may be anything."""
+
+import inspect
+from typing import Any, Final
+
+from solon.errors import ConfigError
+from solon.evaluation.protocol import Grader, PairGrader
+from solon.records import Measures
+
+METHODS: Final = {
+    "compare": ("prompt", "response", "reference", "open_model"),
+    "grade": ("prompt", "response", "open_model"),
+}
+"""What a grader may be asked, and with what, in the order in which it is looked for."""
+
+
+def check_grader(grader: object, where: str) -> Grader | PairGrader:
+    """Return a grader of which everything is as a run needs it.
+
+    Args:
+        grader: what is to grade.
+        where: what a message calls it.
+
+    Raises:
+        ConfigError: it is a class, its identity is no name, its method cannot be awaited or called, or its measures
+            are none; says which.
+    """
+    if isinstance(grader, type):
+        raise ConfigError(f"{where}: is a class: give a grader made of it, {grader.__name__}(...)")
+    try:
+        found: dict[str, Any] = {name: getattr(grader, name, None) for name in ("identity", "measures", *METHODS)}
+    except (Exception, SystemExit) as error:  # a property of a user's class can raise anything
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(f"{where}: cannot be asked what it is: {said}") from error
+    name = next((name for name in METHODS if found[name] is not None), None)
+    if name is None:
+        raise ConfigError(f"{where}: needs {' or '.join(_signature(method) for method in reversed(METHODS))}")
+    if not isinstance(found["identity"], str) or not found["identity"].strip():
+        raise ConfigError(f"{where}: needs an `identity`, a text such as 'my-grader/1', not {_kind(found['identity'])}")
+    _check_method(found[name], name, where)
+    if hasattr(grader, "measures") and not isinstance(found["measures"], Measures):
+        raise ConfigError(
+            f"{where}: `measures` has to be a Measures of solon.records, not {_kind(found['measures'])}: "
+            "leave it out to report every value"
+        )
+    made: Any = grader  # a protocol of which every part was looked at
+    checked: Grader | PairGrader = made
+    return checked
+
+
+def measures_of(grader: Grader | PairGrader) -> Measures:
+    """Return what a grader says is to be reported, in its attribute `measures`; without one, every value."""
+    return getattr(grader, "measures", Measures())
+
+
+def _check_method(method: Any, name: str, where: str) -> None:
+    try:
+        inspect.signature(method).bind(*METHODS[name])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{where}: `{name}` cannot be called as {_signature(name)} is: {' '.join(str(error).split())}"
+        ) from error
+    if not inspect.iscoroutinefunction(inspect.unwrap(method)):
+        raise ConfigError(f"{where}: `{name}` is not asynchronous: write {_signature(name)}")
+
+
+def _signature(name: str) -> str:
+    return f"`async def {name}(self, {', '.join(METHODS[name])})`"
+
+
+def _kind(value: object) -> str:
+    return "an empty one" if isinstance(value, str) else type(value).__name__
