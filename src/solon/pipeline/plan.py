@@ -18,6 +18,7 @@ from solon.pipeline.preflight import (
     refuse_confused_names,
     refuse_idle_stages,
     refuse_paired_revisions,
+    refuse_unknown_groups,
     refuse_unserved_prompts,
     refuse_wrong_graders,
 )
@@ -129,6 +130,7 @@ def build_plan(
     refuse_confused_names(prompts)
     refuse_wrong_graders(prompts)
     refuse_idle_stages(prompts, config)
+    refuse_unknown_groups(prompts)
     refuse_paired_revisions(prompts)
     refuse_unserved_prompts(prompts, rules, rules.name if config.constitution == GIVEN else config.constitution)
     names = _name_models(config)

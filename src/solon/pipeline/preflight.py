@@ -8,6 +8,7 @@ from solon.constitution import Constitution
 from solon.errors import ConfigError, ConstitutionError
 from solon.evaluation import PairGrader, check_grader
 from solon.pipeline.config import RunConfig
+from solon.pipeline.overrides import nearest
 from solon.pipeline.prompt_pools import RunPrompts
 from solon.records import Measures
 
@@ -73,6 +74,26 @@ def refuse_wrong_graders(prompts: RunPrompts) -> None:
         if not isinstance(measures, Measures):
             kind = type(measures).__name__
             raise ConfigError(f"evaluation {evaluation.name}: its measures have to be a Measures, not {kind}")
+
+
+def refuse_unknown_groups(prompts: RunPrompts) -> None:
+    """Make sure that measures name groups of prompts that there are.
+
+    Measures that several evaluations share need each group in one of them only.
+
+    Raises:
+        ConfigError: a group is in no evaluation of these measures; says which, and the nearest that is.
+    """
+    for evaluation in prompts.evaluations:
+        sharing = [other for other in prompts.evaluations if other.measures == evaluation.measures]
+        groups = {group: None for other in sharing for group in other.prompts}
+        for name in evaluation.measures.groups:
+            if name not in groups:
+                where = " and ".join(dict.fromkeys(other.name for other in sharing))
+                raise ConfigError(
+                    f"evaluation {where}: no group of prompts is called {name!r}, as its measures say"
+                    f"{nearest(name, groups)}"
+                )
 
 
 def refuse_paired_revisions(prompts: RunPrompts) -> None:

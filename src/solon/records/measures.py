@@ -123,6 +123,11 @@ class Measures(Record):
         axis = self.harmlessness
         return None if axis is None else self.find(axis.group, axis.name)
 
+    @property
+    def groups(self) -> Sequence[str]:
+        """The groups of prompts that anything is reported of, in order, each once; axes and categories are of rates."""
+        return tuple(dict.fromkeys((*(measure.group for measure in self.rates), *self.ungraded, *self.details)))
+
     def of_group(self, group: str) -> Iterator[Measure]:
         """Yield the measures of a group in order."""
         return (measure for measure in self.rates if measure.group == group)

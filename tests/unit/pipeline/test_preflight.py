@@ -5,9 +5,17 @@ from dataclasses import replace
 import pytest
 
 from solon.errors import ConfigError, ConstitutionError
+from solon.evaluation import Evaluation
 from solon.pipeline.config import build_config
-from solon.pipeline.preflight import refuse_confused_names, refuse_idle_stages, refuse_unserved_prompts
-from solon.pipeline.prompt_pools import draw_prompts
+from solon.pipeline.preflight import (
+    refuse_confused_names,
+    refuse_idle_stages,
+    refuse_unknown_groups,
+    refuse_unserved_prompts,
+)
+from solon.pipeline.prompt_pools import RunPrompts, draw_prompts
+from solon.records import Measure, Measures
+from solon.tasks import NoGrader
 from solon.world.task import WorldTask
 from tests.scripts import make_constitution
 
@@ -137,3 +145,28 @@ def test_a_temperature_at_which_nothing_can_be_drawn_is_refused(room):
         build_config("smoke", {room: {"temperature": 1e-9}})
     for drawable in (0.0, 1e-4):
         build_config("smoke", {room: {"temperature": drawable}})
+
+
+def measured(name, groups, **measures):
+    return Evaluation(name, name, dict.fromkeys(groups, ()), NoGrader(), Measures(**measures))
+
+
+def rates(*groups):
+    return tuple(Measure(group=group, name="rude", caption="Rude") for group in groups)
+
+
+@pytest.mark.parametrize(
+    "measures", [{"rates": rates("benign", "harmfull")}, {"ungraded": ["harmfull"]}, {"details": ["harmfull"]}]
+)
+def test_measures_of_a_group_that_there_is_not_are_refused_with_the_nearest(measures):
+    other = measured("other", ["harmfull"])
+    evaluations = [measured("main", ["harmful", "benign"], **measures), other]
+    with pytest.raises(ConfigError, match=r"^evaluation main: .* 'harmfull', .*; did you mean 'harmful'\?$"):
+        refuse_unknown_groups(RunPrompts({}, evaluations, {}))
+
+
+def test_measures_that_evaluations_share_need_their_groups_in_one_of_them():
+    shared = {"rates": rates("a", "b")}
+    refuse_unknown_groups(RunPrompts({}, [measured("one", "a", **shared), measured("two", "b", **shared)], {}))
+    with pytest.raises(ConfigError, match=r"^evaluation one and two: no group of prompts is called 'b'.*; known: a$"):
+        refuse_unknown_groups(RunPrompts({}, [measured("one", "a", **shared), measured("two", "a", **shared)], {}))

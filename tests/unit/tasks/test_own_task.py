@@ -373,6 +373,16 @@ def test_measures_of_a_task_that_are_none_are_refused_before_the_folder_is_claim
     assert not (tmp_path / "run").exists()
 
 
+def test_measures_of_a_group_that_the_task_has_not_are_refused_before_the_folder_is_claimed(tmp_path: Path) -> None:
+    class Mistaken(Bakery):
+        def evaluations(self, sizes: Any, *, seed: int) -> Sequence[Evaluation]:
+            return [replace(e, measures=Measures(ungraded=("oven",))) for e in super().evaluations(sizes, seed=seed)]
+
+    with pytest.raises(ConfigError, match=r"^evaluation shop: .*'oven', .*; did you mean 'ovens'\?$"):
+        start(tmp_path, Mistaken())
+    assert not (tmp_path / "run").exists()
+
+
 class LikeBase:
     identity = "like/1"
 
