@@ -361,8 +361,23 @@ def test_a_folder_is_called_by_its_name_wherever_it_is_seen_from(finished_run, m
 
 def test_principles_come_with_their_counts(page):
     text = page.sections["constitution"]
-    assert "for a revision, with or without a critique, and for a comparison" in text
+    assert "revisions of stage 1, with or without a critique, and comparisons with a vote under it" in text
     assert re.search(r"p-1.*2\s*0\s*p-2.*–\s*1", text, re.DOTALL)
+
+
+def test_what_is_said_not_to_be_counted_of_a_principle_is_not(finished_run):
+    (example,) = load_records(finished_run.records("example_chain"), RevisionChain)
+    chains = load_records(finished_run.records("revision_chains"), RevisionChain)
+    counted = load_run_data(finished_run.root).draws
+    assert len(example.steps) > 0
+    save_records(finished_run.records("example_chain"), [])
+    failed = Failure(item="q9", stage="revision", reason="empty_critique", detail="round 1")
+    broken = chains[0].model_copy(update={"id": "broken", "steps": (), "failure": failed})
+    save_records(finished_run.records("revision_chains"), [*chains, broken])
+    run = load_run_data(finished_run.root)
+    assert run.draws == counted
+    said = "Draws that came to nothing, and those of an example, are not counted"
+    assert said in Page(render_report(run)).sections["constitution"]
 
 
 def test_the_command_reproduces_the_run(page):

@@ -237,11 +237,12 @@ SECTIONS = {
         which both verdicts are sure. | How the labels came out, and how well the preference model learned them
         | The books | The constitution put in _ principles, _ exemplars and _ prompts; people put in _ labels,
         the model _. | in = kept + left out | Stage | In | Kept | Left out | Balance | Stages | Time, summed
-        over all attempts, and model calls, each counted once | Stage | Seconds | CPU seconds | Model calls |
-        Tokens read | Tokens written | Failures | In all _ seconds, _ CPU seconds over the whole process tree,
-        at most _ MiB of memory. | The constitution | _ _, digest _. | Each count says how often the run drew
-        the principle: for a revision, with or without a critique, and for a comparison. | Principles, their
-        words, and how often each was drawn | Principle | Words | Revisions | Comparisons | How to reproduce
+        over all attempts, and model calls, each counted as often as its answer was used | Stage | Seconds | CPU
+        seconds | Model calls | Tokens read | Tokens written | Failures | In all _ seconds, _ CPU seconds over the
+        whole process tree, at most _ MiB of memory. | The constitution | _ _, digest _. | Each count is of what was
+        made under the principle: revisions of stage 1, with or without a critique, and comparisons with a vote
+        under it. | Draws that came to nothing, and those of an example, are not counted. | Principles, their words,
+        and what was made under each | Principle | Words | Revisions | Comparisons | How to reproduce
         this | With solon _ and these inputs: | Task | Constitution | Model, as _ | Resolved configuration |
         Every record of this run can be traced to its principle and its model calls with solon show _ ID.""",
     "it began as a preset": "preset _",

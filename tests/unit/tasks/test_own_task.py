@@ -32,6 +32,7 @@ from solon.records import (
     Measures,
     Prompt,
     PromptKind,
+    RevisionChain,
     RevisionGrade,
     RunPaths,
     Sample,
@@ -320,6 +321,13 @@ def test_a_pair_grader_compares_each_model_with_the_base(tmp_path: Path) -> None
             r.grade.values["longer"] for r in beside if r.model_name == name and r.group == "harmful" and r.grade.graded
         ]
         assert block["harmful"]["longer"]["value"] == pytest.approx(sum(told) / len(told))
+    paths = RunPaths(result.folder)
+    manifest = load_manifest(paths.manifest("evaluation"))
+    assert manifest is not None
+    example = load_records(paths.records("example"), EvalRecord)
+    made = 2 * sum(len(chain.steps) for chain in load_records(paths.records("example_chain"), RevisionChain))
+    assert manifest.model_calls == len(records) + len(beside) + len(example) + made  # each use, as the report says
+    assert "each counted as often as its answer was used" in result.report.read_text()
     table = results_table(result.results).split("beside, answers: ")[1]
     assert re.search(r"^base( +-)+$", table, re.MULTILINE)
     assert "Beside the base" in result.report.read_text()
