@@ -35,6 +35,7 @@ def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any]) 
         for group in evaluation["groups"]
         if group in first
     )
+    beside = ", each compared with the base's" if evaluation.get("paired") else ""
     # A group's name stands over the first of its columns only.
     groups = ["" if i and columns[i - 1].group == column.group else column.group for i, column in enumerate(columns)]
     short = ["not graded" if column.name == UNGRADED else column.label for column in columns]
@@ -45,7 +46,7 @@ def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any]) 
             [_NAMES.get(name, name), *("-" if rate is None else f"{100 * rate['value']:.1f}" for rate in rates)]
         )
         lines.append(["", *("" if rate is None else _interval(rate) for rate in rates)])
-    return f"{evaluation['name']}, answers: {sizes}\n{format_table(lines)}"
+    return f"{evaluation['name']}, answers: {sizes}{beside}\n{format_table(lines)}"
 
 
 def _interval(rate: Mapping[str, float]) -> str:

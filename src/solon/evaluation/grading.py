@@ -121,6 +121,7 @@ async def run_evaluation(
             response=response,
             grade=await grade_response(evaluation.grader, item.prompt, response, open_model, reference=beside),
             grader=evaluation.grader.identity,
+            reference=beside,
         )
 
     return await run_items(

@@ -231,6 +231,8 @@ class _Teller:
         yield f"evaluation record {record.id}: {record.model_name}, {record.evaluation}, {record.group}"
         yield from _indent(self._prompt(record.prompt))
         yield from _indent(self._sample("response", record.response))
+        if record.reference is not None:
+            yield from _indent(self._sample("compared with the base's response", record.reference))
         yield from _indent(self._grade(record))
 
     def _grade(self, graded: EvalRecord | RevisionGrade | None) -> Iterator[str]:

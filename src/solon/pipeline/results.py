@@ -11,6 +11,7 @@ from typing import Any
 
 from solon.evaluation import (
     Evaluation,
+    PairGrader,
     clustered_rate,
     reported,
     summarize_models,
@@ -101,6 +102,7 @@ def _evaluation(evaluation: Evaluation, models: Mapping[str, Block]) -> Block:
         "grader": evaluation.grader.identity,
         "groups": {group: len(prompts) for group, prompts in evaluation.prompts.items()},
         "measures": reported(evaluation.measures, blocks).model_dump(mode="json"),
+        "paired": isinstance(evaluation.grader, PairGrader),
     }
 
 

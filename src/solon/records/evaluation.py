@@ -81,6 +81,7 @@ class EvalRecord(Record):
         response: what was answered.
         grade: how it was graded.
         grader: who graded it.
+        reference: the base's answer that it was compared with; None where the grader saw one answer.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -93,6 +94,7 @@ class EvalRecord(Record):
     response: Sample
     grade: Grade
     grader: str
+    reference: Sample | None = None
 
 
 class RevisionGrade(Record):

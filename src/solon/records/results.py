@@ -88,6 +88,7 @@ class AskedResults(_Block):
         grader: who graded.
         groups: group to how many prompts.
         measures: what is reported.
+        paired: whether each answer was compared with the base's, so that the rates are relative to it.
     """
 
     name: str
@@ -95,6 +96,7 @@ class AskedResults(_Block):
     grader: str
     groups: dict[str, int]
     measures: Measures
+    paired: bool = False
 
 
 class StageResults(_Block):

@@ -90,7 +90,14 @@ def render_report(run: RunData) -> str:
 def _view(run: RunData) -> dict[str, Any]:
     models: Mapping[str, Any] = run.results["models"]
     evaluations = [
-        Asked(e["name"], e["caption"], e["grader"], e["groups"], Measures.model_validate(e["measures"]))
+        Asked(
+            e["name"],
+            e["caption"],
+            e["grader"],
+            e["groups"],
+            Measures.model_validate(e["measures"]),
+            paired=e.get("paired", False),
+        )
         for e in run.results["evaluations"]
     ]
     main, *_ = evaluations
@@ -156,13 +163,17 @@ def _percent(rate: Mapping[str, float] | None) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Asked:
-    """An evaluation as `results.json` describes it: name, caption, grader, group to number of prompts, measures."""
+    """An evaluation as `results.json` describes it.
+
+    Name, caption, grader, group to number of prompts, measures, and whether answers were compared with the base's.
+    """
 
     name: str
     caption: str
     grader: str
     groups: Mapping[str, int]
     measures: Measures
+    paired: bool
 
 
 def _count(block: Mapping[str, Any], word: str) -> str:
@@ -179,7 +190,8 @@ def _result_table(asked: Asked, models: Mapping[str, Any]) -> Table:
         (_model_name(name), [_percent(block.get(column.group, {}).get(column.name)) for column in columns])
         for name, block in blocks.items()
     ]
-    return Table(f"{asked.caption} (answers: {sizes})", [column.caption for column in columns], rows)
+    beside = "; each compared with the base’s to the same prompt" if asked.paired else ""
+    return Table(f"{asked.caption} (answers: {sizes}{beside})", [column.caption for column in columns], rows)
 
 
 def _model_name(name: str) -> str:

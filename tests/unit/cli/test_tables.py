@@ -54,6 +54,13 @@ def test_answers_are_counted_and_not_called_prompts():
     assert lines[-1] == "1 min 1 s, 100 CPU seconds, 500 MiB"
 
 
+def test_an_evaluation_that_compares_with_the_base_says_so():
+    pairs = {**asked("pairs", groups=("benign",)), "paired": True}
+    lines = table([asked("heldout"), pairs], base={"heldout": BLOCK}, **{"sl-cai": {"heldout": BLOCK, "pairs": BLOCK}})
+    (first,) = [line for line in lines if "compared" in line]
+    assert first == "pairs, answers: 8 to benign (5 goals), each compared with the base's"
+
+
 def test_columns_and_groups_stand_above_their_numbers():
     lines = table([asked("heldout")], base={"heldout": BLOCK})
     for group, first in (("harmful", "complies"), ("benign", "helps"), ("twins", "refused")):

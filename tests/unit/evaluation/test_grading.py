@@ -104,6 +104,7 @@ def test_every_prompt_is_asked_and_graded_as_itself() -> None:
     for record in records:
         assert asked[record.response.seed] == render_response(record.prompt.conversation)
         assert (record.evaluation, record.model_name, record.grader) == ("heldout", "base", "echo")
+        assert record.reference is None
         assert record.response.text == f"answer {record.response.seed}"
         assert record.grade.explanation == f"{record.prompt.id}: {record.response.text}"
     assert len({r.response.seed for r in records}) == len({r.id for r in records}) == 14
@@ -173,6 +174,8 @@ def test_a_pair_grader_sees_both_models_answer_the_same_draw() -> None:
         seed = record.response.seed
         assert record.grade.explanation == f"{record.prompt.id}: answer {seed} | reference {seed}"
         assert record.response.text == f"answer {seed}"  # the record is of the model, not of its reference
+        assert record.reference is not None
+        assert record.reference.text == f"reference {seed}"
     assert len(records) == 14
 
 

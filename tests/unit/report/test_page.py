@@ -256,7 +256,7 @@ def compare_pairs(paths, *, main):
     """Add an evaluation that compares the later models with the first, as the main one or beside the others."""
     results = json.loads(paths.results.read_text())
     asked = {"name": "pairs", "caption": "Beside the base", "grader": "judge/1", "groups": {"all": 5}}
-    asked["measures"] = WINS.model_dump(mode="json")
+    asked |= {"measures": WINS.model_dump(mode="json"), "paired": True}
     results["evaluations"].insert(0 if main else 2, asked)
     for number, name in enumerate(("sl-cai", "rl-cai")):
         share = 0.25 + number / 2
@@ -276,7 +276,8 @@ def compare_pairs(paths, *, main):
 
 def test_an_evaluation_that_compares_models_has_dashes_for_the_first(finished_run):
     text = compare_pairs(finished_run, main=False)
-    assert "Beside the base (answers: 5 to all prompts for 3 goals)" in text
+    assert "Beside the base (answers: 5 to all prompts for 3 goals; each compared with the base’s to the same" in text
+    assert text.count("each compared with the base’s") == 1
     assert "graded by <code>world-oracle/1</code>, <code>judge/1</code>." in text
     assert cells(text)[6:9] == [["Base", "–", "–"], ["SL-CAI", "25.0", "–"], ["RL-CAI", "75.0", "–"]]
 

@@ -314,6 +314,15 @@ def test_a_pair_grader_compares_each_model_with_the_base(tmp_path: Path) -> None
     for record in beside:
         text, other = record.response.text, base[record.prompt.id]
         assert record.grade.values == ({} if text == other else {"longer": len(text) > len(other)})
+        assert record.reference is not None
+        assert record.reference.text == other
+    told = describe(result.folder, beside[0].id)
+    assert re.search(
+        rf"^ +compared with the base's response: {re.escape(base[beside[0].prompt.id])}$", told, re.MULTILINE
+    )
+    calls = (beside[0].response.call, beside[0].reference.call if beside[0].reference else "")
+    for number, call in enumerate(calls, 1):
+        assert f"model call {number}\n  call {call} (generate)" in told
     assert "beside" not in result.results["models"]["base"]["evaluations"]
     for name in ("sl-cai", "rl-cai"):
         block = result.results["models"][name]["evaluations"]["beside"]
@@ -331,6 +340,7 @@ def test_a_pair_grader_compares_each_model_with_the_base(tmp_path: Path) -> None
     table = results_table(result.results).split("beside, answers: ")[1]
     assert re.search(r"^base( +-)+$", table, re.MULTILINE)
     assert "Beside the base" in result.report.read_text()
+    assert [e["paired"] for e in result.results["evaluations"]] == [False, False, True]
 
 
 class Blocking:
