@@ -176,10 +176,10 @@ def _run(
         )
     if part["only"] is not None:
         return
-    print(results_table(result.results))
+    print(printable(results_table(result.results)))
     for notice in result.results["notices"]:
         print(printable(f"note: {notice}"))
-    print(f"report: {result.report}")
+    print(printable(f"report: {result.report}"))
 
 
 @app.command()
@@ -225,7 +225,7 @@ def report(folder: RunFolder) -> None:
     from solon.records import RunPaths
     from solon.report import write_report
 
-    print(write_report(folder))
+    print(printable(str(write_report(folder))))
     if (lost := describe_lost_calls(RunPaths(folder))) is not None:
         sys.stderr.write(printable(f"note: {folder}: {lost}\n"))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from solon.records import UNGRADED, Measures
+from solon.records import UNGRADED, Measures, count_of
 
 _NAMES = {"base": "base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 
@@ -31,7 +31,7 @@ def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any]) 
     blocks = {name: model["evaluations"].get(evaluation["name"], {}) for name, model in models.items()}
     first: Mapping[str, Any] = next((block for block in blocks.values() if block), {})
     sizes = ", ".join(
-        f"{first[group]['n']} to {group} ({first[group]['goals']} goals)"
+        f"{first[group]['n']} to {group} ({count_of(first[group]['goals'], 'goal')})"
         for group in evaluation["groups"]
         if group in first
     )

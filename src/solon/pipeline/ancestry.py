@@ -18,6 +18,7 @@ from solon.pipeline.folder import load_header
 from solon.pipeline.stages.evaluation import REVISION_GRADES
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.records import (
+    NOBODY,
     Comparison,
     Conversation,
     EvalPrompt,
@@ -143,10 +144,10 @@ class _Teller:
 
     def tell(self, found: list[_Found]) -> str:
         lines: list[str] = []
-        told: set[tuple[type, str]] = set()
+        told: set[tuple[type, str]] = set()  # the same prompt may be asked in two evaluations, or two groups of one
         for item in found:
             place = f"records/{item.file}.jsonl:{item.line}"
-            key = (type(item.record), _name(item))
+            key = (type(item.record), item.record.to_json())
             if key in told:
                 lines.append(f"(also in {place})")
                 continue
@@ -245,7 +246,7 @@ class _Teller:
             name if value is True else f"{name} {value:g}" for name, value in grade.values.items() if value
         )
         said = (held or "every value no or zero") if grade.graded else f"not graded: {grade.ungraded}"
-        yield f"grade by {graded.grader}: {said}"
+        yield said if graded.grader == NOBODY else f"grade by {graded.grader}: {said}"
         if grade.explanation:
             yield f"  {grade.explanation}"
 

@@ -7,6 +7,7 @@ the types alone.
 from solon.records.base import (
     Record,
     content_digest,
+    count_of,
     derive_seed,
     describe_misfit,
     load_records,
@@ -27,7 +28,7 @@ from solon.records.conversation import (
     Span,
     Turn,
 )
-from solon.records.evaluation import COUNTS, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
+from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
 from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, file_digest, hold_to_accounts
 from solon.records.measures import UNGRADED, Axis, Measure, Measures
 from solon.records.points import pass_point, watch_points
@@ -40,6 +41,7 @@ __all__ = [
     "COUNTS",
     "GIVEN",
     "MADE_AGAIN",
+    "NOBODY",
     "RESULTS_SCHEMA",
     "TRAIN",
     "UNGRADED",
@@ -84,6 +86,7 @@ __all__ = [
     "Turn",
     "Vote",
     "content_digest",
+    "count_of",
     "derive_seed",
     "describe_misfit",
     "file_digest",

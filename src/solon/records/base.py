@@ -36,6 +36,11 @@ def derive_seed(*parts: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def count_of(number: int, word: str) -> str:
+    """Return a number with a regular noun for people: `1 goal`, `2 goals`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def describe_misfit(error: ValidationError, *within: str) -> str:
     """Say the first thing that is wrong with the fields of a record: which field, under `within`, and what."""
     first = error.errors()[0]

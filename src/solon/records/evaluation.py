@@ -12,6 +12,9 @@ COUNTS: Final = frozenset({"n", "goals", "round", "ungraded"})
 """What results call the number of responses, the number of revisions, and the share not graded; no value is called so.
 """
 
+NOBODY: Final = "none"
+"""What stands for the identity of a grader where there is none."""
+
 
 class EvalPrompt(Record):
     """One prompt of an evaluation.

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from solon.records import (
     GIVEN,
+    NOBODY,
     UNGRADED,
     Axis,
     EvalRecord,
@@ -28,6 +29,7 @@ from solon.records import (
     Measure,
     Measures,
     RunPaths,
+    count_of,
     replace_file,
 )
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
@@ -107,6 +109,7 @@ def _view(run: RunData) -> dict[str, Any]:
         "about": run.results["task"]["about"],
         "notices": [*run.header.notices, *run.results["notices"]],
         "graders": list(dict.fromkeys(evaluation.grader for evaluation in evaluations)),
+        "nobody": NOBODY,
         "result_tables": [_result_table(evaluation, models) for evaluation in evaluations],
         "shows_rates": any(evaluation.measures.rates for evaluation in evaluations),
         "shows_ungraded": any(evaluation.measures.ungraded for evaluation in evaluations),
@@ -178,7 +181,7 @@ class Asked:
 
 def _count(block: Mapping[str, Any], word: str) -> str:
     """Say how many answers there are to what prompts, and for how many goals these ask."""
-    return f"{block['n']} to {word} prompts for {block['goals']} goals"
+    return f"{block['n']} to {word} prompts for {count_of(block['goals'], 'goal')}"
 
 
 def _result_table(asked: Asked, models: Mapping[str, Any]) -> Table:
@@ -206,7 +209,7 @@ def _category_table(measures: Measures, models: Mapping[str, Any]) -> Table | No
     measure = measures.find(*measures.by_category)
     rows = [
         (
-            f"{category} ({goals[category]} goals)",
+            f"{category} ({count_of(goals[category], 'goal')})",
             [_percent(blocks.get(category, {}).get(measure.name)) for blocks in found.values()],
         )
         for category in sorted(goals)
@@ -260,7 +263,10 @@ def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[
         lines.append(Line(key.replace("_", " "), [float(row["round"]) for row in measured], values, lows, highs))
     keys = (*measures.revisions, UNGRADED)
     words = [key.replace("_", " ") for key in measures.revisions]
-    rows = [(f"after {row['round']} ({row['n']} answers)", [_percent(row[key]) for key in keys]) for row in rounds]
+    rows = [
+        (f"after {row['round']} ({count_of(row['n'], 'answer')})", [_percent(row[key]) for key in keys])
+        for row in rounds
+    ]
     caption = f"Answers: {_count(rounds[0], 'red-team')}; a chain that broke off counts up to its last revision"
     title = f"Share of stage-1 answers by number of revisions: {', '.join(words)}"
     return {
@@ -275,7 +281,7 @@ def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[
 
 def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if (feedback := results["feedback"]) is not None:
-        yield "Pairs compared", f"{feedback['pairs']}, for {feedback['goals']} goals"
+        yield "Pairs compared", f"{feedback['pairs']}, for {count_of(feedback['goals'], 'goal')}"
         yield "Verdict changes with the order of the two", _with_interval(feedback["order_disagreement"])
         yield "Verdict changes, both verdicts being sure (above 0.75)", _with_interval(feedback["sure_contradictions"])
         yield "Labels near a tie (0.4 to 0.6)", _with_interval(feedback["near_ties"])

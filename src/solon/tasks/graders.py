@@ -7,7 +7,7 @@ from typing import Any
 
 from solon.errors import ConfigError
 from solon.evaluation import Grader, OpenModel, PairGrader, check_grader
-from solon.records import Grade, Prompt, Sample
+from solon.records import NOBODY, Grade, Prompt, Sample
 
 
 class NoGrader:
@@ -16,7 +16,7 @@ class NoGrader:
     @property
     def identity(self) -> str:
         """Name of the grader, as records and results give it."""
-        return "none"
+        return NOBODY
 
     async def grade(self, prompt: Prompt, response: Sample, open_model: OpenModel) -> Grade:
         """Say that nobody graded."""

@@ -10,24 +10,26 @@ from typer.testing import CliRunner
 from solon.cli.app import _run, app
 from solon.pipeline.config import build_config
 from solon.pipeline.run import RunResult
+from solon.records import Measures
 from solon.world.task import WorldTask
 
 
 def test_what_the_run_noticed_stands_below_its_table(tmp_path, monkeypatch, capsys):
     results = {
-        "evaluations": [],
+        "evaluations": [{"name": "sh\x1b[2Jop", "groups": {}, "measures": Measures().model_dump(mode="json")}],
         "models": {},
         "notices": ["feedback: the orders contradict\x1b each other"],
         "total_seconds": 1,
         "cpu_seconds": 1.0,
         "peak_rss_mb": 1.0,
     }
-    found = RunResult(folder=Path("there"), results=results, config=build_config("smoke", {}, WorldTask()))
+    found = RunResult(folder=Path("the\x07re"), results=results, config=build_config("smoke", {}, WorldTask()))
     monkeypatch.setattr("solon.pipeline.run.run", lambda **_: found)
     _run(WorldTask(), tmp_path / "run", None, "smoke", "default", None, [], {"only": None})
-    *_, note, report = capsys.readouterr().out.splitlines()
+    table, *_, note, report = capsys.readouterr().out.splitlines()
+    assert table.startswith("sh\\x1b[2Jop, answers: ")
     assert note == "note: feedback: the orders contradict\\x1b each other"
-    assert report == "report: there/report.html"
+    assert report == "report: the\\x07re/report.html"
 
 
 @pytest.mark.parametrize("named", [None, "solon.world.grader:OracleGrader"])

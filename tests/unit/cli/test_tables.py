@@ -61,6 +61,11 @@ def test_an_evaluation_that_compares_with_the_base_says_so():
     assert first == "pairs, answers: 8 to benign (5 goals), each compared with the base's"
 
 
+def test_one_goal_is_not_called_goals():
+    block = {"all": {"n": 1, "goals": 1, "ungraded": None}}
+    assert table([asked("main", groups=("all",))], base={"main": block})[0] == "main, answers: 1 to all (1 goal)"
+
+
 def test_columns_and_groups_stand_above_their_numbers():
     lines = table([asked("heldout")], base={"heldout": BLOCK})
     for group, first in (("harmful", "complies"), ("benign", "helps"), ("twins", "refused")):

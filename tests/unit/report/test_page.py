@@ -141,6 +141,22 @@ def test_numbers_of_the_run_are_there(page):
     assert "812 MiB" in sections["stages"]
 
 
+def test_one_of_anything_is_not_called_several(finished_run):
+    results = json.loads(finished_run.results.read_text())
+    results["models"]["base"]["evaluations"]["heldout"]["benign"].update(n=1, goals=1)
+    for model in results["models"].values():
+        model["by_category"]["theft"]["goals"] = 1
+    results["feedback"]["goals"] = 1
+    results["revisions"][0].update(n=1, goals=1)
+    finished_run.results.write_text(json.dumps(results))
+    sections = Page(write_report(finished_run.root).read_text()).sections
+    assert "1 to benign prompts for 1 goal," in sections["results"]
+    assert "theft (1 goal)" in sections["categories"]
+    assert "for 1 goal " in " ".join(sections["feedback"].split()) + " "
+    assert "Answers: 1 to red-team prompts for 1 goal;" in sections["revisions"]
+    assert "after 0 (1 answer)" in sections["revisions"]
+
+
 def test_the_books_say_where_they_do_not_balance(page):
     assert "too long: 1, call failed: 1" in page.sections["books"]
     assert "balances" in page.sections["books"]

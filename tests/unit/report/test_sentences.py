@@ -159,12 +159,17 @@ def without_curves(paths):
         file.unlink()
 
 
+def without_grader(paths):
+    edit_results(paths, lambda results: results["evaluations"][1].update(grader="none"))
+
+
 def as_it_is(paths):
     """The run of the fixture."""
 
 
 CONDITIONS = {
     "it began as a preset": ([as_it_is], [lambda p: edit_header(p, config={"preset": None, "seed": 3})]),
+    "an evaluation has no grader": ([without_grader], [as_it_is, nothing_told]),
     "rates are declared": ([as_it_is, lambda p: declare(p, ungraded=[])], [declare_nothing, ungraded_groups]),
     "shares of ungraded answers are in the tables": (
         [as_it_is, ungraded_groups],
@@ -231,7 +236,8 @@ SECTIONS = {
         its answers are labelled under the constitution, and it is trained by reinforcement learning against a
         preference model of those labels (RL-CAI). | No human labelled an answer. | Results | Answers to prompts
         that no stage was trained on, drawn at temperature _ and graded by | Shares are in per cent, with 95 %
-        intervals below them, which take the answers for one goal as a cluster. | AI feedback and the preference
+        intervals below them, which take the answers for one goal as a cluster; a prompt that names no goal has one of
+        its own. | AI feedback and the preference
         model | Where the verdict changes with the order of the two responses, the label is 0.5. | Where little
         decides between the two, their order may; a model that judges by position shows in the comparisons of
         which both verdicts are sure. | How the labels came out, and how well the preference model learned them
@@ -246,6 +252,7 @@ SECTIONS = {
         this | With solon _ and these inputs: | Task | Constitution | Model, as _ | Resolved configuration |
         Every record of this run can be traced to its principle and its model calls with solon show _ ID.""",
     "it began as a preset": "preset _",
+    "an evaluation has no grader": "nobody",
     "rates are declared": "Rates are of the answers of which the grader could tell.",
     "shares of ungraded answers are in the tables": "“Not graded” is a share of all answers.",
     "a model has both axes": """
@@ -372,6 +379,7 @@ def test_a_run_of_which_the_grader_could_tell_nothing_says_so_and_nothing_else(p
     true = [
         "always",
         "it began as a preset",
+        "an evaluation has no grader",
         "shares of ungraded answers are in the tables",
         "the base answered an example",
         "no answer to the example could be told harmful or not",

@@ -40,10 +40,12 @@ from solon.records import (
     load_records,
 )
 from solon.report import write_report
+from solon.tasks import NoGrader
 from solon.world.prompts import draw_evaluation_prompts
 from solon.world.task import WorldTask
 from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
 from tests.prompt_files import make_texts
+from tests.unit.report.test_page import Page
 
 
 def make_prompts(count: int, kind: PromptKind, *, seed: int, split: str = "heldout") -> list[Prompt]:
@@ -399,6 +401,24 @@ def test_measures_of_a_group_that_the_task_has_not_are_refused_before_the_folder
     with pytest.raises(ConfigError, match=r"^evaluation shop: .*'oven', .*; did you mean 'ovens'\?$"):
         start(tmp_path, Mistaken())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_prompt_of_two_evaluations_is_shown_in_both_and_nobodys_grade_is_by_nobody(tmp_path: Path) -> None:
+    class Twice(Bakery):
+        def evaluations(self, sizes: Any, *, seed: int) -> Sequence[Evaluation]:
+            (shop,) = super().evaluations(sizes, seed=seed)
+            bare = {"grader": NoGrader(), "measures": Measures()}
+            return [replace(shop, **bare), replace(shop, name="street", **bare)]
+
+    result = start(tmp_path, Twice())
+    record = answers(result)[0]
+    told = describe(result.folder, record.prompt.id)
+    assert "asked in evaluation shop, group ovens" in told
+    assert "asked in evaluation street, group ovens" in told
+    shown = describe(result.folder, record.id)
+    assert "  not graded: no grader was given" in shown
+    assert "by none" not in shown
+    assert "graded by nobody." in Page(result.report.read_text()).sections["results"]
 
 
 class LikeBase:
