@@ -42,7 +42,7 @@ def test_a_header_of_before_there_were_tasks(old, command):
     del body["task"]
     old.header.write_text(yaml.safe_dump({**body, "schema": 1, "code_version": "0.0.9"}))
     done = call_solon(*COMMANDS[command](old.root, record_of(old)))
-    assert_refused(done, old.header, "schema 1, this version reads 2", "with version 0.0.9 of solon")
+    assert_refused(done, old.header, "schema 1, this version reads 2", "that reads schema 1; version 0.0.9 wrote it")
 
 
 @pytest.mark.parametrize("command", ["show", "report"])
@@ -58,7 +58,9 @@ def test_graded_answers_of_before_there_were_tasks(old, command):
     inputs = {**report.inputs, "evaluation": file_digest(account)}
     report.model_copy(update={"inputs": inputs}).save(old.manifest("report"))
     done = call_solon(*COMMANDS[command](old.root, record))
-    assert_refused(done, f"{file}:1: EvalRecord schema 1, this version reads 2", "read it with the version of solon")
+    assert_refused(
+        done, f"{file}:1: EvalRecord schema 1, this version reads 2", "with a version of solon that reads schema 1"
+    )
 
 
 @pytest.mark.parametrize("schema", [1, 2])

@@ -16,11 +16,14 @@ def find_task(task: str | None, **files: Path | None) -> Task:
         files: role (`red_team`, `helpful`, `harmful`, `benign`) to file; None where it was not given.
 
     Raises:
-        ConfigError: both a task and prompt files, or prompt files that make no task.
+        ConfigError: both a task and prompt files, a folder, or prompt files that make no task.
     """
     given = {role: path for role, path in files.items() if path is not None}
     if not given:
         return load_task(task)
+    for role, path in given.items():
+        if path.is_dir():
+            raise ConfigError(f"--{role.replace('_', '-')} {path}: is a folder: give a file of prompts")
     if task is not None:
         option = next(iter(given)).replace("_", "-")
         raise ConfigError(f"--{option}: cannot be given beside --task: write the file into {task}")

@@ -84,7 +84,7 @@ class Record(BaseModel):
         if found != cls.SCHEMA:
             raise RecordError(
                 f"{where}: {cls.__name__} schema {found!r}, this version reads {cls.SCHEMA}: "
-                "read it with the version of solon named in the run's manifest"
+                f"read it with a version of solon that reads schema {found!r}; the run's manifest names its writer"
             )
         try:
             return cls.model_validate(body)

@@ -97,10 +97,10 @@ class RunHeader(Record):
             raise RecordError(f"{path}: expected the header of a run, found {type(body).__name__}")
         found = body.pop("schema", None)
         if found != cls.SCHEMA:
-            writer = " ".join(str(body.get("code_version", "named in it")).split())[:60]
+            writer = " ".join(str(body.get("code_version", "unknown")).split())[:60]
             raise RecordError(
                 f"{path}: is the header of a run of schema {found!r}, this version reads {cls.SCHEMA}: "
-                f"read it with version {writer} of solon"
+                f"read it with a version of solon that reads schema {found!r}; version {writer} wrote it"
             )
         try:
             return cls.model_validate(body)

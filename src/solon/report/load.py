@@ -136,7 +136,7 @@ def _read_results(path: Path) -> dict[str, Any]:
     if schema != RESULTS_SCHEMA:
         raise RecordError(
             f"{path}: schema {schema!r}, this version reads {RESULTS_SCHEMA}: "
-            "read it with the version of solon named in run.yaml"
+            f"read it with a version of solon that reads schema {schema!r}; run.yaml names its writer"
         )
     try:
         Results.model_validate_json(text, strict=True)  # strict, but a list of JSON may be a tuple

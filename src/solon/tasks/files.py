@@ -64,6 +64,14 @@ class TrainingFiles(BaseModel):
     red_team: tuple[str, ...] | str = ()
     helpful: tuple[str, ...] | str = ()
 
+    @field_validator("red_team", "helpful", mode="before")
+    @classmethod
+    def _names_files(cls, value: Any) -> Any:
+        many = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+        if not many and not isinstance(value, str):
+            raise ValueError("expected the name of a file, or a list of names")
+        return value
+
     def of_kind(self, kind: PromptKind) -> tuple[str, ...]:
         """Return the files of one kind."""
         given: tuple[str, ...] | str = getattr(self, kind)
@@ -357,6 +365,8 @@ def _find_model(name: str, folder: Path) -> str:
 
 
 def _describe_nothing_held_out(training: int) -> str:
+    if not training:
+        return "there are no prompts to train on: name files of them under `training` as red_team, helpful or both"
     return (
         f"there is nothing to measure on, since none of the {training} prompts to train on is held out: give prompts "
         "with  --harmful FILE  or  --benign FILE, or as `evaluations` in the task's file"

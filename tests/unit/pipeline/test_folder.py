@@ -137,5 +137,7 @@ def test_a_header_of_before_there_were_tasks_says_which_version_reads_it(tmp_pat
     assert body.pop("task")
     assert body["schema"] == 2
     path.write_text(yaml.safe_dump({**body, "schema": 1, "code_version": "0.1.0"}))
-    with pytest.raises(RecordError, match=r"run\.yaml: .*schema 1, .*reads 2: read it with version 0\.1\.0 of solon$"):
+    with pytest.raises(
+        RecordError, match=r"run\.yaml: .*schema 1, .*reads 2: .* that reads schema 1; version 0\.1\.0 wrote it$"
+    ):
         RunHeader.load(path)

@@ -409,6 +409,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"evaluations": [{"name": "main", "groups": {"harmful": {"file": "harmful.txt", "kind": "red-team"}}}]},
         r"evaluations\.0\.groups\.harmful\.kind: Input should be 'red_team' or 'helpful' \(got 'red-team'\)",
     ),
+    "no files at all": (
+        {"training": {}, "evaluations": []},
+        "there are no prompts to train on: name files of them under `training` as red_team, helpful or both",
+    ),
+    "no name of a training file": (
+        {"training": {"red_team": {"file": "red-team.txt"}}},
+        r"training\.red_team: expected the name of a file, or a list of names$",
+    ),
+    "a training file that is a number": (
+        {"training": {"red_team": ["red-team.txt"], "helpful": ["helpful.txt", 3]}},
+        r"training\.helpful: expected the name of a file, or a list of names \(got \['helpful.txt', 3\]\)$",
+    ),
     "no group": ({"evaluations": [{"name": "main", "groups": {}}]}, r"evaluations\.0\.groups: .*at least 1"),
     "no name": ({"name": ""}, "name: must hold a letter or digit"),
     "a measure of no rate": (
@@ -553,6 +565,9 @@ def test_prompt_files_beside_a_task_are_refused(folder: Path) -> None:
         find_task("task.yaml", red_team=folder / "red-team.txt")
     with pytest.raises(ConfigError, match=r"^give prompts to train on:  --red-team FILE, --helpful FILE, or both$"):
         find_task(None, harmful=folder / "harmful.txt", benign=None)
+    for nothing in (folder, Path("")):  # what the shell makes of a variable that is not set
+        with pytest.raises(ConfigError, match=rf"^--red-team {nothing}: is a folder: give a file of prompts$"):
+            find_task(None, red_team=nothing)
     short = find_task(None, red_team=folder / "red-team.txt", benign=folder / "benign.txt")
     assert short.source == f"--red-team {folder}/red-team.txt --benign {folder}/benign.txt"
     assert find_task(None).name == "world"
