@@ -84,7 +84,7 @@ def test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp_path: Path) ->
         read_call(tmp_path / "j", "")
 
 
-def test_other_journals_are_asked_in_order_and_only_read(tmp_path: Path) -> None:
+def test_other_journals_are_asked_in_order_and_only_read_and_what_they_knew_is_copied(tmp_path: Path) -> None:
     for name, seeds in (("old", (1, 2)), ("older", (2, 3))):
         with Journal(tmp_path / name) as store:
             for seed in seeds:
@@ -97,7 +97,9 @@ def test_other_journals_are_asked_in_order_and_only_read(tmp_path: Path) -> None
         assert [generate(store, seed=seed)[1] for seed in (1, 4)] == [True, True]
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
     with Journal(tmp_path / "new") as store:
-        assert [generate(store, seed=seed)[1] for seed in (3, 4)] == [False, True]
+        copied = [generate(store, seed=seed) for seed in (1, 2, 3, 4, 5)]
+    assert [sample.text for sample, _ in copied] == [*texts, "text 5"]
+    assert [known for _, known in copied] == [True, True, True, True, False]
 
 
 def test_another_journal_may_be_in_use_by_its_writer(tmp_path: Path) -> None:
