@@ -38,6 +38,7 @@ from solon.records import (
     Prompt,
     PromptKind,
     content_digest,
+    count_of,
     describe_misfit,
 )
 from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
@@ -197,7 +198,7 @@ class FileTask(Task):
             for prompt in found.prompts:  # by its own kind, which need not be that of its file
                 (self._training if prompt.split == TRAIN else held_out)[prompt.kind].append(prompt)
             unused = sum(prompt.split != TRAIN for prompt in found.prompts) if spec.evaluations else 0
-            self._count(file, found, f"{unused} are kept from training by their split" if unused else "")
+            self._count(file, found, f"kept from training by their split: {unused}" if unused else "")
         grader = None if spec.grader is None else load_grader(spec.grader, folder)
         if spec.evaluations:
             self._evaluations = [self._read(e, spec, folder, grader) for e in spec.evaluations]
@@ -277,17 +278,19 @@ class FileTask(Task):
             found = load_prompts(folder / given.file, kind=given.kind, split=HELD_OUT)
             groups[group] = [prompt for prompt in found.prompts if prompt.split != TRAIN]
             unused = len(found.prompts) - len(groups[group])
-            self._count(given.file, found, f"{unused} are of the split train and not measured on" if unused else "")
+            self._count(given.file, found, f"of the split train and not measured on: {unused}" if unused else "")
         own = grader if asked.grader is None else load_grader(asked.grader, folder)
         return _evaluation(asked.name, asked.caption or asked.name, groups, own, asked.measures or spec.measures)
 
     def _count(self, file: str, pool: PromptPool, unused: str) -> None:
         """Keep a line about what was left out of a file, if anything was."""
-        left = [f"{pool.counts['duplicate']} say the same as another"] if pool.counts["duplicate"] else []
+        left = (
+            [f"left out as saying the same as another: {pool.counts['duplicate']}"] if pool.counts["duplicate"] else []
+        )
         left += [unused] if unused else []
-        left += [f"{count} times {name} was passed over" for name, count in pool.passed_over.items()]
+        left += [f"{name} passed over in {count_of(count, 'prompt')}" for name, count in pool.passed_over.items()]
         if left:
-            self._left_out.append(f"{file}: {pool.counts['kept']} prompts kept; {', '.join(left)}")
+            self._left_out.append(f"{file}: {count_of(pool.counts['kept'], 'prompt')} kept; {', '.join(left)}")
 
     def _digest(self) -> str:
         training = {kind: [prompt.to_json() for prompt in pool] for kind, pool in self._training.items()}

@@ -154,7 +154,7 @@ def test_a_prompt_of_two_files_is_drawn_and_measured_once(folder: Path) -> None:
     task = load(folder, training={"red_team": ["a.txt", "b.txt"]})
     drawn = draw(task, ppo={"red_team": 60})
     assert len({text.lower() for text in texts(drawn.pools["ppo"])}) == 60
-    assert notes(task)[-1] == "b.txt: 20 prompts kept; 20 say the same as another"
+    assert notes(task)[-1] == "b.txt: 20 prompts kept; left out as saying the same as another: 20"
     with pytest.raises(ConfigError, match=r"^prompts\.ppo\.red_team=61: there are 60 prompts"):
         draw(task, ppo={"red_team": 61})
     held = draw(load(folder, training={"red_team": ["a.txt", "b.txt"]}, evaluations=[]))
@@ -240,8 +240,8 @@ def test_a_prompt_that_says_its_split_is_on_that_side_and_what_is_not_used_is_to
     assert texts(drawn.pools["ppo"]) == [trained]
     assert texts(drawn.evaluations[0].prompts["harmful"]) == [measured]
     said = notes(task)
-    assert "red-team.jsonl: 2 prompts kept; 1 are kept from training by their split" in said
-    assert "harmful.jsonl: 2 prompts kept; 1 are of the split train and not measured on" in said
+    assert "red-team.jsonl: 2 prompts kept; kept from training by their split: 1" in said
+    assert "harmful.jsonl: 2 prompts kept; of the split train and not measured on: 1" in said
     held = load(folder, training={"red_team": "red-team.jsonl"}, evaluations=[])
     assert texts(ask(held)[0].prompts["harmful"])[0] == kept_out
     assert ask(held)[0].prompts["harmful"][0].split == "test"
@@ -352,8 +352,8 @@ def test_what_was_read_and_left_out_is_told_with_counts(folder: Path) -> None:
     groups = {**GROUPS, "benign": {"file": "benign.jsonl", "kind": "helpful"}}
     said = notes(load(folder, evaluations=[{"name": "main", "groups": groups}]))
     assert said == [
-        "red-team.txt: 9 prompts kept; 1 say the same as another",
-        "benign.jsonl: 4 prompts kept; 3 times rating was passed over, 3 times id was passed over",
+        "red-team.txt: 9 prompts kept; left out as saying the same as another: 1",
+        "benign.jsonl: 4 prompts kept; rating passed over in 3 prompts, id passed over in 3 prompts",
     ]
 
 
