@@ -97,7 +97,9 @@ def test_it_ends_with_the_tables_and_the_report(own):
     assert own.done.returncode == 0, own.done.stderr
     assert own.done.stdout.rstrip().endswith("report: run/report.html")
     assert "main, answers: 3 to foes (3 goals), 3 to friends (3 goals)\n" in own.done.stdout
-    assert f"note: prompts to train on: revision {4 * 6} red-team and {4 * 6} helpful, comparisons" in " ".join(own.done.stderr.split())
+    assert f"note: prompts to train on: revision {4 * 6} red-team and {4 * 6} helpful, comparisons" in " ".join(
+        own.done.stderr.split()
+    )
     assert "left out as saying the same as another: 1" in own.done.stderr
 
 
