@@ -34,6 +34,8 @@ MAX_FUSED_BYTES = 8 * 2**30
 MAX_CONTEXT = 10**9
 """Tokens above which a tokenizer's `model_max_length` means that nobody knows."""
 
+_CHANGING_POSITIONS = ("longrope", "dynamic")
+
 _KEEP_FRACTION = 0.75
 """A batch is compacted once no more than this share of its rows is unfinished."""
 
@@ -271,9 +273,15 @@ class Sampler:
 
 
 def _read_context(model: Any, tokenizer: Any) -> int:
-    """Return how many tokens fit, as the model says or else its tokenizer; models without positions say nothing."""
+    """Return how many tokens fit, as the model says or else its tokenizer; models without positions say nothing.
+
+    With `longrope` and `dynamic` positions, a row past the original length changes the rotations of all others in its
+    batch, and so their log-probabilities. Such a model is used up to that length.
+    """
     config = model.config.get_text_config()
+    rotary = getattr(config, "rope_parameters", None) or {}
     for stated in (
+        rotary.get("original_max_position_embeddings") if rotary.get("rope_type") in _CHANGING_POSITIONS else None,
         getattr(config, "max_position_embeddings", None),
         getattr(config, "max_seq_len", None),
         tokenizer.model_max_length,

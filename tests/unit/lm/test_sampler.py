@@ -101,6 +101,30 @@ def test_an_architecture_without_positions_takes_what_it_or_its_tokenizer_says()
         sampler.sample([[5] * 61], Sampling(max_tokens=4), [1])
 
 
+@pytest.mark.parametrize(
+    "positions",
+    [
+        {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4},
+        {"rope_type": "dynamic", "factor": 4.0},
+    ],
+)
+def test_positions_that_change_with_the_longest_row_are_used_as_far_as_they_stay(positions: dict[str, Any]) -> None:
+    tokenizer = made_up_tokenizers.chatml()
+    positions |= {"rope_theta": 10000.0, "original_max_position_embeddings": 64}
+    options = {**PADDED["Llama"], "max_position_embeddings": 256, "rope_parameters": positions}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=ROWS, **options)).eval()
+    sampler = Sampler(model, tokenizer, end_ids=())
+    assert sampler.context == 64
+    asked = [[5] * 20, [6] * 60]
+    alone = sampler.sample(asked[:1], Sampling(max_tokens=4), [1])
+    beside = sampler.sample(asked, Sampling(max_tokens=4), [1, 2])
+    assert beside[0].logprobs == pytest.approx(alone[0].logprobs, rel=0, abs=FLOAT32_SAME)
+    with pytest.raises(ModelError, match="the model takes 1 to 64"):
+        sampler.sample([[6] * 61], Sampling(max_tokens=4), [1])
+
+
 def test_a_model_that_says_nowhere_how_many_tokens_it_takes_is_refused_on_opening() -> None:
     with pytest.raises(ModelError, match=r"bloom: .* set model_max_length in its tokenizer_config\.json"):
         Sampler(make_bloom(), made_up_tokenizers.chatml())
