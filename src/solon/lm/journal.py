@@ -320,7 +320,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     if version not in (_WITHOUT_DIGESTS, SCHEMA_VERSION):
         raise JournalError(
             f"{path}: journal version {version}, this version of solon reads {SCHEMA_VERSION}: "
-            "use the version named in the run's manifest, or start in a new folder"
+            f"use a version of solon that reads {version}, or start in a new folder"
         )
 
 
