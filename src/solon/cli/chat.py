@@ -49,7 +49,10 @@ def find_model(folder: Path, name: str) -> Path:
     paths = RunPaths(folder)
     path = paths.model(name)
     if not (path / "config.json").is_file():
-        raise RunError(f"{folder}: this run has no {name} yet: run the same command again to finish it")
+        raise RunError(
+            f"{folder}: this run has no {name} yet: run the same command again, without --until if it has it, or chat "
+            "with --model base"
+        )
     hold_to_accounts(paths, paths.header.name, f"models/{name}/")
     return path
 

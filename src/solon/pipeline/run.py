@@ -15,7 +15,7 @@ from solon.constitution import Constitution, load_run_constitution
 from solon.errors import ConfigError, RecordError, RunError
 from solon.evaluation import Grader, PairGrader
 from solon.lm import Journal, describe_lost_calls
-from solon.pipeline.artifacts import Checkpoint, Given, Role
+from solon.pipeline.artifacts import Checkpoint
 from solon.pipeline.config import RunConfig
 from solon.pipeline.context import StageContext
 from solon.pipeline.engine import Engine, LocalEngine, limit_threads
@@ -111,6 +111,8 @@ def run(
 
     def work() -> RunResult:
         refuse_strangers(Path(out))
+        if alone is not None:
+            load_header(Path(out))  # one stage is of a run that there is
         journals = _journals_of(old)
         with ExitStack() as stack:
             config = resolve_config(found, constitution, preset, settings)
@@ -189,15 +191,13 @@ class _Runner:
     def run_stage(self, stage: Stage) -> Manifest:
         """Run a stage, or skip it; return its account."""
         plan, paths = self._plan, self._paths
-        given = {"task": plan.task.identity, "code": self._code_of(stage)}
-        account = Account(
-            paths,
-            stage.name,
-            config=plan.config.model_dump(mode="json", include=set(stage.settings)),
-            seed=plan.config.seed,
-            inputs={**given, **{item.key: plan.digest(item, paths) for item in stage.reads}},
-            beat=self._whole.renew,
-        )
+        code = self._code_of(stage)
+        if code != self._made_by(stage):
+            self._observer.notice(
+                f"stage {stage.name}: was made by other sources of solon and is made again; calls that the journal "
+                "holds are not asked again; --accept-code keeps it as it is"
+            )
+        account = self._account_of(stage, code)
         done = account.is_complete()
         if done is not None:
             self._observer.stage_finished(done, skipped=True)
@@ -216,30 +216,41 @@ class _Runner:
         self._observer.stage_finished(manifest, skipped=False)
         return manifest
 
+    def _account_of(self, stage: Stage, code: str) -> Account:
+        plan, paths = self._plan, self._paths
+        given = {"task": plan.task.identity, "code": code}
+        return Account(
+            paths,
+            stage.name,
+            config=plan.config.model_dump(mode="json", include=set(stage.settings)),
+            seed=plan.config.seed,
+            inputs={**given, **{item.key: plan.digest(item, paths) for item in stage.reads}},
+            beat=self._whole.renew,
+        )
+
+    def _made_by(self, stage: Stage) -> str:
+        """Return the digest of the sources that made a stage, or of its own where it is not complete."""
+        before = load_manifest(self._paths.manifest(stage.name))
+        if before is None or before.status != "complete":
+            return stage.code_digest
+        return before.inputs.get("code", stage.code_digest)
+
     def _code_of(self, stage: Stage) -> str:
         """Return the digest of the sources of a stage, or of those that made it, where they are accepted."""
-        code, before = stage.code_digest, load_manifest(self._paths.manifest(stage.name))
-        made_by = before.inputs.get("code", code) if before is not None and before.status == "complete" else code
-        if made_by == code or self._accept_code:
-            return made_by
-        self._observer.notice(
-            f"stage {stage.name}: was made by other sources of solon and is made again, its calls answered by the "
-            "journal; --accept-code keeps it as it is"
-        )
-        return code
+        return self._made_by(stage) if self._accept_code else stage.code_digest
 
     def run_alone(self, stage: Stage) -> Manifest:
-        """Run one stage, whose inputs are there.
+        """Run one stage, whose inputs are there, as their stages wrote them.
 
         Raises:
-            RunError: an input is not there yet.
+            RunError: a stage that writes an input is not complete, or what it read, wrote or ran on has changed since.
         """
-        for item in stage.reads:
-            if not isinstance(item, Given | Role) and not item.path(self._paths).exists():
-                maker = next(s.name for s in self._plan.graph if item in s.writes)
+        for maker in self._plan.graph:
+            needed = [item for item in maker.writes if item in stage.reads]
+            if needed and self._account_of(maker, self._code_of(maker)).is_complete() is None:
                 raise RunError(
-                    f"--only {stage.name}: {item.path(self._paths)} is not there yet: stage {maker} writes it, so run "
-                    f"that first, or the whole run without --only"
+                    f"--only {stage.name}: {needed[0].path(self._paths)} is not as stage {maker.name} writes it: run "
+                    f"that first (--only {maker.name}), or the whole run without --only"
                 )
         return self.run_stage(stage)
 
@@ -267,12 +278,15 @@ def _journals_of(old: str | Path | None) -> Sequence[Path]:
     """Return the journals of an old run.
 
     Raises:
-        RunError: the folder is no run.
+        RunError: the folder is no run, or its journal is gone.
     """
     if old is None:
         return ()
     load_header(Path(old))
-    return (RunPaths(Path(old)).journal,)
+    journal = RunPaths(Path(old)).journal
+    if not journal.is_file():
+        raise RunError(f"--from {old}: the journal of this run, {journal.name}, is not there: leave --from out")
+    return (journal,)
 
 
 def _forget(stage: Stage, paths: RunPaths) -> None:

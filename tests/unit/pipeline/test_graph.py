@@ -101,15 +101,33 @@ def test_a_run_until_a_model_ends_in_a_table_and_a_report_and_goes_on_later(tmp_
 
 
 def test_one_stage_alone(tmp_path, engine):
-    with pytest.raises(RunError, match=r"--only sft: .*sft_examples\.jsonl is not there yet: stage revision writes it"):
+    with pytest.raises(RunError, match=r"run: no such folder: make a run"):
+        start(tmp_path, engine, only="sft")
+    assert not (tmp_path / "run").exists()
+    start(tmp_path, engine, until="prompts")
+    with pytest.raises(
+        RunError, match=r"--only sft: .*sft_examples\.jsonl is not as stage revision writes it: run that"
+    ):
         start(tmp_path, engine, only="sft")
     start(tmp_path, engine)
     (tmp_path / "run" / "models" / "sl-cai" / "model.json").write_text('{"refuses": 0.1}')
     log = Log()
     assert start(tmp_path, engine, only="sft", log=log).results == {}
     assert log.finished == [("sft", False)]
+    examples = RunPaths(tmp_path / "run").records("sft_examples")
+    examples.write_text("".join(examples.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(RunError, match=r"--only sft: .*sft_examples\.jsonl is not as stage revision writes it"):
+        start(tmp_path, engine, only="sft")
     with pytest.raises(ConfigError, match=r"--only sff: no stage is called so; did you mean 'sft'\?"):
         start(tmp_path, engine, only="sff")
+
+
+def test_an_old_run_without_a_journal_is_refused_before_a_folder_is_claimed(tmp_path, engine):
+    old = start(tmp_path, engine, out="old", until="prompts").folder
+    RunPaths(old).journal.unlink()
+    with pytest.raises(RunError, match=r"--from .*old: the journal of this run, .* is not there"):
+        start(tmp_path, engine, out="new", old=old)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_reworded_principle_costs_only_the_calls_that_show_it(tmp_path, engine):
