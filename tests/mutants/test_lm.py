@@ -432,9 +432,18 @@ METHODS: dict[str, tuple[type, Mutant]] = {
         journaled.JournaledModel,
         (
             journaled.JournaledModel._call,
-            "await self._journal.add(key, kind, text, _dump(response))",
-            "asyncio.ensure_future(self._journal.add(key, kind, text, _dump(response)))",
+            "await make())\n            await self._journal.add(key, kind, text, _dump(response))",
+            "await make())\n            asyncio.ensure_future(self._journal.add(key, kind, text, _dump(response)))",
             lambda model, tmp: test_journal.test_a_write_that_fails_reaches_the_caller_and_is_not_used(tmp),
+        ),
+    ),
+    "a call of another journal is not copied": (
+        journaled.JournaledModel,
+        (
+            journaled.JournaledModel._call,
+            "if stored.file != self._journal.path",
+            "if False",
+            lambda model, tmp: test_journal.test_other_journals_are_asked_in_order_and_what_they_knew_is_copied(tmp),
         ),
     ),
     "never looked up": (
@@ -461,7 +470,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
             journal.Journal.find,
             "for reader in self._readers",
             "for reader in reversed(self._readers)",
-            lambda model, tmp: test_journal.test_other_journals_are_asked_in_order_and_only_read(tmp),
+            lambda model, tmp: test_journal.test_other_journals_are_asked_in_order_and_what_they_knew_is_copied(tmp),
         ),
     ),
     "every call is a transaction": (

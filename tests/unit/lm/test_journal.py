@@ -84,7 +84,7 @@ def test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp_path: Path) ->
         read_call(tmp_path / "j", "")
 
 
-def test_other_journals_are_asked_in_order_and_only_read_and_what_they_knew_is_copied(tmp_path: Path) -> None:
+def test_other_journals_are_asked_in_order_and_what_they_knew_is_copied(tmp_path: Path) -> None:
     for name, seeds in (("old", (1, 2)), ("older", (2, 3))):
         with Journal(tmp_path / name) as store:
             for seed in seeds:
