@@ -51,6 +51,21 @@ def describe_misfit(error: ValidationError, *within: str) -> str:
     return f"{field}: {said}" if field else said
 
 
+def read_object(line: str, *, where: str) -> dict[str, Any]:
+    """Read a line that holds a JSON object.
+
+    Raises:
+        RecordError: not JSON, or JSON of another kind; `where` is named.
+    """
+    try:
+        body = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{where}: not a JSON line ({error})") from error
+    if not isinstance(body, dict):
+        raise RecordError(f"{where}: expected a JSON object, found {type(body).__name__}")
+    return body
+
+
 class Record(BaseModel):
     """Root of all records.
 
@@ -74,12 +89,7 @@ class Record(BaseModel):
         Raises:
             RecordError: not JSON, another schema version, or fields that do not fit; `where` is named.
         """
-        try:
-            body = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise RecordError(f"{where}: not a JSON line ({error})") from error
-        if not isinstance(body, dict):
-            raise RecordError(f"{where}: expected a JSON object, found {type(body).__name__}")
+        body = read_object(line, where=where)
         found = body.pop("schema", None)
         if found != cls.SCHEMA:
             raise RecordError(

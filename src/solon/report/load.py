@@ -26,6 +26,7 @@ from solon.records import (
     file_digest,
     hold_to_accounts,
     load_records,
+    read_object,
     read_text,
 )
 
@@ -167,12 +168,7 @@ def _load_curves(paths: RunPaths) -> dict[str, list[Row]]:
 
 
 def _row(line: str, where: str) -> Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{where}: not a JSON line ({error})") from error
-    if not isinstance(row, dict):
-        raise RecordError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    row = read_object(line, where=where)
     try:
         return {key: float(value) for key, value in row.items() if isinstance(value, int | float)}
     except OverflowError as error:
