@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from solon.records.points import watch_points
+from solon.storage import watch_points
 
 
 @dataclass

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from solon.lm import ScriptedModel
-from solon.records import content_digest, replace_file
+from solon.storage import content_digest, replace_file
 from solon.training.ppo import PPOSummary
 from solon.training.preference_model import PMSummary
 from solon.training.sft import SFTSummary

@@ -6,7 +6,8 @@ import shutil
 import pytest
 import yaml
 
-from solon.records import Manifest, RunPaths, file_digest
+from solon.records import Manifest, RunPaths
+from solon.storage import file_digest
 from tests.e2e.conftest import call_solon
 
 COMMANDS = {

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from solon.nets import load_policy, load_scorer
-from solon.records.points import watch_points
+from solon.storage import watch_points
 from solon.training.ppo import PPOConfig, run_ppo
 from solon.training.preference_model import PreferenceModelConfig, run_preference_model
 from solon.training.sft import SFTConfig, run_sft

@@ -11,10 +11,10 @@ from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_t
 from solon.training import learner as learner_module
 from solon.training import preference_model, sft
 from solon.training.batching import RowEncoder, TokenBatch, TokenRow, pack_rows
+from solon.training.forward import can_share_prompts, read_logprobs, read_scores, read_values
 from solon.training.learner import Learner
 from solon.training.ppo import PPOConfig
 from solon.training.preference_model import PreferenceModelConfig
-from solon.training.reading import can_share_prompts, read_logprobs, read_scores, read_values
 from solon.training.rollout import ScoreScale, ValueModel, compute_targets, read_rollout
 from tests.alone import logprobs_alone, score_alone, values_alone
 from tests.tiny import WORDS, build_tiny_policy, make_example, make_pair

@@ -13,7 +13,7 @@ import pytest
 
 from solon.cli.failpoints import arm_failpoint
 from solon.pipeline.run import run
-from solon.records import watch_points
+from solon.storage import watch_points
 from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
 
 STAGES = ["prompts", "revision", "sft", "comparisons", "feedback", "preference-model", "ppo", "evaluation", "report"]

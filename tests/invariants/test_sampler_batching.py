@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from solon.errors import ModelError, PromptingError
-from solon.lm import fallback
-from solon.lm import sampler as module
-from solon.lm.sampler import Generated, Sampler
-from solon.nets import cache, decode_response, decoder
+from solon.inference import cache, decoder, fallback
+from solon.inference import sampler as module
+from solon.inference.sampler import Generated, Sampler
+from solon.nets import decode_response
 from solon.records import Sampling
 from tests.language_models import make_model, make_prompts, make_tokenizer
 from tests.tolerances import FLOAT32_SAME

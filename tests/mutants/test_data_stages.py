@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from solon.feedback import comparing, labeling, pairing, votes
-from solon.redteam import selecting, wording
+from solon.redteam import normalize, selecting
 from solon.revision import chains, helpful, targets
 from tests.mutating import assert_killed
 from tests.properties import test_prompt_keys, test_votes
@@ -383,14 +383,14 @@ REDTEAM: dict[str, Mutant] = {
         test_selecting.test_splits_have_their_shares,
     ),
     "exact copies only": (
-        wording.normalize_text,
+        normalize.normalize_text,
         "return spaced.strip(_ENDS) or spaced",
         "return text",
         a_copy_of_an_evaluation_prompt,
     ),
-    "case is kept": (wording.normalize_text, ".casefold()", "", test_prompt_keys.test_looks_do_not_matter),
+    "case is kept": (normalize.normalize_text, ".casefold()", "", test_prompt_keys.test_looks_do_not_matter),
     "the last turn is all that counts": (
-        wording.prompt_key,
+        normalize.prompt_key,
         "for message in conversation.messages",
         "for message in conversation.messages[-1:]",
         test_selecting.test_another_turn_makes_another_prompt,

@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 
-from solon.lm import drawing, fallback, items, journal, journaled, local, sampler
-from solon.nets import cache, decoder, folder, marking, prefixes, scorer, tokenizer, vocabulary
+from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, sampling
+from solon.lm import journal, journaled, local, runner
+from solon.nets import folder, marking, scorer, tokenizer, vocabulary
 from solon.records import Sampling
+from solon.storage import locks
 from tests import made_up_tokenizers
 from tests.invariants import test_journal as journals
 from tests.invariants import test_sampler_batching as batching
 from tests.language_models import make_model
 from tests.mutating import assert_killed
 from tests.reference import test_sampler_against_hf as reference
-from tests.unit.lm import test_drawing, test_items, test_journal, test_local, test_sampler
-from tests.unit.nets import test_decoder, test_folder, test_prefixes, test_scorer, test_tokenizer, test_vocabulary
+from tests.unit.inference import test_decoder, test_prefix_sharing, test_sampler, test_sampling
+from tests.unit.lm import test_journal, test_local, test_runner
+from tests.unit.nets import test_folder, test_scorer, test_tokenizer, test_vocabulary
 from tests.unit.nets import test_whole_text as whole_text
 
 Test = Callable[[Path, Path], Any]
@@ -121,58 +124,58 @@ FUNCTIONS: dict[str, Mutant] = {
         lambda model, tmp: test_scorer.test_a_scorer_that_pads_with_a_word_leaves_it_a_word(model, tmp),
     ),
     "a uniform may fall on what is impossible": (
-        drawing.draw_tokens,
+        sampling.draw_tokens,
         "right=True",
         "right=False",
-        draws(test_drawing.test_tokens_of_no_probability_are_never_drawn),
+        draws(test_sampling.test_tokens_of_no_probability_are_never_drawn),
     ),
     "temperature ignored": (
-        drawing.draw_tokens,
+        sampling.draw_tokens,
         "logits if plain else logits / sampling.temperature",
         "logits",
-        draws(test_drawing.test_frequencies_are_the_probabilities),
+        draws(test_sampling.test_frequencies_are_the_probabilities),
     ),
     "log-probabilities at the temperature of the draw": (
-        drawing.draw_tokens,
+        sampling.draw_tokens,
         "_logprobs_of(logits, tokens.squeeze(1))",
         "_logprobs_of(logits / sampling.temperature, tokens.squeeze(1))",
-        draws(test_drawing.test_frequencies_are_the_probabilities),
+        draws(test_sampling.test_frequencies_are_the_probabilities),
     ),
     "log-probabilities within the nucleus": (
-        drawing.draw_tokens,
+        sampling.draw_tokens,
         "_logprobs_of(logits, tokens.squeeze(1))",
         "(weights / weights.sum(-1, keepdim=True)).log().gather(1, tokens).squeeze(1)",
-        draws(test_drawing.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
+        draws(test_sampling.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
     ),
     "nucleus ignored": (
-        drawing.draw_tokens,
+        sampling.draw_tokens,
         "probabilities if sampling.top_p == 1.0 else _nucleus(probabilities, sampling.top_p)",
         "probabilities",
-        draws(test_drawing.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
+        draws(test_sampling.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
     ),
     "nucleus without the token that fills it": (
-        drawing._nucleus,
+        sampling._nucleus,
         "before >= top_p",
         "before + ranked > top_p",
-        draws(test_drawing.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
+        draws(test_sampling.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
     ),
     "log-probabilities not normalised": (
-        drawing._logprobs_of,
+        sampling._logprobs_of,
         " - logits.logsumexp(dim=-1)",
         "",
-        draws(test_drawing.test_temperature_zero_is_the_most_likely_and_the_first_of_equals),
+        draws(test_sampling.test_temperature_zero_is_the_most_likely_and_the_first_of_equals),
     ),
     "neighbouring seeds give neighbouring draws": (
-        drawing.draw_uniforms,
+        sampling.draw_uniforms,
         "_mix(words)[:, None]",
         "words[:, None]",
-        draws(test_drawing.test_uniforms_are_the_documented_hash),
+        draws(test_sampling.test_uniforms_are_the_documented_hash),
     ),
     "the same uniforms at every step": (
-        drawing.draw_uniforms,
+        sampling.draw_uniforms,
         "np.arange(1, steps + 1, dtype=np.uint64)",
         "np.ones(steps, dtype=np.uint64)",
-        draws(test_drawing.test_uniforms_are_uniform_and_independent),
+        draws(test_sampling.test_uniforms_are_uniform_and_independent),
     ),
     "read at the wrong place without a cache": (
         fallback.logits_after,
@@ -181,16 +184,16 @@ FUNCTIONS: dict[str, Mutant] = {
         weighed_without_a_cache,
     ),
     "a rest begins one token late": (
-        prefixes.plan_prefixes,
+        prefix_sharing.plan_prefixes,
         "rows[index][cut:]",
         "rows[index][cut + 1 :] or [0]",
-        draws(test_prefixes.test_a_lone_row_is_cut_like_the_others),
+        draws(test_prefix_sharing.test_a_lone_row_is_cut_like_the_others),
     ),
     "a prefix as long as its first row's": (
-        prefixes.plan_prefixes,
+        prefix_sharing.plan_prefixes,
         "min(shared, common_length(rows[members[-1]], rows[index]), len(rows[index]) - 1)",
         "min(shared, len(rows[index]) - 1)",
-        draws(test_prefixes.test_a_plan_puts_every_row_together_again),
+        draws(test_prefix_sharing.test_a_plan_puts_every_row_together_again),
     ),
     "sliding windows are fused": (
         decoder.is_llama_shaped,
@@ -209,22 +212,22 @@ FUNCTIONS: dict[str, Mutant] = {
         ),
     ),
     "one failure too many is allowed": (
-        items.check_failures,
+        runner.check_failures,
         "len(failures) > max",
         "len(failures) > 1 + max",
-        draws(test_items.test_a_stage_fails_past_its_bound_and_not_before),
+        draws(test_runner.test_a_stage_fails_past_its_bound_and_not_before),
     ),
     "a share that is reached exactly is refused": (
-        items.check_failures,
+        runner.check_failures,
         "* count + _ROUNDING",
         "* count",
-        draws(lambda: test_items.test_a_share_that_is_reached_exactly_is_allowed(29)),
+        draws(lambda: test_runner.test_a_share_that_is_reached_exactly_is_allowed(29)),
     ),
     "a failed call stops the stage": (
-        items.run_items,
+        runner.run_items,
         "except CallFailedError as error",
         "except ZeroDivisionError as error",
-        draws(test_items.test_failed_calls_become_failures_of_their_item),
+        draws(test_runner.test_failed_calls_become_failures_of_their_item),
     ),
     "the seed is not in the key": (
         journaled._generate_request,
@@ -245,7 +248,7 @@ FUNCTIONS: dict[str, Mutant] = {
         lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
     ),
     "several may write": (
-        journal._take_lock,
+        locks.take_lock,
         "fcntl.LOCK_EX",
         "fcntl.LOCK_SH",
         lambda model, tmp: journals.test_one_process_writes_and_a_dead_ones_lock_is_taken_over(tmp),
@@ -383,7 +386,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "padding is seen later": (
         decoder.FusedDecoder,
         (
-            decoder.FusedDecoder._block,
+            decoder.FusedDecoder._forward_block,
             "columns < lengths[:, None], 0.0, float",
             "columns < len(columns), 0.0, float",
             against_generate,
@@ -392,7 +395,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "positions begin anew after a prefix": (
         decoder.FusedDecoder,
         (
-            decoder.FusedDecoder._block,
+            decoder.FusedDecoder._forward_block,
             "cache.positions[:, None] + columns",
             "0 * cache.positions[:, None] + columns",
             against_generate,
@@ -401,7 +404,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "a token after a prefix sees the next": (
         decoder.FusedDecoder,
         (
-            decoder.FusedDecoder._block,
+            decoder.FusedDecoder._forward_block,
             "columns <= columns[:, None]",
             "columns <= columns[:, None] + 1",
             weighed_in_full,
@@ -417,7 +420,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     ),
     "every part of a batch is read into its first rows": (
         decoder.FusedDecoder,
-        (decoder.FusedDecoder._read, "cache.view(start, stop)", "cache.view(0, stop - start)", cut_up),
+        (decoder.FusedDecoder._prefill_chunk, "cache.view(start, stop)", "cache.view(0, stop - start)", cut_up),
     ),
     "equal prompts are taken for their neighbours": (
         decoder.FusedDecoder,

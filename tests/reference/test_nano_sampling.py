@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from solon.constitution import load_constitution
-from solon.lm.sampler import Sampler
+from solon.inference.sampler import Sampler
 from solon.nets import encode_prompt, encode_text, end_token_id, load_policy, load_tokenizer
 from solon.prompting import OPTIONS, render_comparison, render_critique, render_response
 from solon.records import Prompt, Sampling

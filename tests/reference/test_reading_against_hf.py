@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from solon.training.batching import TokenRow, pack_rows
-from solon.training.reading import can_share_prompts, read_logprobs
+from solon.training.forward import can_share_prompts, read_logprobs
 from tests.language_models import FUSED, OTHERS, make_model, make_prompts
 from tests.tolerances import FLOAT32_SAME
 

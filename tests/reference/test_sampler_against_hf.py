@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from solon.lm.drawing import draw_uniforms
-from solon.lm.sampler import Generated, Sampler
+from solon.inference.sampler import Generated, Sampler
+from solon.inference.sampling import draw_uniforms
 from solon.records import Sampling
 from tests.language_models import FUSED, OTHERS, make_model, make_prompts, make_tokenizer
 from tests.tolerances import FLOAT32_SAME

@@ -141,7 +141,7 @@ def _run(
 ) -> None:
     from solon.cli.failpoints import arm_failpoint
     from solon.constitution import load_constitution
-    from solon.pipeline.folder import refuse_strangers
+    from solon.pipeline.folder import check_run_folder
     from solon.pipeline.overrides import merge, nest, parse_override
     from solon.pipeline.usage import Meter
     from solon.tasks import load_grader
@@ -151,7 +151,7 @@ def _run(
     settings: dict[str, object] = {}
     for text in overrides:
         settings = merge(settings, nest(*parse_override(text)))
-    refuse_strangers(folder)  # what is wrong with folder or constitution is said before anything heavy is imported
+    check_run_folder(folder)  # what is wrong with folder or constitution is said before anything heavy is imported
     load_constitution(constitution)
     own_grader = None if grader is None else load_grader(grader, Path.cwd())
 

@@ -17,17 +17,8 @@ from solon.pipeline.overrides import nearest, validate
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI
 from solon.pipeline.task import find_checkpoint, find_shipped_model, load_task
 from solon.prompting import render_response
-from solon.records import (
-    GIVEN,
-    Conversation,
-    Message,
-    Rendered,
-    RunHeader,
-    RunPaths,
-    Sampling,
-    derive_seed,
-    hold_to_accounts,
-)
+from solon.records import GIVEN, Conversation, Message, Rendered, RunHeader, RunPaths, Sampling, hold_to_accounts
+from solon.storage import derive_seed
 from solon.world.nano.shipped import NANO
 
 MODELS = (BASE.key, *(model.key for model in CONSTITUTIONAL_AI.assistants()))

@@ -25,7 +25,7 @@ def arm_failpoint(environment: Mapping[str, str]) -> None:
     setting = environment.get(VARIABLE)
     if not setting:
         return
-    from solon.records.points import watch_points
+    from solon.storage import watch_points
 
     if setting == "list":
         watch_points(lambda name: print(f"point {name}", file=sys.stderr, flush=True))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from solon.constitution.principles import Principle
 from solon.errors import ConstitutionError
-from solon.records import derive_seed
+from solon.storage import derive_seed
 
 
 def choose_principle(principles: Sequence[Principle], *, seed: int, item: str, round: int) -> Principle:  # noqa: A002

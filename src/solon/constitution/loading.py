@@ -25,7 +25,8 @@ from solon.constitution.nodes import Item, compose, find_control, nearest, short
 from solon.constitution.principles import ComparisonExemplar, Constitution, Principle, RevisionExemplar
 from solon.constitution.sentences import principle_from_sentence
 from solon.errors import ConstitutionError, RecordError
-from solon.records import MADE_AGAIN, Conversation, PromptKind, Record, RunHeader, RunPaths, read_text
+from solon.records import MADE_AGAIN, Conversation, PromptKind, Record, RunHeader, RunPaths
+from solon.storage import read_text
 
 SHIPPED: Final = ("default",)
 """Names of the constitutions in the package."""

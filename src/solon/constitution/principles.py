@@ -15,7 +15,8 @@ from pydantic import Field, field_validator, model_validator
 
 from solon.constitution.nodes import find_control
 from solon.errors import ConstitutionError
-from solon.records import Conversation, PromptKind, Record, content_digest
+from solon.records import Conversation, PromptKind, Record
+from solon.storage import content_digest
 
 PrincipleUse = Literal["critique", "comparison"]
 

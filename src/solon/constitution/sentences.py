@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Final, Literal, get_args
 
 from solon.constitution.principles import Principle
-from solon.records import content_digest
+from solon.storage import content_digest
 
 Request = Literal["critique_request", "revision_request", "comparison"]
 

@@ -28,10 +28,9 @@ from solon.records import (
     Sample,
     Sampling,
     Temperature,
-    content_digest,
-    derive_seed,
     describe_misfit,
 )
+from solon.storage import content_digest, derive_seed
 
 STAGE = "evaluation"
 

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from solon.feedback.concurrency import gather_all
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
-from solon.records import Comparison, Layout, Prompt, Sample, Sampling, Temperature, content_digest, derive_seed
+from solon.records import Comparison, Layout, Prompt, Sample, Sampling, Temperature
+from solon.storage import content_digest, derive_seed
 
 STAGE = "comparisons"
 

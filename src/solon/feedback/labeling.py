@@ -36,17 +36,8 @@ from solon.feedback.concurrency import gather_all
 from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
 from solon.lm import LanguageModel, OnProgress, run_items
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
-from solon.records import (
-    Comparison,
-    Failure,
-    Layout,
-    PreferenceLabel,
-    Rendered,
-    Sampling,
-    Temperature,
-    Vote,
-    derive_seed,
-)
+from solon.records import Comparison, Failure, Layout, PreferenceLabel, Rendered, Sampling, Temperature, Vote
+from solon.storage import derive_seed
 
 STAGE = "feedback"
 

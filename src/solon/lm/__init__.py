@@ -6,11 +6,11 @@ remembers and adds what it does not. `items` runs a stage's items side by side, 
 the others.
 """
 
-from solon.lm.items import ItemResults, OnProgress, check_failures, run_items
 from solon.lm.journal import Journal, StoredCall, read_call
 from solon.lm.journaled import CallCounter, JournaledModel
 from solon.lm.lost import describe_lost_calls
 from solon.lm.protocol import LanguageModel
+from solon.lm.runner import ItemResults, OnProgress, check_failures, run_items
 from solon.lm.scripted import ScriptedModel
 
 __all__ = [

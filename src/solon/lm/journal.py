@@ -11,7 +11,6 @@ gets them for what is added to it; its old rows are read as before, and are said
 """
 
 import asyncio
-import fcntl
 import json
 import os
 import sqlite3
@@ -23,7 +22,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from solon.errors import JournalError
-from solon.records import content_digest
+from solon.storage import content_digest, take_lock
 
 SCHEMA_VERSION = 2
 _WITHOUT_DIGESTS = 1
@@ -74,7 +73,7 @@ class Journal:
         self._path = Path(path)
         self._pending: list[tuple[tuple[str, str, str, str], asyncio.Future[None]]] = []
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _take_lock(self._path)
+        self._lock = _lock(self._path)
         self._readers: list[_Reader] = []
         try:
             self._writer, self._mode = _open_to_write(self._path)
@@ -337,26 +336,19 @@ def _explaining(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _take_lock(path: Path) -> int:
+def _lock(path: Path) -> int:
     """Lock the journal for this process; the system lets go of the lock when the process ends, however it ends."""
     lock_path = path.with_name(path.name + ".lock")
-    handle = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return take_lock(lock_path)
     except BlockingIOError as error:
-        owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-        os.close(handle)
         raise JournalError(
-            f"{path}: process {owner} is writing this journal: wait for it to end, stop it, or use another folder"
+            f"{path}: {error.strerror} is writing this journal: wait for it to end, stop it, or use another folder"
         ) from error
     except OSError as error:
-        os.close(handle)
         raise JournalError(
             f"{lock_path}: this file system cannot lock files ({error}): use a folder on another one"
         ) from error
-    os.ftruncate(handle, 0)
-    os.write(handle, f"{os.getpid()}\n".encode())
-    return handle
 
 
 def _is_network(path: Path) -> bool:

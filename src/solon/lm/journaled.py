@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind
 from solon.lm.protocol import LanguageModel
-from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts, content_digest, describe_misfit
+from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts, describe_misfit
+from solon.storage import content_digest
 
 T = TypeVar("T", Sample, Choice)
 

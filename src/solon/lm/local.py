@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from solon.errors import CallFailedError, PromptingError
-from solon.lm.sampler import Generated, Sampler
+from solon.inference.sampler import Generated, Sampler
 from solon.nets import (
     decode_response,
     encode_continuations,

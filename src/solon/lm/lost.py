@@ -7,7 +7,8 @@ import re
 
 from solon.errors import JournalError
 from solon.lm.journal import read_keys
-from solon.records import RunPaths, read_text
+from solon.records import RunPaths
+from solon.storage import read_text
 
 _NAMED = re.compile(r'"call":"([^"\\]+)"')  # in the text of an answer the quotation marks would be escaped
 

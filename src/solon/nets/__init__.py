@@ -4,7 +4,7 @@ Everything is a plain Hugging Face folder with safetensors. What may enter a mod
 here (`tokenizer`), and what a checkpoint may do to the process that loads it (`folder`): nothing.
 """
 
-from solon.nets.folder import replace_folder, weights_digest
+from solon.nets.folder import weights_digest
 from solon.nets.policy import load_policy, save_policy
 from solon.nets.scorer import check_trainable, init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.tokenizer import (
@@ -29,7 +29,6 @@ __all__ = [
     "load_policy",
     "load_scorer",
     "load_tokenizer",
-    "replace_folder",
     "rule_out",
     "save_policy",
     "save_scorer",

@@ -9,14 +9,12 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from solon.errors import ModelError
-from solon.records.points import pass_point
 
 _UNREAD = ("manifest.json", "generation_config.json", "trainer_state.json", "LICENSE", "NOTICE")
 """Files of a checkpoint folder that decide nothing: notes, and defaults of generation that are put aside."""
@@ -153,50 +151,6 @@ def _read_stamps(file: Path) -> tuple[int, int, int, int]:
     """Return what changes when a file is exchanged or written to, even where its time of writing is set back."""
     stat = file.stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-@contextmanager
-def replace_folder(path: Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`; on success move it into place, whole.
-
-    Every file and the directory entries are flushed to disk first. An earlier folder at `path` is moved aside
-    for the moment of the exchange and then removed. On an exception nothing at `path` changes. A process that is
-    killed may leave `.NAME.PID.tmp` or `.NAME.PID.old` beside it; if `path` is missing then, the latter is what it was.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for file in sorted(temporary.rglob("*")):
-            _flush(file)
-        _flush(temporary)
-        pass_point(f"write:{path.parent.name}/{path.name}")
-        shutil.rmtree(old, ignore_errors=True)  # of an earlier process of this number
-        try:
-            if path.exists():
-                path.rename(old)
-            temporary.rename(path)
-        except BaseException:
-            if old.exists() and not path.exists():
-                old.rename(path)
-            raise
-        _flush(path.parent)
-        pass_point(f"wrote:{path.parent.name}/{path.name}")
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from solon.errors import ModelError
-from solon.nets.folder import quiet_transformers, read_checkpoint_config, replace_folder
+from solon.nets.folder import quiet_transformers, read_checkpoint_config
 from solon.nets.tokenizer import Tokenizer
+from solon.storage import replace_folder
 
 PreTrainedModel = Any
 """A model of transformers: a torch module with a configuration."""

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from solon.errors import ModelError
 from solon.nets.tokenizer import Tokenizer, encode_prompt, end_token_id, split_added_tokens
-from solon.records import Rendered, Span, Turn, content_digest
+from solon.records import Rendered, Span, Turn
+from solon.storage import content_digest
 
 
 def vocabulary_digest(tokenizer: Tokenizer) -> str:

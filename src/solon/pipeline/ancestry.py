@@ -36,8 +36,8 @@ from solon.records import (
     SFTExample,
     hold_to_accounts,
     load_records,
-    read_text,
 )
+from solon.storage import read_text
 
 _FILES: dict[str, Records[Any]] = {
     records.name: records for records in with_evaluation(CONSTITUTIONAL_AI).records() if records != REVISION_GRADES

@@ -15,8 +15,9 @@ from solon.lm import Journal, JournaledModel, LanguageModel, OnProgress
 from solon.pipeline.artifacts import Checkpoint, Curve, Input, Output, Records, RecordT, Role
 from solon.pipeline.observer import Observer
 from solon.pipeline.overrides import nearest
-from solon.pipeline.stage import Account
-from solon.records import RunPaths, TokenCounts, pass_point
+from solon.pipeline.stage import ManifestWriter
+from solon.records import RunPaths, TokenCounts
+from solon.storage import pass_point
 
 if TYPE_CHECKING:
     from solon.pipeline.graph import Stage
@@ -43,7 +44,7 @@ class StageContext:
         paths: RunPaths,
         journal: Journal,
         observer: Observer,
-        account: Account,
+        account: ManifestWriter,
     ) -> None:
         self.stage = stage
         self.config = plan.config

@@ -15,19 +15,9 @@ from solon.pipeline.artifacts import BASE, CRITIC, Checkpoint, Role
 from solon.pipeline.context import StageContext
 from solon.pipeline.stage import separate
 from solon.prompting import render_response
-from solon.records import (
-    EvalRecord,
-    Failure,
-    Grade,
-    Measure,
-    Prompt,
-    RevisionChain,
-    Sample,
-    Sampling,
-    content_digest,
-    derive_seed,
-)
+from solon.records import EvalRecord, Failure, Grade, Measure, Prompt, RevisionChain, Sample, Sampling
 from solon.revision import revise_response
+from solon.storage import content_digest, derive_seed
 
 DRAWS = 8
 GROUP = "example"

@@ -4,11 +4,8 @@ A folder is a run if it holds `run.yaml`. An absent or empty folder may become o
 is refused. A run that exists is resumed if it was asked for the same thing: the header on disk is compared with
 the new one field by field, and a difference is shown and refused. Where the constitution and the checkpoints lie
 does not matter, only what is in them.
-
-The lock is the kernel's (`flock`), so it dies with its process and can never be stale.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +16,7 @@ from typing import Any
 from solon.errors import RecordError, RunError
 from solon.pipeline.overrides import Difference, find_differences
 from solon.records import RunHeader, RunPaths
+from solon.storage import take_lock
 
 _LOCK = ".lock"
 _NOT_COMPARED = ("preset", "constitution", "base_model", "critic_model", "feedback_model", "threads")
@@ -81,7 +79,7 @@ def _remove_leftovers(root: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def refuse_strangers(root: Path) -> None:
+def check_run_folder(root: Path) -> None:
     """Make sure that `root` can be the folder of a run: absent, empty, or a run already.
 
     Raises:
@@ -110,19 +108,14 @@ def lock_folder(root: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds it.
     """
-    descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.read(descriptor, 32).decode(errors="replace").strip()
-            who = f" (process {owner})" if owner else ""
-            raise RunError(f"{root}: another process{who} is working here: wait for it, or end it") from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        lock = take_lock(root / _LOCK)
+    except BlockingIOError as error:
+        raise RunError(f"{root}: {error.strerror} is working here: wait for it, or end it") from error
+    try:
         yield
     finally:
-        os.close(descriptor)
+        os.close(lock)
 
 
 @contextmanager
@@ -132,7 +125,7 @@ def claim_folder(root: Path, header: RunHeader) -> Iterator[RunPaths]:
     Raises:
         RunError: the folder cannot be this run's, or another process holds it; nothing was changed.
     """
-    refuse_strangers(root)
+    check_run_folder(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

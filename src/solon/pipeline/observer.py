@@ -25,7 +25,7 @@ class Observer(Protocol):
         ...
 
 
-class Silence:
+class NullObserver:
     """An observer that does nothing."""
 
     def notice(self, text: str) -> None:

@@ -23,10 +23,10 @@ from solon.pipeline.preflight import (
     refuse_wrong_graders,
 )
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
-from solon.pipeline.stage import path_digest
 from solon.pipeline.task import Task, find_checkpoint, source_of
 from solon.prompting import templates_digest
-from solon.records import GIVEN, Origin, RunHeader, RunPaths, content_digest
+from solon.records import GIVEN, Origin, RunHeader, RunPaths
+from solon.storage import content_digest, path_digest
 
 
 @dataclass(frozen=True)

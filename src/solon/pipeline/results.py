@@ -27,14 +27,8 @@ from solon.pipeline.stages.feedback import LABEL, LABELS
 from solon.pipeline.stages.ppo import PPO
 from solon.pipeline.stages.preference_model import TRAIN_PREFERENCE_MODEL
 from solon.pipeline.usage import Usage
-from solon.records import (
-    RESULTS_SCHEMA,
-    Comparison,
-    Manifest,
-    PreferenceLabel,
-    RunPaths,
-    replace_file,
-)
+from solon.records import RESULTS_SCHEMA, Comparison, Manifest, PreferenceLabel, RunPaths
+from solon.storage import replace_file
 
 Block = dict[str, Any]
 

@@ -19,19 +19,20 @@ from solon.pipeline.artifacts import Checkpoint
 from solon.pipeline.config import RunConfig
 from solon.pipeline.context import StageContext
 from solon.pipeline.engine import Engine, LocalEngine, limit_threads
-from solon.pipeline.folder import claim_folder, load_header, refuse_strangers
+from solon.pipeline.folder import check_run_folder, claim_folder, load_header
 from solon.pipeline.graph import Stage
-from solon.pipeline.observer import Observer, Silence
+from solon.pipeline.observer import NullObserver, Observer
 from solon.pipeline.overrides import merge, validate
 from solon.pipeline.plan import RunPlan, build_plan, resolve_config
 from solon.pipeline.results import build_results, describe_plan, save_results
-from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, used_by
+from solon.pipeline.stage import ManifestWriter, Outcome, load_manifest, used_by
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.pipeline.task import Task, load_task
 from solon.pipeline.usage import Meter, Usage
-from solon.pipeline.waiting import call_without_loop
-from solon.records import GIVEN, Manifest, RunHeader, RunPaths, file_digest, hold_to_accounts, replace_file
+from solon.pipeline.waiting import run_blocking
+from solon.records import GIVEN, Manifest, RunHeader, RunPaths, hold_to_accounts
 from solon.report import load_run_results, write_report
+from solon.storage import file_digest, path_digest, replace_file
 
 REPORT_STAGE = "report"
 
@@ -107,10 +108,10 @@ def run(
     settings = dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed})
     found = task if isinstance(task, Task) else load_task(task)
     meter = meter or Meter()
-    observer = observer or Silence()
+    observer = observer or NullObserver()
 
     def work() -> RunResult:
-        refuse_strangers(Path(out))
+        check_run_folder(Path(out))
         if alone is not None:
             load_header(Path(out))  # one stage is of a run that there is
         journals = _journals_of(old)
@@ -137,7 +138,7 @@ def run(
             manifests = {stage.name: runner.run_stage(stage) for stage in plan.graph}
             return RunResult(paths.root, runner.report(manifests), plan.config)
 
-    return call_without_loop(work)
+    return run_blocking(work)
 
 
 def load_run(folder: str | Path) -> RunResult:
@@ -178,7 +179,7 @@ class _Runner:
         self._plan = plan
         self._paths = paths
         self._observer = observer
-        self._whole = _WholeRun(paths, plan.config.seed, meter)
+        self._whole = _RunManifest(paths, plan.config.seed, meter)
         for notice in plan.header.notices:
             observer.notice(notice)
         self._whole.keep(plan.header, plan.constitution, observer)
@@ -216,10 +217,10 @@ class _Runner:
         self._observer.stage_finished(manifest, skipped=False)
         return manifest
 
-    def _account_of(self, stage: Stage, code: str) -> Account:
+    def _account_of(self, stage: Stage, code: str) -> ManifestWriter:
         plan, paths = self._plan, self._paths
         given = {"task": plan.task.identity, "code": code}
-        return Account(
+        return ManifestWriter(
             paths,
             stage.name,
             config=plan.config.model_dump(mode="json", include=set(stage.settings)),
@@ -258,7 +259,7 @@ class _Runner:
         """Write results and report, unless they are there and nothing has changed; return the results."""
         plan, paths = self._plan, self._paths
         inputs = {name: path_digest(paths.manifest(name)) for name in manifests}
-        account = Account(paths, REPORT_STAGE, config=describe_plan(plan), seed=plan.config.seed, inputs=inputs)
+        account = ManifestWriter(paths, REPORT_STAGE, config=describe_plan(plan), seed=plan.config.seed, inputs=inputs)
         done = account.is_complete()
         if done is not None:
             self._observer.stage_finished(done, skipped=True)
@@ -306,7 +307,7 @@ def _is_kept(paths: RunPaths, header: RunHeader) -> bool:
     return True
 
 
-class _WholeRun:
+class _RunManifest:
     """The account of the run as a whole: its own two files, and time over all attempts, killed ones too."""
 
     def __init__(self, paths: RunPaths, seed: int, meter: Meter) -> None:

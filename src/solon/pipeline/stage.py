@@ -9,7 +9,6 @@ Time is summed over attempts. So that an attempt that is killed is counted too, 
 every few seconds while the stage makes progress.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from typing import Any, Literal, TypeVar
 from solon import __version__
 from solon.errors import RecordError, StageFailedError
 from solon.pipeline.usage import Meter, Usage
-from solon.records import Failure, Manifest, RunPaths, TokenCounts, file_digest
+from solon.records import Failure, Manifest, RunPaths, TokenCounts
+from solon.storage import file_digest, list_files
 
 T = TypeVar("T")
 
@@ -49,24 +49,6 @@ class Outcome:
     tokens: TokenCounts = field(default_factory=TokenCounts)
 
 
-def list_files(path: Path) -> list[Path]:
-    """Return `path` if it is a file, else every file below it in order; hidden files and folders are left out."""
-    if path.is_file():
-        return [path]
-    found = (p for p in path.rglob("*") if p.is_file())
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
-
-
-def path_digest(path: Path) -> str:
-    """Return the digest of a file, or of the names and contents of a folder; `absent` if there is nothing."""
-    if path.is_file():
-        return file_digest(path)
-    if not path.is_dir():
-        return "absent"
-    lines = [f"{p.relative_to(path).as_posix()} {file_digest(p)}" for p in list_files(path)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
 def output_digests(root: Path, outputs: tuple[Path, ...]) -> dict[str, str]:
     """Return relative path to sha256 of every file among or below `outputs`."""
     files = (file for path in outputs for file in list_files(path))
@@ -81,7 +63,7 @@ def load_manifest(path: Path) -> Manifest | None:
         return None
 
 
-class Account:
+class ManifestWriter:
     """The account of one stage while it runs.
 
     Args:

@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def call_without_loop(work: Callable[[], T]) -> T:
+def run_blocking(work: Callable[[], T]) -> T:
     """Call `work` where no event loop is running: here, or in a thread of its own."""
     try:
         asyncio.get_running_loop()

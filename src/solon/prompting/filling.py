@@ -23,7 +23,8 @@ from typing import Final, Literal
 
 from solon.errors import PromptingError
 from solon.prompting.escaping import escape
-from solon.records import Layout, Span, content_digest
+from solon.records import Layout, Span
+from solon.storage import content_digest
 
 FieldKind = Literal["data", "line", "constitution", "option", "spans"]
 

@@ -4,18 +4,7 @@ Rooms that must not import each other meet here. Read this package first: the pi
 the types alone.
 """
 
-from solon.records.base import (
-    Record,
-    content_digest,
-    count_of,
-    derive_seed,
-    describe_misfit,
-    load_records,
-    read_object,
-    read_text,
-    replace_file,
-    save_records,
-)
+from solon.records.base import Record, count_of, describe_misfit, load_records, save_records
 from solon.records.calls import Choice, Failure, Sample, SampledTokens, Sampling, StopReason, Temperature
 from solon.records.conversation import (
     TRAIN,
@@ -30,9 +19,8 @@ from solon.records.conversation import (
     Turn,
 )
 from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
-from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, file_digest, hold_to_accounts
+from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_accounts
 from solon.records.measures import UNGRADED, Axis, Measure, Measures
-from solon.records.points import pass_point, watch_points
 from solon.records.preference import Comparison, GoldComparison, PreferenceLabel, PreferencePair, Vote
 from solon.records.results import Results
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
@@ -86,17 +74,9 @@ __all__ = [
     "TokenCounts",
     "Turn",
     "Vote",
-    "content_digest",
     "count_of",
-    "derive_seed",
     "describe_misfit",
-    "file_digest",
     "hold_to_accounts",
     "load_records",
-    "pass_point",
-    "read_object",
-    "read_text",
-    "replace_file",
     "save_records",
-    "watch_points",
 ]

@@ -8,7 +8,8 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from solon.records.base import Record, content_digest
+from solon.records.base import Record
+from solon.storage import content_digest
 
 Role = Literal["system", "user", "assistant"]
 PromptKind = Literal["red_team", "helpful"]

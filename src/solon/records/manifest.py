@@ -1,6 +1,5 @@
 """What a stage leaves behind about itself: enough to audit it, resume after it and report on it."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -8,8 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from solon.errors import RecordError
-from solon.records.base import Record, content_digest, read_text, replace_file
+from solon.records.base import Record
 from solon.records.run import RunPaths
+from solon.storage import content_digest, file_digest, read_text, replace_file
 
 MADE_AGAIN = "give the run's command again, which makes the file again"
 """What to do about a file of a run that is not what the run wrote."""
@@ -82,12 +82,6 @@ class Manifest(Record):
         if digest is not None and digest != content_digest(body):
             raise RecordError(f"{path}: is not as the run wrote it, its digest is of something else: {MADE_AGAIN}")
         return cls.from_json(json.dumps(body), where=str(path))
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hold_to_accounts(paths: RunPaths, *places: str) -> None:

@@ -19,7 +19,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from solon.errors import RecordError
-from solon.records.base import Record, describe_misfit, replace_file
+from solon.records.base import Record, describe_misfit
+from solon.storage import replace_file
 
 RESULTS_SCHEMA: Final = 3
 """What `schema` says in the `results.json` that this version writes and reads."""

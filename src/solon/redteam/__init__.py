@@ -1,9 +1,9 @@
 """Red-team and helpfulness prompts: read, split, selected, and evaluation prompts kept out of training."""
 
 from solon.redteam.leaks import Leak, find_leaks, keep_evaluation_out
+from solon.redteam.normalize import normalize_text, prompt_key, split_key, split_words
 from solon.redteam.pools import PromptPool, load_pools, load_prompts, pool_prompts, prompts_from_constitution
 from solon.redteam.selecting import assign_split, refuse_evaluation_prompts, select_prompts
-from solon.redteam.wording import normalize_text, prompt_key, split_key, split_words
 
 __all__ = [
     "Leak",

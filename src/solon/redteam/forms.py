@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from solon.constitution.nodes import find_control, nearest, shorten
 from solon.errors import RecordError
 from solon.records import Conversation, Message, Role, describe_misfit
-from solon.redteam.wording import is_blank
+from solon.redteam.normalize import is_blank
 
 PROMPT_FIELDS: Final = ("prompt", "turns", "messages", "transcript", "chosen", "instruction", "goal")
 """Where a prompt may stand, the first that is there; case does not matter. `chosen` is a transcript or messages."""

@@ -27,8 +27,8 @@ from solon.errors import RecordError
 from solon.records import TRAIN, Conversation, Prompt, PromptKind, Record, describe_misfit
 from solon.redteam.files import Entry, read_entries
 from solon.redteam.forms import choose_word, read_given
+from solon.redteam.normalize import prompt_key, split_key
 from solon.redteam.selecting import assign_split
-from solon.redteam.wording import prompt_key, split_key
 
 HASH: Final = "hash"
 """In the place of a split: each by the hash of its goal, or of its normalised text where it names none."""

@@ -10,8 +10,9 @@ from typing import Final
 
 from solon.constitution.nodes import shorten
 from solon.errors import ConfigError
-from solon.records import TRAIN, Prompt, derive_seed
-from solon.redteam.wording import prompt_key
+from solon.records import TRAIN, Prompt
+from solon.redteam.normalize import prompt_key
+from solon.storage import derive_seed
 
 SHARES: Final[Mapping[str, float]] = MappingProxyType({TRAIN: 0.8, "heldout": 0.2})
 """Share of goals that falls to each split."""

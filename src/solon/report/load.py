@@ -23,12 +23,10 @@ from solon.records import (
     RunHeader,
     RunPaths,
     describe_misfit,
-    file_digest,
     hold_to_accounts,
     load_records,
-    read_object,
-    read_text,
 )
+from solon.storage import file_digest, read_object, read_text
 
 Row = Mapping[str, float]
 

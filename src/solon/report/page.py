@@ -30,10 +30,10 @@ from solon.records import (
     Measures,
     RunPaths,
     count_of,
-    replace_file,
 )
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data
+from solon.storage import replace_file
 
 MODEL_NAMES = {"base": "Base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 

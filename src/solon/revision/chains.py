@@ -27,18 +27,8 @@ from solon.constitution import Constitution, Principle, choose_principle
 from solon.errors import CallFailedError, ConstitutionError
 from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, run_items
 from solon.prompting import render_critique, render_response, render_revision
-from solon.records import (
-    Failure,
-    Layout,
-    Prompt,
-    RevisionChain,
-    RevisionStep,
-    Sample,
-    Sampling,
-    Temperature,
-    content_digest,
-    derive_seed,
-)
+from solon.records import Failure, Layout, Prompt, RevisionChain, RevisionStep, Sample, Sampling, Temperature
+from solon.storage import content_digest, derive_seed
 
 STAGE = "revision"
 

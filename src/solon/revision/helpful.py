@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
-from solon.records import Failure, HelpfulSample, Prompt, Sampling, content_digest, derive_seed
+from solon.records import Failure, HelpfulSample, Prompt, Sampling
 from solon.revision.chains import RevisionConfig, describe_fault, find_fault
+from solon.storage import content_digest, derive_seed
 
 STAGE = "helpful"
 

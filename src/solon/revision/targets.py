@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 
 from solon.errors import RecordError
 from solon.lm import ItemResults
-from solon.records import Failure, HelpfulSample, Prompt, RevisionChain, SFTExample, content_digest
+from solon.records import Failure, HelpfulSample, Prompt, RevisionChain, SFTExample
 from solon.revision.chains import RevisionConfig
+from solon.storage import content_digest
 
 
 def sft_targets(

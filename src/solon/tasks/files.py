@@ -30,21 +30,12 @@ from solon.errors import ConfigError, RecordError
 from solon.evaluation import Evaluation, Grader, PairGrader, measures_of
 from solon.pipeline.overrides import validate
 from solon.pipeline.task import Pools, Task, find_shipped_model
-from solon.records import (
-    TRAIN,
-    Conversation,
-    GoldComparison,
-    Measures,
-    Prompt,
-    PromptKind,
-    content_digest,
-    count_of,
-    describe_misfit,
-)
+from solon.records import TRAIN, Conversation, GoldComparison, Measures, Prompt, PromptKind, count_of, describe_misfit
 from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
 from solon.redteam.files import Entry, read_entries
+from solon.redteam.normalize import is_blank
 from solon.redteam.pools import HASH
-from solon.redteam.wording import is_blank
+from solon.storage import content_digest
 from solon.tasks.graders import NoGrader, load_grader
 
 HELD_OUT: Final = "heldout"

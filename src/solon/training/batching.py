@@ -17,7 +17,8 @@ from torch import Tensor
 from solon.nets import decode_response, encode_continuations, encode_prompt, end_token_id, vocabulary_digest
 from solon.nets.tokenizer import Tokenizer
 from solon.prompting import render_response
-from solon.records import Conversation, SampledTokens, derive_seed
+from solon.records import Conversation, SampledTokens
+from solon.storage import derive_seed
 
 _SHARED = 8
 """Responses that may share a prompt's sequence: attention grows with its square. Even, so that pairs stay together."""

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from solon.errors import ModelError, RunError
-from solon.records import replace_file
+from solon.storage import replace_file
 
 _FORMAT = 1
 _RANDOM = "random"
@@ -134,7 +134,7 @@ def unique_tensors(model: nn.Module) -> dict[str, Tensor]:
     return unique
 
 
-def own_memory(model: nn.Module) -> None:
+def copy_to_own_storage(model: nn.Module) -> None:
     """Move every weight into memory that torch allocated, ties kept, so that arithmetic rounds the same each time."""
     with torch.no_grad():
         for parameter in model.parameters():

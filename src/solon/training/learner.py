@@ -11,10 +11,10 @@ from torch import Tensor
 
 from solon.algorithms import clipped_policy_loss, clipped_value_loss
 from solon.nets.policy import PreTrainedModel
-from solon.records import derive_seed
+from solon.storage import derive_seed
 from solon.training.batching import pack_rows, plan_microbatches, shuffle_order
-from solon.training.optimize import build_adamw, learning_rate_at, take_step
-from solon.training.reading import can_share_prompts, read_logprobs
+from solon.training.forward import can_share_prompts, read_logprobs
+from solon.training.optimizer import build_adamw, learning_rate_at, take_step
 from solon.training.rollout import Rollout, ScoreScale, Targets, ValueModel
 
 if TYPE_CHECKING:

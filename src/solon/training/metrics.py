@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from solon.errors import ModelError
-from solon.records import replace_file
+from solon.storage import replace_file
 
 
 class StepLog:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from solon.algorithms import explained_variance, kl_k1, kl_k3
 from solon.errors import ModelError, RecordError
-from solon.lm.sampler import Sampler
+from solon.inference.sampler import Sampler
 from solon.nets import (
     decode_response,
     find_absent_rows,
@@ -38,12 +38,13 @@ from solon.nets import (
     weights_digest,
 )
 from solon.nets.policy import PreTrainedModel, count_rows
-from solon.records import Prompt, Record, Sampling, content_digest, derive_seed
+from solon.records import Prompt, Record, Sampling
+from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
-from solon.training.checkpoint import Checkpoint, own_memory, seeded
+from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
 from solon.training.learner import Learner, update
 from solon.training.metrics import StepLog
-from solon.training.optimize import LearningRateSchedule
+from solon.training.optimizer import LearningRateSchedule
 from solon.training.rollout import (
     Rollout,
     ScoreScale,
@@ -219,7 +220,7 @@ def run_ppo(
         )
         for model in (reference, scorer, trained, network):
             if model is not None:
-                own_memory(model)
+                copy_to_own_storage(model)
         absent = find_absent_rows(tokenizer, count_rows(trained.config), trained.device)
         learner = Learner.build(trained, ValueModel(scorer, network), absent)
         sampler = Sampler(trained, tokenizer, batch_size=config.responses_per_iteration)

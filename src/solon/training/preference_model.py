@@ -24,11 +24,12 @@ from solon.algorithms import calibration_error, preference_accuracy, soft_prefer
 from solon.errors import RecordError
 from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
 from solon.nets.policy import PreTrainedModel
-from solon.records import PreferencePair, Record, content_digest, derive_seed
+from solon.records import PreferencePair, Record
+from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
-from solon.training.checkpoint import Checkpoint, own_memory, seeded
-from solon.training.optimize import LearningRateSchedule
-from solon.training.reading import can_share_prompts, read_scores
+from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
+from solon.training.forward import can_share_prompts, read_scores
+from solon.training.optimizer import LearningRateSchedule
 from solon.training.steps import OnProgress, run_steps
 
 
@@ -163,7 +164,7 @@ def run_preference_model(
     checkpoint = Checkpoint(out, identity)
     with seeded(derive_seed(seed, "preference model")):
         model = init_scorer_from_policy(init, seed=derive_seed(seed, "scalar head"), device=device)
-        own_memory(model)
+        copy_to_own_storage(model)
         notes = run_steps(
             "pm",
             model,

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from solon.errors import ModelError
-from solon.lm.sampler import Sampler
+from solon.inference.sampler import Sampler
 from solon.nets import encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
 from solon.nets.policy import count_rows
 from solon.prompting import render_response
 from solon.records import Conversation, Sampling
 from solon.training.batching import TokenRow, pack_rows
-from solon.training.reading import can_share_prompts, read_logprobs
+from solon.training.forward import can_share_prompts, read_logprobs
 
 FLOAT32_TOLERANCE = 1e-3
 """Nats by which two ways of reading a token may differ in float32; rounding on real models was seen to reach 1.2e-5."""

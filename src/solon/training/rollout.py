@@ -15,7 +15,7 @@ from solon.algorithms import gae_advantages, kl_penalty_rewards, masked_mean, st
 from solon.errors import ModelError
 from solon.nets.policy import PreTrainedModel
 from solon.training.batching import TokenBatch, TokenRow, pack_rows, plan_microbatches
-from solon.training.reading import can_share_prompts, read_logprobs, read_scores, read_trunk, read_values
+from solon.training.forward import can_share_prompts, read_logprobs, read_scores, read_trunk, read_values
 
 
 @dataclass(frozen=True)

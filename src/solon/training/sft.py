@@ -23,11 +23,12 @@ from solon.algorithms import sequence_nll
 from solon.errors import RecordError
 from solon.nets import find_absent_rows, load_policy, load_tokenizer, save_policy, weights_digest
 from solon.nets.policy import PreTrainedModel, count_rows
-from solon.records import Record, SFTExample, content_digest, derive_seed
+from solon.records import Record, SFTExample
+from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
-from solon.training.checkpoint import Checkpoint, own_memory, seeded
-from solon.training.optimize import LearningRateSchedule
-from solon.training.reading import can_share_prompts, read_logprobs
+from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
+from solon.training.forward import can_share_prompts, read_logprobs
+from solon.training.optimizer import LearningRateSchedule
 from solon.training.steps import OnProgress, run_steps
 
 
@@ -140,7 +141,7 @@ def run_sft(
     checkpoint = Checkpoint(out, identity)
     with seeded(derive_seed(seed, "sft")):
         model = load_policy(base, device=device, dtype=torch.float32)
-        own_memory(model)
+        copy_to_own_storage(model)
         absent = find_absent_rows(tokenizer, count_rows(model.config), model.device)
         limit = config.microbatch_tokens
         notes = run_steps(

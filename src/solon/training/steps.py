@@ -12,7 +12,7 @@ from solon.nets.policy import PreTrainedModel
 from solon.training.batching import batch_at
 from solon.training.checkpoint import Checkpoint
 from solon.training.metrics import StepLog
-from solon.training.optimize import LearningRateSchedule, build_adamw, learning_rate_at, take_step
+from solon.training.optimizer import LearningRateSchedule, build_adamw, learning_rate_at, take_step
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of steps done and the number of steps in all."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from solon.records import GoldComparison, derive_seed
+from solon.records import GoldComparison
+from solon.storage import derive_seed
 from solon.world.grammar import render_response, sample_ask, sample_style
 from solon.world.plans import ALL_SCOPE, PrincipleKind, mend, sample_flawed_plan
 from solon.world.splits import select_goals

@@ -15,7 +15,8 @@ Reference: Bai et al. 2022 (arXiv 2212.08073), sections 3.2 and 4.2.
 import random
 from collections.abc import Mapping, Sequence
 
-from solon.records import Conversation, Prompt, PromptKind, derive_seed
+from solon.records import Conversation, Prompt, PromptKind
+from solon.storage import derive_seed
 from solon.world.grammar import sample_distinct_dialogues
 from solon.world.lexicon import WIFI_GOAL, Goal
 from solon.world.splits import Split, select_goals

@@ -12,7 +12,8 @@ from solon.errors import ConfigError, ModelError, RecordError, RunError
 from solon.lm import ScriptedModel
 from solon.pipeline.config import build_config
 from solon.prompting import render_response
-from solon.records import Conversation, Manifest, Origin, RunHeader, RunPaths, file_digest
+from solon.records import Conversation, Manifest, Origin, RunHeader, RunPaths
+from solon.storage import file_digest
 from solon.world.nano.shipped import find_nano_model
 from tests.scripts import call_failed
 

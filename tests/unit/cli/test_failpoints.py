@@ -9,7 +9,8 @@ import pytest
 
 from solon.cli.failpoints import arm_failpoint
 from solon.errors import ConfigError
-from solon.records import Span, pass_point, save_records, watch_points
+from solon.records import Span, save_records
+from solon.storage import pass_point, watch_points
 
 CHILD = """
 import os, sys

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from solon.errors import ModelError
 from solon.nets import load_policy, load_tokenizer, save_policy, weights_digest
-from solon.nets.folder import replace_folder
+from solon.storage import replace_folder
 
 INDEX = "model.safetensors.index.json"
 

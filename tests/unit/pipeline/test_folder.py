@@ -108,7 +108,7 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
     with start_child([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match=rf"process {other.pid}\) is working here"):
+        with pytest.raises(RunError, match=rf"process {other.pid} is working here"):
             claim_folder(tmp_path, HEADER).__enter__()
         other.kill()
     with claim_folder(tmp_path, HEADER):

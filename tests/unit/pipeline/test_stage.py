@@ -4,14 +4,15 @@ over attempts.
 
 import pytest
 
-from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest
+from solon.pipeline.stage import ManifestWriter, Outcome, load_manifest
 from solon.pipeline.usage import Meter, Usage
 from solon.records import RunPaths
+from solon.storage import path_digest
 
 
 def account(root, **changes):
     given = {"config": {"n": [1, 2]}, "seed": 0, "inputs": {"prompts": "d1"}} | changes
-    return Account(RunPaths(root), "sft", **given)
+    return ManifestWriter(RunPaths(root), "sft", **given)
 
 
 def finish(root, **changes):

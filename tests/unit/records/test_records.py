@@ -32,12 +32,10 @@ from solon.records import (
     SFTExample,
     Span,
     Vote,
-    content_digest,
-    derive_seed,
     load_records,
-    replace_file,
     save_records,
 )
+from solon.storage import content_digest, derive_seed, replace_file
 from tests.scripts import make_prompts, make_sample
 
 ODD = 'a\u2028b\x85c\nd\te "quoted" \\ 汉字 \U0001f600'

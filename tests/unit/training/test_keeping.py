@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from solon.errors import ModelError, RunError
-from solon.training.checkpoint import Checkpoint, own_memory, seeded, unique_tensors
+from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded, unique_tensors
 from solon.training.metrics import StepLog
-from solon.training.optimize import build_adamw, learning_rate_at, take_step
+from solon.training.optimizer import build_adamw, learning_rate_at, take_step
 
 
 class Tied(nn.Module):
@@ -92,7 +92,7 @@ def test_tied_weights_are_kept_once_and_stay_tied_in_their_own_memory() -> None:
     model = Tied()
     assert set(unique_tensors(model)) == {"word", "scale", "seen"}
     before = model.word.data_ptr()
-    own_memory(model)
+    copy_to_own_storage(model)
     assert model.head is model.word
     assert model.word.data_ptr() != before
 

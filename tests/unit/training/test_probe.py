@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from solon.errors import ModelError
-from solon.lm import sampler
-from solon.nets import decoder, save_policy
+from solon.inference import decoder, sampler
+from solon.nets import save_policy
 from solon.pipeline.engine import LocalEngine
-from solon.training import probe, reading
+from solon.training import forward, probe
 from solon.training.batching import TokenBatch
 from tests.language_models import FUSED, OTHERS, make_model, make_tokenizer
 
@@ -22,7 +22,7 @@ def save(name: str, path: Path) -> Path:
 
 
 def without_what_follows_the_head(model: Any, batch: TokenBatch) -> Tensor:
-    logits: Tensor = model.get_output_embeddings()(reading.read_trunk(model, batch)[batch.sources])
+    logits: Tensor = model.get_output_embeddings()(forward.read_trunk(model, batch)[batch.sources])
     return logits
 
 
@@ -38,7 +38,7 @@ def test_a_scale_that_training_leaves_out_is_refused_before_a_run(
     check = LocalEngine().check_trainable if name == "gemma 2" else probe.check_reading  # the others have no scorer
     checkpoint = save(name, tmp_path / "model")
     check(checkpoint)
-    monkeypatch.setattr(reading, "_read_logits", without_what_follows_the_head)
+    monkeypatch.setattr(forward, "_read_logits", without_what_follows_the_head)
     with pytest.raises(
         ModelError, match=r"model: the training reader is \d.* nats off the .* more than rounding"
     ) as no:
@@ -68,7 +68,7 @@ def test_a_model_in_half_precision_may_differ_by_its_rounding_and_no_more(
     save_policy(make_model("granite").bfloat16(), make_tokenizer(), checkpoint)
     make_model.cache_clear()
     probe.check_reading(checkpoint)
-    monkeypatch.setattr(reading, "_read_logits", without_what_follows_the_head)
+    monkeypatch.setattr(forward, "_read_logits", without_what_follows_the_head)
     with pytest.raises(ModelError, match=r"more than rounding \(0\.5\)"):
         probe.check_reading(checkpoint)
 

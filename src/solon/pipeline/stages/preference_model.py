@@ -9,7 +9,8 @@ from solon.pipeline.graph import Stage
 from solon.pipeline.stage import Outcome, numbers_of
 from solon.pipeline.stages.feedback import PAIRS
 from solon.pipeline.stages.sft import SL_CAI
-from solon.records import PreferencePair, derive_seed
+from solon.records import PreferencePair
+from solon.storage import derive_seed
 
 PREFERENCE_MODEL = Checkpoint("preference-model", "preference model", answers=False)
 PREFERENCE_CURVE = Curve("preference-model")

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from solon import __version__
 from solon.constitution import load_constitution
 from solon.errors import ModelError, RunError
-from solon.nets import load_tokenizer, replace_folder, save_policy, weights_digest
+from solon.nets import load_tokenizer, save_policy, weights_digest
 from solon.pipeline.folder import is_empty, lock_folder
 from solon.pipeline.overrides import find_differences
 from solon.prompting import templates_digest
-from solon.records import content_digest, replace_file
+from solon.storage import content_digest, replace_file, replace_folder
 from solon.world.corpus import RuleBook, sample_lesson
 from solon.world.nano.documents import LessonSource, join_spans
 from solon.world.nano.pretrain import PretrainConfig, PretrainLog, run_pretrain

@@ -30,7 +30,8 @@ from solon.prompting import (
     render_response,
     render_revision,
 )
-from solon.records import Conversation, Sampling, derive_seed
+from solon.records import Conversation, Sampling
+from solon.storage import derive_seed
 from solon.world import grammar
 from solon.world.corpus import Rule, RuleBook, compose_rule, sample_pair
 from solon.world.lexicon import Goal

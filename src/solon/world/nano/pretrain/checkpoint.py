@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from solon.errors import ModelError, RunError
-from solon.records import replace_file
+from solon.storage import replace_file
 from solon.world.nano.pretrain.config import PretrainConfig
 from solon.world.nano.pretrain.optimizer import TrainState
 from solon.world.nano.pretrain.weights import LlamaShape

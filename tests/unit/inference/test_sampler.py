@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from solon.errors import ModelError
-from solon.lm.sampler import Sampler
+from solon.inference.sampler import Sampler
 from solon.records import Sampling
 from tests import made_up_tokenizers
 from tests.language_models import make_prompts, make_tokenizer

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
+from solon.inference.decoder import is_llama_shaped
 from solon.nets import rule_out
-from solon.nets.decoder import is_llama_shaped
 from solon.nets.policy import PreTrainedModel
 from solon.training.batching import TokenBatch
 

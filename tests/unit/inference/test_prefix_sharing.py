@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.nets.prefixes import common_length, plan_prefixes
+from solon.inference.prefix_sharing import common_length, plan_prefixes
 
 HEADS = [[0], list(range(10)), list(range(14)), [0, 1, 2, 9, 9, 9, 9, 9, 9, 9, 9, 9]]
 tails = st.lists(st.integers(0, 1), max_size=3)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from solon.nets.decoder import FusedDecoder
+from solon.inference.decoder import FusedDecoder
 from tests.language_models import FUSED, make_model, make_prompts
 from tests.tolerances import FLOAT32_SAME
 
@@ -33,7 +33,7 @@ def test_a_peek_does_not_move_on() -> None:
     model = make_model("llama, grouped")
     decoder, prompts = FusedDecoder(model), make_prompts(4, seed=2)
     cache, _ = decoder.prefill(prompts)
-    peeked = decoder.peek(cache, [[7, 8, 9], [7], [7, 8], [9, 9, 9]])
+    peeked = decoder.extend_logits(cache, [[7, 8, 9], [7], [7, 8], [9, 9, 9]])
     torch.testing.assert_close(
         peeked[2, 1].log_softmax(-1), last_logprobs(model, [[*prompts[2], 7, 8]])[0], rtol=0, atol=FLOAT32_SAME
     )

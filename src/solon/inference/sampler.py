@@ -1,6 +1,6 @@
 """The embedded sampler: batches of prompts continued, or options weighed, on a model in memory.
 
-A Llama-shaped model runs through our own forward pass (`nets.decoder`): equal prompts and equal beginnings are
+A Llama-shaped model runs through our own forward pass (`inference.decoder`): equal prompts and equal beginnings are
 read once, finished rows are dropped from the batch, log-probabilities of what was drawn cost nothing extra. Any
 other architecture runs through transformers' `generate`, with the same draws from the same seeds.
 
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from solon.errors import ModelError, PromptingError
-from solon.lm.drawing import draw_tokens, draw_uniforms
+from solon.inference.cache import Cache
+from solon.inference.decoder import FusedDecoder, is_llama_shaped
+from solon.inference.sampling import draw_tokens, draw_uniforms
 from solon.nets import decode_response, end_token_id, find_absent_rows, rule_out
-from solon.nets.cache import Cache
-from solon.nets.decoder import FusedDecoder, is_llama_shaped
 from solon.nets.policy import count_rows
 from solon.records import Sampling, StopReason
 
@@ -217,7 +217,7 @@ class Sampler:
     def _sample_generate(
         self, prompts: list[list[int]], sampling: Sampling, uniforms: Tensor, watch: "_StopWatch | None"
     ) -> list[Generated]:
-        from solon.lm.fallback import generate_with_draws
+        from solon.inference.fallback import generate_with_draws
 
         record = _Record(len(prompts), sampling.max_tokens, self._end_ids, self._device, watch)
         rows = torch.arange(len(prompts), device=self._device)
@@ -252,7 +252,7 @@ class Sampler:
         if self._decoder is not None:
             cache, logits = self._decoder.prefill(prompts)
             return logits, cache
-        from solon.lm.fallback import logits_after
+        from solon.inference.fallback import logits_after
 
         last = torch.tensor([[len(prompt) - 1] for prompt in prompts], device=self._device)
         return logits_after(self._model, prompts, last).squeeze(1), None
@@ -262,8 +262,8 @@ class Sampler:
     ) -> Tensor:
         """Return logits after each token of the blocks that continue the given prompts. Shape (N, longest, V)."""
         if self._decoder is not None and cache is not None:
-            return self._decoder.peek(cache.select(torch.tensor(rows, device=self._device)), blocks)
-        from solon.lm.fallback import logits_after
+            return self._decoder.extend_logits(cache.select(torch.tensor(rows, device=self._device)), blocks)
+        from solon.inference.fallback import logits_after
 
         starts = torch.tensor([[len(prompts[row])] for row in rows], device=self._device)
         places = starts + torch.arange(max(map(len, blocks)), device=self._device)

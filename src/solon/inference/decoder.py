@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from solon.nets.cache import Cache
+from solon.inference.cache import Cache
+from solon.inference.prefix_sharing import plan_prefixes
 from solon.nets.policy import PreTrainedModel
-from solon.nets.prefixes import plan_prefixes
 
 CHUNK_TOKENS = 2048
 """Tokens that one pass over a batch of prompts reads at a time, so that activations stay in the processor's cache."""
@@ -176,12 +176,12 @@ class FusedDecoder:
         plan = plan_prefixes(rows)
         if plan is None:
             cache = self._empty(len(rows))
-            hidden = self._read(cache, rows)
+            hidden = self._prefill_chunk(cache, rows)
         else:
             cache = self._empty(len(plan.prefixes))
-            self._read(cache, plan.prefixes)
+            self._prefill_chunk(cache, plan.prefixes)
             cache = cache.select(torch.tensor(plan.owner, device=self._device))
-            hidden = self._read(cache, plan.rests)
+            hidden = self._prefill_chunk(cache, plan.rests)
         logits = self._logits(hidden)
         if len(rows) < len(prompts):
             chosen = torch.tensor(inverse, device=self._device)
@@ -189,7 +189,7 @@ class FusedDecoder:
         return cache, logits
 
     @torch.inference_mode()
-    def peek(self, cache: Cache, blocks: Sequence[list[int]]) -> Tensor:
+    def extend_logits(self, cache: Cache, blocks: Sequence[list[int]]) -> Tensor:
         """Read more tokens of each row, at least one, without moving on: the next call starts from the same place.
 
         Returns:
@@ -197,7 +197,7 @@ class FusedDecoder:
         """
         ids, lengths = self._pad(blocks)
         self._reserve(cache, cache.used + ids.shape[1])
-        return self._logits(self._block(cache, ids, lengths, last_only=False))
+        return self._logits(self._forward_block(cache, ids, lengths, last_only=False))
 
     @torch.inference_mode()
     def step(self, cache: Cache, tokens: Tensor) -> Tensor:
@@ -216,7 +216,7 @@ class FusedDecoder:
         cache.used = column + 1
         rotation = self._rotations[cache.positions].unsqueeze(1)
         cache.positions += 1
-        bias = self._head_bias_of(cache, column + 1)
+        bias = self._attention_bias_of(cache, column + 1)
         x = functional.embedding(tokens, self._embedding)
         for layer, keys, values in zip(self._layers, cache.keys, cache.values, strict=True):
             qkv = functional.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
@@ -229,7 +229,7 @@ class FusedDecoder:
             x = self._feed_forward(layer, x)
         return self._logits(x)
 
-    def _read(self, cache: Cache, rows: Sequence[list[int]]) -> Tensor:
+    def _prefill_chunk(self, cache: Cache, rows: Sequence[list[int]]) -> Tensor:
         """Read rows into the cache, some at a time; return the hidden state of each row's last token. Shape (B, W)."""
         ids, lengths = self._pad(rows)
         width, start_column = ids.shape[1], cache.used
@@ -238,12 +238,14 @@ class FusedDecoder:
         found = []
         for start in range(0, len(rows), at_once):
             stop = min(start + at_once, len(rows))
-            found.append(self._block(cache.view(start, stop), ids[start:stop], lengths[start:stop], last_only=True))
+            found.append(
+                self._forward_block(cache.view(start, stop), ids[start:stop], lengths[start:stop], last_only=True)
+            )
         cache.used = start_column + width
         cache.positions += lengths
         return torch.cat(found)
 
-    def _block(self, cache: Cache, ids: Tensor, lengths: Tensor, *, last_only: bool) -> Tensor:
+    def _forward_block(self, cache: Cache, ids: Tensor, lengths: Tensor, *, last_only: bool) -> Tensor:
         """Run the layers over several tokens of each row, padded on the right; room for them is there.
 
         Returns:
@@ -293,7 +295,7 @@ class FusedDecoder:
         self._store_block(layer, kv, rotation, cache.keys[-1], cache.values[-1], cache.used)
         query = functional.linear(normed[rows, last], layer.query, query_bias).view(batch, self._heads, self._head_dim)
         query = self._rotate(_maybe_rms(self, query, layer.query_norm), rotation[rows, last])
-        bias = self._head_bias_of(cache, cache.used + width)
+        bias = self._attention_bias_of(cache, cache.used + width)
         mixed = self._attend(query, cache.keys[-1], cache.values[-1], bias)
         return self._feed_forward(layer, _add(x[rows, last], mixed, layer.out, layer.out_bias))
 
@@ -316,7 +318,7 @@ class FusedDecoder:
         mixed = torch.bmm(weights, values.reshape(batch * self._kv_heads, -1, self._head_dim)[:, :used])
         return mixed.view(batch, -1)
 
-    def _head_bias_of(self, cache: Cache, used: int) -> Tensor:
+    def _attention_bias_of(self, cache: Cache, used: int) -> Tensor:
         """Repeat each row's bias for its heads. Shape (B * H_kv, groups, columns)."""
         batch = cache.bias.shape[0]
         bias = cache.bias[:, None, None, :used].to(self._dtype)

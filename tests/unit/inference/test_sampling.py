@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solon.lm.drawing import draw_tokens, draw_uniforms
+from solon.inference.sampling import draw_tokens, draw_uniforms
 from solon.records import Sampling
 from tests.tolerances import FLOAT32_SAME
 

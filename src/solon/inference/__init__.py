@@ -1,0 +1,10 @@
+"""Drawing tokens from a model in memory: whoever needs continuations, a stage or PPO's rollouts, asks a `Sampler`.
+
+`sampler` continues prompts and weighs options, batch by batch. A Llama-shaped model runs through our own forward pass
+(`decoder`) over a growing `cache`, beginnings that prompts share read once (`prefix_sharing`); any other runs through
+transformers (`fallback`). `sampling` turns logits and seeds into tokens.
+"""
+
+from solon.inference.sampler import Generated, Sampler
+
+__all__ = ["Generated", "Sampler"]
