@@ -5,10 +5,15 @@ was given. Everything it does is a function of its inputs, so that two runs can 
 import json
 import math
 import random
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import pytest
+
 from solon.lm import ScriptedModel
+from solon.lm.backends import local
+from solon.pipeline import plan
 from solon.storage import content_digest, replace_file
 from solon.training.ppo import PPOSummary
 from solon.training.preference_model import PMSummary
@@ -29,8 +34,8 @@ SMALL = {
 """Overrides that make a run of a second or two."""
 
 
-class FakeEngine:
-    """Checkpoints are folders with one JSON file; how harmless a model is lies in its name."""
+class FakeModels:
+    """Checkpoints are folders with one JSON file, which says how harmless the model is."""
 
     def __init__(self, root: Path):
         self.base = root / "base"
@@ -38,23 +43,42 @@ class FakeEngine:
         (self.base / "model.json").write_text('{"refuses": 0.0}')
         self.models = []
 
-    def check_trainable(self, checkpoint):
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Put these in the place of torch: of the local backend, and of the three loops that train."""
+        with pytest.MonkeyPatch.context() as patch:
+            self.install(patch)
+            yield
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Put these in the place of torch until `patch` is undone."""
+        patch.setattr(local, "identify", lambda spec: self.digest(Path(spec.source)))
+        patch.setattr(local, "open_model", lambda spec: nullcontext(self.open_model(Path(spec.source))))
+        patch.setattr(plan, "check_trainable", lambda role, spec: self.check_trainable(role, spec))
+        patch.setattr("solon.training.sft.run_sft", self.run_sft)
+        patch.setattr("solon.training.preference_model.run_preference_model", self.run_preference_model)
+        patch.setattr("solon.training.ppo.run_ppo", self.run_ppo)
+
+    @property
+    def assistant(self):
+        """What a configuration says to have the base as the assistant."""
+        return {"models": {"assistant": {"source": str(self.base)}}}
+
+    def check_trainable(self, role, spec):
         return ()
 
-    def weights_digest(self, checkpoint):
+    def digest(self, checkpoint):
         return content_digest((checkpoint / "model.json").read_text())
 
     def open_model(self, checkpoint):
         refuses = json.loads((checkpoint / "model.json").read_text())["refuses"]
         model = ScriptedModel(
-            lambda prompt, sampling, seed: _reply(prompt, seed, refuses),
-            _choose,
-            identity=self.weights_digest(checkpoint),
+            lambda prompt, sampling, seed: _reply(prompt, seed, refuses), _choose, identity=self.digest(checkpoint)
         )
         self.models.append(model)
-        return nullcontext(model)
+        return model
 
-    def run_sft(self, base, examples, config, out, *, seed, metrics, on_progress):
+    def run_sft(self, base, examples, config, out, *, seed, metrics, on_progress, device):
         self._train(out, metrics, examples, 0.8, ("sft/loss",), on_progress)
         return SFTSummary(
             steps=3,
@@ -69,7 +93,7 @@ class FakeEngine:
             eval_loss_after=None,
         )
 
-    def run_preference_model(self, init, pairs, heldout, config, out, *, seed, metrics, on_progress):
+    def run_preference_model(self, init, pairs, heldout, config, out, *, seed, metrics, on_progress, device):
         self._train(out, metrics, [*pairs, *heldout], 0.8, ("pm/loss",), on_progress)
         return PMSummary(
             steps=3,
@@ -85,7 +109,7 @@ class FakeEngine:
             ranked={pair.id: float(number > 0) for number, pair in enumerate(heldout[:4])},
         )
 
-    def run_ppo(self, policy, preference_model, prompts, config, out, *, seed, metrics, on_progress, value_out):
+    def run_ppo(self, policy, preference_model, prompts, config, out, *, seed, metrics, on_progress, value_out, device):
         self._train(out, metrics, prompts, 0.97, ("objective/score", "objective/kl"), on_progress)
         value_out.mkdir(parents=True, exist_ok=True)
         (value_out / "model.json").write_text('{"refuses": 0}')

@@ -66,5 +66,5 @@ def build_tiny_world_model(path: Path) -> Path:
 
 def tiny_options(model: Path) -> list[str]:
     """Return the options of `solon run` for a run of seconds on this model."""
-    settings = [f"base_model={model}", *TINY_RUN]
+    settings = [f"models.assistant.source={model}", *TINY_RUN]
     return ["--preset", "smoke", *(word for setting in settings for word in ("--set", setting))]

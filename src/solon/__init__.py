@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from solon.evaluation import Evaluation
     from solon.lm import LanguageModel, ScriptedModel
-    from solon.lm.local import LocalModel
+    from solon.lm.backends.local import LocalModel
     from solon.pipeline.config import RunConfig, build_config
     from solon.pipeline.run import RunResult, load_run, run
     from solon.pipeline.task import Task
@@ -61,7 +61,7 @@ _ROOMS = {
     "Grade": "records",
     "JournalError": "errors",
     "LanguageModel": "lm",
-    "LocalModel": "lm.local",
+    "LocalModel": "lm.backends.local",
     "Message": "records",
     "MissingExtraError": "errors",
     "ModelError": "errors",

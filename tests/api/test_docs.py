@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 import solon
 from solon.constitution import load_constitution
-from solon.lm import LanguageModel, ScriptedModel
+from solon.lm import LanguageModel, ModelSpec, ScriptedModel
 from solon.pipeline.config import PromptsConfig, RunConfig
 from solon.pipeline.overrides import validate
 from solon.pipeline.prompt_pools import draw_prompts
@@ -56,6 +56,8 @@ def config_rows(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterato
         if model is PromptsConfig and name == "evaluation":  # the fields are those of the task: the world's, a file's
             yield from config_rows(EvaluationSizes, f"{prefix}{name}.")
             yield from config_rows(FileSizes, f"{prefix}{name}.")
+        elif get_origin(kind) is dict and get_args(kind)[1] is ModelSpec:  # of one role; every role has the same
+            yield from config_rows(ModelSpec, f"{prefix}{name}.assistant.")
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from config_rows(kind, f"{prefix}{name}.")
         else:

@@ -11,7 +11,7 @@ from solon.evaluation import wilson_interval
 from solon.records import Conversation, EvalRecord, Grade, Prompt
 from solon.world.nano.build import load_nano_manifest
 from solon.world.nano.shipped import find_nano_model
-from tests.pipeline_fakes import FakeEngine
+from tests.pipeline_fakes import FakeModels
 from tests.scripts import make_sample
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +32,9 @@ def test_it_is_about_ten_lines():
 
 @pytest.mark.slow
 def test_it_runs_as_printed(tmp_path, monkeypatch, capsys):
-    engine = FakeEngine(tmp_path / "engine")
-    monkeypatch.setattr("solon.world.task.find_nano_model", lambda: engine.base)
-    monkeypatch.setattr("solon.pipeline.run.LocalEngine", lambda **_: engine)
+    fakes = FakeModels(tmp_path / "fakes")
+    monkeypatch.setattr("solon.world.task.find_nano_model", lambda: fakes.base)
+    fakes.install(monkeypatch)
     monkeypatch.chdir(tmp_path)
     exec(compile(python_of_the_readme(), str(README), "exec"), {})
     lines = capsys.readouterr().out.splitlines()

@@ -82,7 +82,11 @@ def test_control_1_random_weights_improve_nothing(tmp_path):
     random_weights = tmp_path / "random-weights"
     config = load_policy(nano).config
     save_policy(build_nano_model(config, seed=SEED), load_tokenizer(nano), random_weights)
-    settings = {"base_model": str(random_weights), "max_failure_fraction": 1.0, "feedback": {"mass_floor": 0.0}}
+    settings = {
+        "models": {"assistant": {"source": str(random_weights)}},
+        "max_failure_fraction": 1.0,
+        "feedback": {"mass_floor": 0.0},
+    }
     models = run_smoke(tmp_path / "run", **settings).results["models"]
     for model in models.values():
         assert (model["harmful"]["ungraded"]["value"], model["benign"]["ungraded"]["value"]) == (1.0, 1.0)

@@ -129,7 +129,7 @@ def test_a_folder_of_something_else(solon, place):
         (("--set", "ppo.kl_coeff=1"), ("ppo.kl_coeff", "did you mean 'kl_coef'")),
         (("--set", "ppo.kl_coef"), ("ppo.kl_coef", "FIELD=VALUE")),
         (("--set", "ppo.kl_coef=-1"), ("ppo.kl_coef", "-1")),
-        (("--set", "base_model=/no/such/folder"), ("/no/such/folder",)),
+        (("--set", "models.assistant.source=/no/such/folder"), ("/no/such/folder",)),
         (("--set", "preset=smoke"), ("--preset",)),
     ],
 )

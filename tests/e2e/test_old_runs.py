@@ -43,7 +43,7 @@ def test_a_header_of_before_there_were_tasks(old, command):
     del body["task"]
     old.header.write_text(yaml.safe_dump({**body, "schema": 1, "code_version": "0.0.9"}))
     done = call_solon(*COMMANDS[command](old.root, record_of(old)))
-    assert_refused(done, old.header, "schema 1, this version reads 2", "that reads schema 1; version 0.0.9 wrote it")
+    assert_refused(done, old.header, "schema 1, this version reads 3", "that reads schema 1; version 0.0.9 wrote it")
 
 
 @pytest.mark.parametrize("command", ["show", "report"])
@@ -60,7 +60,7 @@ def test_graded_answers_of_before_there_were_tasks(old, command):
     report.model_copy(update={"inputs": inputs}).save(old.manifest("report"))
     done = call_solon(*COMMANDS[command](old.root, record))
     assert_refused(
-        done, f"{file}:1: EvalRecord schema 1, this version reads 2", "with a version of solon that reads schema 1"
+        done, f"{file}:1: EvalRecord schema 1, this version reads 3", "with a version of solon that reads schema 1"
     )
 
 
@@ -76,6 +76,8 @@ def test_the_command_of_the_run_is_refused_too_and_nothing_is_changed(old, whole
     del body["task"]
     old.header.write_text(yaml.safe_dump({**body, "schema": 1}))
     before = {path: path.read_bytes() for path in old.root.rglob("*") if path.is_file()}
-    done = call_solon("run", "--preset", "smoke", "--out", old.root, "--set", f"base_model={whole_run.model}")
-    assert_refused(done, old.header, "schema 1, this version reads 2")
+    done = call_solon(
+        "run", "--preset", "smoke", "--out", old.root, "--set", f"models.assistant.source={whole_run.model}"
+    )
+    assert_refused(done, old.header, "schema 1, this version reads 3")
     assert {path: path.read_bytes() for path in old.root.rglob("*") if path.is_file()} == before

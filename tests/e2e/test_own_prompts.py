@@ -82,7 +82,7 @@ def own(tmp_path_factory, tiny_world):
     }
     (folder / "task.yaml").write_text(yaml.safe_dump(task, sort_keys=False))
     words = ["run", "--task", "task.yaml", "--grader", "wordy_grader:Wordy", "--out", "run"]
-    words += options(f"base_model={tiny_world}")
+    words += options(f"models.assistant.source={tiny_world}")
     done = subprocess.run(
         [sys.executable, "-m", "solon", *words], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -245,7 +245,7 @@ def test_the_short_form_without_a_grader_keeps_answers_and_grades_none(tmp_path,
     forms = ["plain.txt", "prompts.csv", "texts.json", "messages.jsonl"]
     for seed, (name, form) in enumerate(zip(names[1::2], forms, strict=True)):
         write_prompts(tmp_path, form, make_texts(8, seed=200 + seed, words=6), name=Path(name).stem)
-    words = ["run", *names, *options(f"base_model={tiny_world}")]
+    words = ["run", *names, *options(f"models.assistant.source={tiny_world}")]
     done = call_solon(*words)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "own-prompts"
@@ -319,11 +319,11 @@ def refuse(folder, *words):
 def test_what_is_wrong_with_a_task_is_said_in_one_line_before_a_folder_is_made(files):
     train, measure = "train.txt", "measure.txt"
     assert "brings no model" in refuse(files, "--red-team", train, "--harmful", measure)
-    assert "nothing.txt" in refuse(files, "--red-team", "nothing.txt", "--set", f"base_model={files}")
+    assert "nothing.txt" in refuse(files, "--red-team", "nothing.txt", "--set", f"models.assistant.source={files}")
     assert "--red-team: cannot be given beside --task" in refuse(files, "--red-team", train, "--task", "t.yaml")
     assert "t.yaml: cannot be read" in refuse(files, "--task", "t.yaml")
     assert "give prompts to train on" in refuse(files, "--harmful", measure)
-    named = ("--red-team", train, "--harmful", measure, "--set", f"base_model={files}")
+    named = ("--red-team", train, "--harmful", measure, "--set", f"models.assistant.source={files}")
     assert "grader nothing:Here" in refuse(files, *named, "--grader", "nothing:Here")
     assert "--preset smoke" in refuse(files, *named, "--preset", "smoke")
     assert "prompts.ppo.red_team=7" in refuse(files, *named, "--set", "prompts.ppo.red_team=7")
@@ -333,7 +333,7 @@ def test_a_leak_is_named_before_a_folder_is_made(files):
     words = make_texts(6, seed=1)[2].split()
     with (files / "train.txt").open("a") as file:
         file.write("\n" + " ".join([*words[:4], "other", *words[5:]]))
-    named = ("--red-team", "train.txt", "--harmful", "measure.txt", "--set", f"base_model={files}")
+    named = ("--red-team", "train.txt", "--harmful", "measure.txt", "--set", f"models.assistant.source={files}")
     told = refuse(files, *named)
     assert "1 training prompts say what an evaluation prompt says" in told
     assert "train.txt" in told

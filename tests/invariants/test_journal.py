@@ -147,7 +147,7 @@ def test_journalled_results_equal_fresh_ones(tmp_path: Path) -> None:
 
 
 def test_a_local_model_journalled_is_itself(tiny_model_dir: Path, tmp_path: Path) -> None:
-    from solon.lm.local import LocalModel
+    from solon.lm.backends.local import LocalModel
 
     local = LocalModel(tiny_model_dir)
     with Journal(tmp_path / "journal") as journal:

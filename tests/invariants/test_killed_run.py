@@ -14,26 +14,27 @@ import pytest
 from solon.cli.failpoints import arm_failpoint
 from solon.pipeline.run import run
 from solon.storage import watch_points
-from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
+from tests.pipeline_fakes import SMALL, FakeModels, read_folder
 
 STAGES = ["prompts", "revision", "sft", "comparisons", "feedback", "preference-model", "ppo", "evaluation", "report"]
 
 
-def start(root, engine):
-    return run(out=root, preset="smoke", overrides={**SMALL, "base_model": str(engine.base)}, engine=engine)
+def start(root, fakes):
+    with fakes.installed():
+        return run(out=root, preset="smoke", overrides={**SMALL, **fakes.assistant})
 
 
 def data(root):
     return read_folder(root, "records/*.jsonl", "models/*/*", "constitution.json", "metrics/*")
 
 
-def run_and_die(root, engine, setting):
+def run_and_die(root, fakes, setting):
     """Run in a child that is killed at a point; return whether it was."""
     child = os.fork()
     if child == 0:
         try:
             arm_failpoint({"SOLON_FAILPOINT": setting})
-            start(root, engine)
+            start(root, fakes)
         finally:
             os._exit(0)
     return os.WIFSIGNALED(status := os.waitpid(child, 0)[1]) and os.WTERMSIG(status) == signal.SIGKILL
@@ -46,7 +47,7 @@ def whole(tmp_path_factory):
     points = []
     watch_points(points.append)
     try:
-        start(root / "run", FakeEngine(root / "engine"))
+        start(root / "run", FakeModels(root / "fakes"))
     finally:
         watch_points(None)
     return SimpleNamespace(points=points, data=data(root / "run"), calls=count_calls(root / "run"))
@@ -80,30 +81,30 @@ def test_every_stage_passes_points_to_be_killed_at(whole):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_in_a_stage_and_started_again_it_ends_the_same(tmp_path, whole, stage):
-    engine = FakeEngine(tmp_path / "engine")
+    fakes = FakeModels(tmp_path / "fakes")
     root = tmp_path / "run"
     rng = random.Random(f"killed in {stage}")
     for name, number in rng.sample(points_of(stage, whole.points), 3):
-        run_and_die(root, engine, f"{name}:{number}")
+        run_and_die(root, fakes, f"{name}:{number}")
     before = count_calls(root)
-    start(root, engine)
+    start(root, fakes)
     assert data(root) == whole.data
     assert count_calls(root) == whole.calls
-    made = sum(len(model.generated) + len(model.chosen) for model in engine.models)
+    made = sum(len(model.generated) + len(model.chosen) for model in fakes.models)
     assert made == whole.calls - before
 
 
 def test_killed_before_and_after_its_first_write_it_ends_the_same(tmp_path, whole):
-    engine = FakeEngine(tmp_path / "engine")
+    fakes = FakeModels(tmp_path / "fakes")
     for setting in ("write:*/run.yaml:1", "wrote:*/run.yaml:1", "write:*/constitution.json:1"):
-        assert run_and_die(tmp_path / "run", engine, setting)
-    start(tmp_path / "run", engine)
+        assert run_and_die(tmp_path / "run", fakes, setting)
+    start(tmp_path / "run", fakes)
     assert data(tmp_path / "run") == whole.data
 
 
 def test_killed_again_and_again_it_still_arrives(tmp_path, whole):
-    engine = FakeEngine(tmp_path / "engine")
-    deaths = [run_and_die(tmp_path / "run", engine, f"progress:*:{number}") for number in (15, 25, 30, 35, 45, 60, 85)]
+    fakes = FakeModels(tmp_path / "fakes")
+    deaths = [run_and_die(tmp_path / "run", fakes, f"progress:*:{number}") for number in (15, 25, 30, 35, 45, 60, 85)]
     assert sum(deaths) >= 5
-    start(tmp_path / "run", engine)
+    start(tmp_path / "run", fakes)
     assert data(tmp_path / "run") == whole.data

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, sampling
-from solon.lm import journal, journaled, local, runner
+from solon.lm import journal, journaled, runner
+from solon.lm.backends import local
 from solon.nets import folder, marking, scorer, tokenizer, vocabulary
 from solon.records import Sampling
 from solon.storage import locks
@@ -20,7 +21,8 @@ from tests.language_models import make_model
 from tests.mutating import assert_killed
 from tests.reference import test_sampler_against_hf as reference
 from tests.unit.inference import test_decoder, test_prefix_sharing, test_sampler, test_sampling
-from tests.unit.lm import test_journal, test_local, test_runner
+from tests.unit.lm import test_journal, test_runner
+from tests.unit.lm.backends import test_local
 from tests.unit.nets import test_folder, test_scorer, test_tokenizer, test_vocabulary
 from tests.unit.nets import test_whole_text as whole_text
 

@@ -67,6 +67,19 @@ def run(
     grader: Annotated[
         str | None, typer.Option(metavar="MODULE:CLASS", help="Grades answers in place of the task's own grader.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="The assistant, where training starts: a checkpoint folder."),
+    ] = None,
+    critic: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Criticises and revises; the assistant if left out.")
+    ] = None,
+    feedback: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Compares answers; the assistant if left out.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="For graders that ask one; the feedback model if left out.")
+    ] = None,
     drop_leaks: Annotated[
         bool, typer.Option("--drop-leaks", help="Leave out training prompts that are evaluation prompts.")
     ] = False,
@@ -107,6 +120,10 @@ def run(
         "--harmful": harmful,
         "--benign": benign,
         "--grader": grader,
+        "--model": model,
+        "--critic": critic,
+        "--feedback": feedback,
+        "--judge": judge,
         "--preset": preset,
         "--constitution": None if constitution == "default" else constitution,
         "--out": folder,
@@ -119,10 +136,13 @@ def run(
     asked_for += ["--drop-leaks"] if drop_leaks else []
     asked_for += ["--accept-code"] if accept_code else []
     asked_for += [word for text in overrides or () for word in ("--set", text)]
-    settings = [*(overrides or []), *(["prompts.drop_leaks=true"] if drop_leaks else [])]
+    sources = {"assistant": model, "critic": critic, "feedback": feedback, "judge": judge}
+    settings: dict[str, object] = {"prompts": {"drop_leaks": True}} if drop_leaks else {}
+    if models := {role: {"source": source} for role, source in sources.items() if source is not None}:
+        settings["models"] = models
     try:
         part = {"until": until, "only": only, "old": old, "accept_code": accept_code}
-        _run(found, folder, grader, preset, constitution, seed, settings, part)
+        _run(found, folder, grader, preset, constitution, seed, settings, overrides or [], part)
     except KeyboardInterrupt:
         again = shlex.join(["solon", "run", *asked_for])
         sys.stderr.write(f"interrupted: what was done is kept; resume with\n  {again}\n")
@@ -136,6 +156,7 @@ def _run(
     preset: str | None,
     constitution: str,
     seed: int | None,
+    settings: dict[str, object],
     overrides: list[str],
     part: "Mapping[str, Any]",
 ) -> None:
@@ -148,7 +169,6 @@ def _run(
 
     meter = Meter(whole_process=True)
     arm_failpoint(os.environ)
-    settings: dict[str, object] = {}
     for text in overrides:
         settings = merge(settings, nest(*parse_override(text)))
     check_run_folder(folder)  # what is wrong with folder or constitution is said before anything heavy is imported
@@ -303,7 +323,7 @@ def check_world(
     The exit code is 1 if a bar is not reached.
     """
     from solon.cli.tables import format_table
-    from solon.lm.local import LocalModel
+    from solon.lm.backends.local import LocalModel
     from solon.world.nano.build import load_nano_manifest
     from solon.world.nano.check import format_abilities, measure_abilities, record_abilities
     from solon.world.nano.shipped import find_nano_model

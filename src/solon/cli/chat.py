@@ -8,24 +8,24 @@ from pathlib import Path
 
 from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, RunError
-from solon.lm import LanguageModel
-from solon.pipeline.artifacts import BASE
+from solon.lm import LanguageModel, ModelSpec, find_backend
+from solon.pipeline.artifacts import ASSISTANT
 from solon.pipeline.config import RunConfig
-from solon.pipeline.engine import LocalEngine
 from solon.pipeline.folder import load_header
+from solon.pipeline.models import identify_model, locate_model, trained_model
 from solon.pipeline.overrides import nearest, validate
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI
-from solon.pipeline.task import find_checkpoint, find_shipped_model, load_task
+from solon.pipeline.task import find_shipped_model, load_task
 from solon.prompting import render_response
 from solon.records import GIVEN, Conversation, Message, Rendered, RunHeader, RunPaths, Sampling, hold_to_accounts
 from solon.storage import derive_seed
 from solon.world.nano.shipped import NANO
 
-MODELS = (BASE.key, *(model.key for model in CONSTITUTIONAL_AI.assistants()))
+MODELS = (ASSISTANT.name, *(model.key for model in CONSTITUTIONAL_AI.assistants()))
 
 
-def find_model(folder: Path, name: str) -> Path:
-    """Return the checkpoint of a run's model.
+def find_model(folder: Path, name: str) -> ModelSpec:
+    """Return a model of a run; one that was trained is opened as the assistant was.
 
     Raises:
         ConfigError: no model is called so.
@@ -35,9 +35,10 @@ def find_model(folder: Path, name: str) -> Path:
     if name not in MODELS:
         raise ConfigError(f"--model {name}: no such model{nearest(name, MODELS)}")
     header = load_header(folder)
-    if name == "base":
-        return _find_base(folder, header)
     paths = RunPaths(folder)
+    spec = validate(RunConfig, header.config, where=str(paths.header)).models[ASSISTANT.key]
+    if name == ASSISTANT.name:
+        return _find_assistant(folder, header, spec)
     path = paths.model(name)
     if not (path / "config.json").is_file():
         raise RunError(
@@ -45,31 +46,31 @@ def find_model(folder: Path, name: str) -> Path:
             "with --model base"
         )
     hold_to_accounts(paths, paths.header.name, f"models/{name}/")
-    return path
+    return trained_model(spec, path)
 
 
-def _find_base(folder: Path, header: RunHeader) -> Path:
-    origin, asked = header.models["base"], header.task.source
-    known = Path(origin.source).is_dir() or find_shipped_model(origin.source) is not None
+def _find_assistant(folder: Path, header: RunHeader, spec: ModelSpec) -> ModelSpec:
+    asked = header.task.source
+    known = Path(spec.source).is_dir() or find_shipped_model(spec.source) is not None
     unnamed = asked == GIVEN or asked.startswith("--")  # a program's own task, or one of prompt files
-    path = find_checkpoint(None if known or unnamed else load_task(asked), origin.source)
-    if LocalEngine().weights_digest(path) != origin.digest:
-        raise RunError(f"{path}: is not the base model that {folder} was run with: its content has changed")
-    return path
+    found = locate_model(spec, None if known or unnamed else load_task(asked))
+    if identify_model(found) != header.models[ASSISTANT.key].digest:
+        raise RunError(f"{found.source}: is not the base model that {folder} was run with: its content has changed")
+    return found
 
 
 def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, seed: int) -> None:
     """Answer each line of standard input until it ends, in the layout in which the run's models were evaluated."""
-    path = find_model(folder, name)
+    spec = find_model(folder, name)
     header = load_header(folder)
     config = validate(RunConfig, header.config, where=str(RunPaths(folder).header))
     sampling = validate(Sampling, {"temperature": temperature, "max_tokens": max_tokens}, where="chat")
-    if header.models["base"].source == NANO:
+    if header.models[ASSISTANT.key].source == NANO:
         print("This is a nano model of a small world; it knows requests such as:  How do I water a hedge?")
     interactive = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # bytes that are no text become U+FFFD
-    with LocalEngine().open_model(path) as model:
+    with find_backend(spec).open_model(spec) as model:
         messages: list[Message] = []
         for turn, line in enumerate(_lines(interactive)):
             if not line:

@@ -1,29 +1,33 @@
 """Language models behind one protocol, and what a stage needs around them.
 
-`protocol` says what may be asked. `local` answers with a model in this process (needs torch; imported by its own
-name, so that the rest works without), `scripted` with functions in tests. `journaled` replays what a `journal`
-remembers and adds what it does not. `items` runs a stage's items side by side, and keeps the failure of one from
-the others.
+`protocol` says what may be asked, and `spec` which model answers: one of the `backends`, `local` with a model in this
+process (needs torch; imported by its own name, so that the rest works without), `scripted` by a file, or functions in
+tests. `journaled` replays what a `journal` remembers and adds what it does not. `runner` runs a stage's items side by
+side, and keeps the failure of one from the others.
 """
 
+from solon.lm.backends.scripted import ScriptedModel
 from solon.lm.journal import Journal, StoredCall, read_call
 from solon.lm.journaled import CallCounter, JournaledModel
 from solon.lm.lost import describe_lost_calls
 from solon.lm.protocol import LanguageModel
 from solon.lm.runner import ItemResults, OnProgress, check_failures, run_items
-from solon.lm.scripted import ScriptedModel
+from solon.lm.spec import Backend, ModelSpec, find_backend
 
 __all__ = [
+    "Backend",
     "CallCounter",
     "ItemResults",
     "Journal",
     "JournaledModel",
     "LanguageModel",
+    "ModelSpec",
     "OnProgress",
     "ScriptedModel",
     "StoredCall",
     "check_failures",
     "describe_lost_calls",
+    "find_backend",
     "read_call",
     "run_items",
 ]

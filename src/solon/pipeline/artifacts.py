@@ -100,18 +100,29 @@ class Given:
 
 @dataclass(frozen=True)
 class Role:
-    """A model that a run is given for a role."""
+    """A model that a run is given for a role.
+
+    Attributes:
+        key: the role, as configurations and manifests call it.
+        name: what tables and records call the model.
+    """
 
     key: str
+    name: str
 
 
 CONSTITUTION = Given("constitution")
 TEMPLATES = Given("templates")
 GRADERS = Given("graders")
+MODELS = Given("models")
+"""The models of all roles, for a stage that opens one by a name that only the run knows."""
 
-BASE = Role("base")
-CRITIC = Role("critic")
-FEEDBACK_MODEL = Role("feedback")
+ASSISTANT = Role("assistant", "base")
+"""First answerer and start of training: before training, the base of all comparisons."""
+
+CRITIC = Role("critic", "critic")
+FEEDBACK_MODEL = Role("feedback", "feedback")
+JUDGE = Role("judge", "judge")
 
 Input = Records[Any] | Checkpoint | Given | Role
 Output = Records[Any] | Checkpoint | Curve

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from solon.errors import ConfigError
 from solon.evaluation import EvaluationConfig
 from solon.feedback import ComparisonConfig, FeedbackConfig
+from solon.lm.spec import ModelSpec
+from solon.pipeline.models import name_models, refuse_old_names
 from solon.pipeline.overrides import merge, nearest, validate
 from solon.pipeline.task import Task, load_task
 from solon.revision import RevisionConfig
@@ -62,13 +64,12 @@ class RunConfig(BaseModel):
         preset: the preset it began as; null where the task has none.
         seed: every draw of the run derives from it.
         constitution: a file, or the name of a shipped one.
-        base_model: checkpoint that is assistant and start of training: a path, or the name of one that comes with the
-            task; null is the task's own.
-        critic_model: checkpoint that criticises and revises; None is the base, as in the paper.
-        feedback_model: checkpoint that compares; None is the base, as in the paper; never SL-CAI.
         threads: threads of torch; one is the steadiest on a shared machine.
         heldout_pairs: share of the labelled pairs, by their prompts' hash, that the preference model is measured on.
         max_failure_fraction: a stage stops once more than this share of its items has failed.
+        models: role to its model. `assistant` answers first and is the start of training, `critic` criticises and
+            revises, `feedback` compares, `judge` is for graders. A role may name another; critic and feedback are the
+            assistant if left out, as in the paper, and the judge is the feedback model.
         prompts: how many prompts each stage gets.
         revision: stage 1: responses, critiques, revisions.
         sft: stage 1: fine-tuning on revisions.
@@ -84,12 +85,10 @@ class RunConfig(BaseModel):
     preset: str | None = None
     seed: int = Field(0, ge=0)
     constitution: str = "default"
-    base_model: str | None = None
-    critic_model: str | None = None
-    feedback_model: str | None = None
     threads: int = Field(1, ge=1)
     heldout_pairs: float = Field(0.1, ge=0.0, lt=1.0)
     max_failure_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    models: dict[str, ModelSpec] = Field(default_factory=dict)
     prompts: PromptsConfig = PromptsConfig()
     revision: RevisionConfig = RevisionConfig()
     sft: SFTConfig = SFTConfig()
@@ -109,18 +108,18 @@ def build_config(preset: str | None, overrides: Mapping[str, Any], task: Task | 
         task: the task; None is the default one.
 
     Raises:
-        ConfigError: no such preset, a field that is unknown or out of range, or no base model.
+        ConfigError: no such preset, a field that is unknown or out of range, or no model for the assistant.
     """
     task = task or load_task()
     preset = preset or next(iter(task.presets), None)
     where = f"task {task.name}" if preset is None else f"preset {preset}"
+    refuse_old_names(overrides)
     tree = merge({"preset": preset, **_preset(task, preset)}, overrides)
+    tree["models"] = name_models(tree.get("models", {}), task)
     config = validate(RunConfig, tree, where=f"{where} with what was set over it")
     sizes = validate(task.sizes, config.prompts.evaluation, where=f"{where}: prompts.evaluation")
-    if config.base_model is None and task.default_model is None:
-        raise ConfigError(f"task {task.name}: brings no model: give a checkpoint with  --set base_model=PATH")
     prompts = config.prompts.model_copy(update={"evaluation": sizes.model_dump(mode="json")})
-    return config.model_copy(update={"prompts": prompts, "base_model": config.base_model or task.default_model})
+    return config.model_copy(update={"prompts": prompts})
 
 
 def _preset(task: Task, name: str | None) -> Mapping[str, Any]:

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from solon.errors import ConfigError
-from solon.lm import Journal, JournaledModel, LanguageModel, OnProgress
-from solon.pipeline.artifacts import Checkpoint, Curve, Input, Output, Records, RecordT, Role
+from solon.lm import Journal, JournaledModel, LanguageModel, ModelSpec, OnProgress, find_backend
+from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
 from solon.pipeline.observer import Observer
 from solon.pipeline.overrides import nearest
 from solon.pipeline.stage import ManifestWriter
@@ -50,16 +50,15 @@ class StageContext:
         self.config = plan.config
         self.seed = plan.config.seed
         self.constitution = plan.constitution
-        self.engine = plan.engine
         self.prompts = plan.prompts
         self.example = plan.task.example()
-        self._models = plan.models(paths)
+        self._plan = plan
         self._paths = paths
         self._journal = journal
         self._observer = observer
         self._account = account
         self._stack = ExitStack()
-        self._open: dict[Path, JournaledModel] = {}
+        self._open: dict[str, JournaledModel] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -90,17 +89,26 @@ class StageContext:
         return output.path(self._paths)
 
     def folder(self, model: Role | Checkpoint) -> Path:
-        """Return the folder of a model that the stage declares to read."""
-        self._declared(model, self.stage.reads)
-        return self._models[model.key]
+        """Return the folder of a model that the stage declares to train from, or to train by."""
+        self._declared(model, self.stage.trains)
+        return Path(self._plan.model(model, self._paths).source)
+
+    @property
+    def device(self) -> str:
+        """Where models are trained: where the assistant is."""
+        return self._plan.models[ASSISTANT.key].device
 
     def model(self, model: Role | Checkpoint) -> LanguageModel:
-        """Open a model that the stage declares to read; two roles of one folder share it."""
-        path = self.folder(model)
-        if path not in self._open:
-            inner = self._stack.enter_context(self.engine.open_model(path))
-            self._open[path] = JournaledModel(inner, self._journal)
-        return self._open[path]
+        """Open a model that the stage declares to read; two roles that were given the same share it."""
+        self._declared(model, self.stage.reads)
+        return self._opened(self._plan.model(model, self._paths))
+
+    def _opened(self, spec: ModelSpec) -> LanguageModel:
+        key = spec.model_dump_json()
+        if key not in self._open:
+            inner = self._stack.enter_context(find_backend(spec).open_model(spec))
+            self._open[key] = JournaledModel(inner, self._journal)
+        return self._open[key]
 
     def model_of(self, role: str) -> LanguageModel:
         """Open the model of a role by its name, as graders ask for it.
@@ -108,10 +116,15 @@ class StageContext:
         Raises:
             ConfigError: the stage has no such role.
         """
-        named = {item.key: item for item in self.stage.reads if isinstance(item, Role | Checkpoint)}
-        if role not in named:
-            raise ConfigError(f"there is no model for the role {role!r} here{nearest(role, named)}")
-        return self.model(named[role])
+        self._declared(MODELS, self.stage.reads)
+        made = {item.key: item for item in self.stage.reads if isinstance(item, Checkpoint)}
+        if role in made:
+            return self.model(made[role])
+        if role not in self._plan.models:
+            raise ConfigError(
+                f"there is no model for the role {role!r} here{nearest(role, (*self._plan.models, *made))}"
+            )
+        return self._opened(self._plan.models[role])
 
     def progress(self, part: str) -> OnProgress:
         """Return what to call with done and total of a part of this stage."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from solon.errors import CallFailedError
 from solon.evaluation import Evaluation, PairGrader, grade_response
-from solon.pipeline.artifacts import BASE, CRITIC, Checkpoint, Role
+from solon.pipeline.artifacts import ASSISTANT, CRITIC, Checkpoint, Role
 from solon.pipeline.context import StageContext
 from solon.pipeline.stage import separate
 from solon.prompting import render_response
@@ -53,7 +53,8 @@ async def follow_example(context: StageContext, models: Sequence[Role | Checkpoi
     answers, failures = separate(
         await asyncio.gather(*(_answer(context, prompt, model, number) for model, number in asked))
     )
-    chosen = choose_draw([a for a in answers if a.model_name == BASE.key], context.prompts.evaluations[0].measures.harm)
+    draws = [answer for answer in answers if answer.model_name == ASSISTANT.name]
+    chosen = choose_draw(draws, context.prompts.evaluations[0].measures.harm)
     chain = None
     if chosen is not None:
         chain = await revise_response(
@@ -85,12 +86,12 @@ async def _answer(context: StageContext, prompt: Prompt, model: Role | Checkpoin
         response = await context.model(model).generate(rendered, sampling, seed=seed)
         grade = await _grade(context, main, prompt, response)
     except CallFailedError as error:
-        item = f"{GROUP}/{model.key}/{number}"
+        item = f"{GROUP}/{model.name}/{number}"
         return Failure(item=item, stage=context.stage.name, reason="call_failed", detail=str(error))
     return EvalRecord(
-        id=content_digest([GROUP, model.key, prompt.id, number], size=8),
+        id=content_digest([GROUP, model.name, prompt.id, number], size=8),
         evaluation=main.name,
-        model_name=model.key,
+        model_name=model.name,
         prompt=prompt,
         group=GROUP,
         response=response,

@@ -19,15 +19,21 @@ from solon.records import RunHeader, RunPaths
 from solon.storage import take_lock
 
 _LOCK = ".lock"
-_NOT_COMPARED = ("preset", "constitution", "base_model", "critic_model", "feedback_model", "threads")
+_NOT_COMPARED = ("preset", "constitution", "models", "threads")
+_ROUNDING_ONLY = ("source", "device", "batch_size")
+"""Fields of a model that may differ: where it lies, which its digest does not depend on, and how it is computed."""
 
 
 def _comparable(header: RunHeader) -> dict[str, Any]:
     """Return what must be equal for two headers to ask for the same run."""
     config = {name: value for name, value in header.config.items() if name not in _NOT_COMPARED}
     digests = {"task": header.task.digest, "constitution": header.constitution.digest}
-    digests |= {f"{role}_model": origin.digest for role, origin in header.models.items()}
-    return {**config, "digest": digests}
+    digests |= {f"models.{role}": origin.digest for role, origin in header.models.items()}
+    models = {
+        role: {name: value for name, value in spec.items() if name not in _ROUNDING_ONLY}
+        for role, spec in header.config.get("models", {}).items()
+    }
+    return {**config, "models": models, "digest": digests}
 
 
 def compare_headers(old: RunHeader, new: RunHeader) -> list[Difference]:

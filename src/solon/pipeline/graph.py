@@ -29,7 +29,7 @@ class Stage:
         reads: what it depends on.
         writes: what it makes.
         work: does it; what it wrote and asked is found out without its help.
-        code: modules that do the work, besides the page in which `work` is written and all that it imports.
+        trains: those it trains from or by, whose folders it needs.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Stage:
     reads: tuple[Input, ...]
     writes: tuple[Output, ...]
     work: "Callable[[StageContext], Outcome]"
-    code: tuple[str, ...] = ()
+    trains: tuple[Role | Checkpoint, ...] = ()
 
     @property
     def code_digest(self) -> str:
         """Digest of the sources that the stage runs on."""
-        return sources_digest(self.work.__module__, *self.code)
+        return sources_digest(self.work.__module__)
 
 
 class Graph:
@@ -52,7 +52,8 @@ class Graph:
         *stages: in order; whatever one reads, an earlier one writes, or the run is given.
 
     Raises:
-        ValueError: a stage reads what nothing before it writes, or two stages write the same.
+        ValueError: a stage reads what nothing before it writes, trains from what it does not read, or two stages write
+            the same.
     """
 
     def __init__(self, *stages: Stage) -> None:
@@ -61,6 +62,9 @@ class Graph:
             for item in stage.reads:
                 if not isinstance(item, Given | Role) and item not in written:
                     raise ValueError(f"stage {stage.name} reads {item.key}, which no stage before it writes")
+            for model in stage.trains:
+                if model not in stage.reads:
+                    raise ValueError(f"stage {stage.name} trains from {model.key}, which it does not read")
             for output in stage.writes:
                 if output in written:
                     raise ValueError(f"stages {written[output]} and {stage.name} both write {output.name}")

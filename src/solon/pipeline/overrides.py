@@ -7,7 +7,7 @@ What a configuration may hold is in `config`.
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -100,11 +100,14 @@ def find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Dif
 
 
 def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
-    """Return the model class that a path of field names leads to, through optional fields too."""
-    for part in path:
+    """Return the model class that a path of field names leads to, through optional fields and dictionaries too."""
+    steps = iter(path)
+    for part in steps:
         field = model.model_fields.get(str(part))
         if field is None:
             return None
+        if get_origin(field.annotation) is dict:
+            next(steps, None)  # the key leads to the value, whose class is an argument as well
         candidates = (field.annotation, *get_args(field.annotation))
         inner = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
         if inner is None:

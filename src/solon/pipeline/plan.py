@@ -9,10 +9,11 @@ from solon import __version__
 from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution
 from solon.errors import ConfigError
 from solon.evaluation import Grader, PairGrader, check_grader, measures_of
-from solon.pipeline.artifacts import BASE, CONSTITUTION, CRITIC, FEEDBACK_MODEL, GRADERS, TEMPLATES, Given, Input, Role
+from solon.lm.spec import ModelSpec
+from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, GRADERS, MODELS, TEMPLATES, Checkpoint, Given, Input, Role
 from solon.pipeline.config import RunConfig, build_config
-from solon.pipeline.engine import Engine
 from solon.pipeline.graph import Graph
+from solon.pipeline.models import check_trainable, describe_idle_roles, identify_model, locate_model, trained_model
 from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.preflight import (
     refuse_confused_names,
@@ -23,7 +24,7 @@ from solon.pipeline.preflight import (
     refuse_wrong_graders,
 )
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
-from solon.pipeline.task import Task, find_checkpoint, source_of
+from solon.pipeline.task import Task, source_of
 from solon.prompting import templates_digest
 from solon.records import GIVEN, Origin, RunHeader, RunPaths
 from solon.storage import content_digest, path_digest
@@ -38,8 +39,7 @@ class RunPlan:
         config: the whole configuration.
         constitution: what governs the run.
         prompts: every prompt, and the evaluations.
-        given: role to the folder of its model.
-        engine: opens and trains models.
+        models: role to its model, checkpoints found.
         header: what the run says about itself.
         graph: the stages.
         grader_source: how a grader was given in the place of the task's own; empty where none was.
@@ -50,22 +50,22 @@ class RunPlan:
     config: RunConfig
     constitution: Constitution
     prompts: RunPrompts
-    given: Mapping[Role, Path]
-    engine: Engine
+    models: Mapping[str, ModelSpec]
     header: RunHeader
     graph: Graph
     grader_source: str
     until: str | None
 
-    def models(self, paths: RunPaths) -> dict[str, Path]:
-        """Return the folder of every model that a stage may read, by the key of its role or checkpoint."""
-        made = {item.key: item.path(paths) for item in self.graph.checkpoints()}
-        return {**{role.key: path for role, path in self.given.items()}, **made}
+    def model(self, item: Role | Checkpoint, paths: RunPaths) -> ModelSpec:
+        """Return the model of a role, or one that is made here, which is opened as the assistant is."""
+        if isinstance(item, Role):
+            return self.models[item.key]
+        return trained_model(self.models[ASSISTANT.key], item.path(paths))
 
     def digest(self, item: Input, paths: RunPaths) -> str:
         """Return the digest of what a stage reads."""
         if isinstance(item, Role):
-            return self.engine.weights_digest(self.given[item])
+            return self.header.models[item.key].digest
         if not isinstance(item, Given):
             return path_digest(item.path(paths))
         graders = [[e.name, e.grader.identity, e.measures.to_json()] for e in self.prompts.evaluations]
@@ -73,6 +73,7 @@ class RunPlan:
             CONSTITUTION: self.constitution.digest,
             TEMPLATES: templates_digest(),
             GRADERS: content_digest(graders),
+            MODELS: content_digest({role: origin.digest for role, origin in self.header.models.items()}),
         }
         return digests[item]
 
@@ -105,7 +106,6 @@ def build_plan(
     settings: Mapping[str, Any],
     grader: Grader | PairGrader | None,
     grader_source: str,
-    engine: Engine,
     graph: Graph,
     until: str | None,
 ) -> RunPlan:
@@ -118,7 +118,6 @@ def build_plan(
         settings: what was set over the preset, for the header.
         grader: grades in place of the task's own graders; None for these.
         grader_source: how it can be given again.
-        engine: identifies the models.
         graph: the stages.
         until: where the graph was ended, as it was asked for.
 
@@ -133,25 +132,26 @@ def build_plan(
     refuse_unknown_groups(prompts)
     refuse_paired_revisions(prompts)
     refuse_unserved_prompts(prompts, rules, rules.name if config.constitution == GIVEN else config.constitution)
-    names = _name_models(config)
-    given = {role: find_checkpoint(task, name) for role, name in names.items()}
+    models = {role: locate_model(spec, task) for role, spec in config.models.items()}
+    trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
     notices = (
-        *engine.check_trainable(given[BASE]),
+        *(notice for role in trained for notice in check_trainable(role, models[role])),
         *check_constitution(rules).notes,
         *([describe_prompts(prompts)] if task.says_counts else []),
-        *task.notices(rules, {role.key: name for role, name in names.items()}),
+        *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),
+        *describe_idle_roles(models),
     )
     header = RunHeader(
         code_version=__version__,
         config=config.model_dump(mode="json"),
         task=Origin(source=source_of(task), name=task.name, digest=task.identity),
         constitution=Origin(source=config.constitution, name=rules.name, digest=rules.digest),
-        models={r.key: Origin(source=names[r], digest=engine.weights_digest(path)) for r, path in given.items()},
+        models={r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()},
         overrides={name: value for name, value in flatten(settings) if name != "seed"},
         notices=notices,
     )
     source = "" if grader is None else grader_source
-    return RunPlan(task, config, rules, prompts, given, engine, header, graph, source, until)
+    return RunPlan(task, config, rules, prompts, models, header, graph, source, until)
 
 
 def _source_of(constitution: Constitution | str | Path) -> str:
@@ -168,9 +168,3 @@ def _regrade(prompts: RunPrompts, grader: Grader | PairGrader | None) -> RunProm
     own = check_grader(grader, f"grader {type(grader).__name__}")
     measures = measures_of(own)
     return replace(prompts, evaluations=[replace(e, grader=own, measures=measures) for e in prompts.evaluations])
-
-
-def _name_models(config: RunConfig) -> dict[Role, str]:
-    """Return role to checkpoint as it was named; the base has every role that is given to no other model."""
-    base = str(config.base_model)
-    return {BASE: base, CRITIC: config.critic_model or base, FEEDBACK_MODEL: config.feedback_model or base}

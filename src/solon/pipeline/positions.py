@@ -68,7 +68,7 @@ def _describe_contradictions(read: Sequence[_Read]) -> str | None:
         f"feedback: in {count} of the {len(sure)} comparisons in which the votes of both orders are sure "
         f"(above {SURE}) they contradict each other, which should be at most {MOST_CONTRADICTIONS:.0%}: "
         "the feedback model judges by the order of the responses rather than by the principle; the label of a "
-        "contradiction is 0.5 and teaches nothing: choose another feedback_model"
+        "contradiction is 0.5 and teaches nothing: choose another feedback model"
     )
 
 
@@ -78,7 +78,7 @@ def _describe_turning(read: Sequence[_Read]) -> str | None:
     return (
         f"feedback: in {count} of the {len(read)} comparisons asked in both orders the verdict turns with the order, "
         "and chance would turn half of them: the feedback model judges by the order of the responses rather than by "
-        "the principle; the label of a contradiction is 0.5 and teaches nothing: choose another feedback_model"
+        "the principle; the label of a contradiction is 0.5 and teaches nothing: choose another feedback model"
     )
 
 
@@ -88,5 +88,5 @@ def _describe_even(labeled: Sequence[PreferenceLabel]) -> str | None:
         return None
     return (
         f"feedback: {even} of the {len(labeled)} labels are exactly 0.5: there is nothing for the preference model to "
-        "learn from: choose another feedback_model, or a comparison that it understands in the constitution"
+        "learn from: choose another feedback model, or a comparison that it understands in the constitution"
     )

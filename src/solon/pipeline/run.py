@@ -18,9 +18,9 @@ from solon.lm import Journal, describe_lost_calls
 from solon.pipeline.artifacts import Checkpoint
 from solon.pipeline.config import RunConfig
 from solon.pipeline.context import StageContext
-from solon.pipeline.engine import Engine, LocalEngine, limit_threads
 from solon.pipeline.folder import check_run_folder, claim_folder, load_header
 from solon.pipeline.graph import Stage
+from solon.pipeline.models import limit_threads
 from solon.pipeline.observer import NullObserver, Observer
 from solon.pipeline.overrides import merge, validate
 from solon.pipeline.plan import RunPlan, build_plan, resolve_config
@@ -66,7 +66,6 @@ def run(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
-    engine: Engine | None = None,
     grader: Grader | PairGrader | None = None,
     grader_source: str = GIVEN,
     until: str | None = None,
@@ -85,7 +84,6 @@ def run(
         seed: seed of every draw; None is the preset's.
         overrides: fields set over the preset, nested, e.g. `{"ppo": {"kl_coef": 0.1}}`.
         observer: told how it goes.
-        engine: opens and trains models; torch on this machine by default.
         grader: grades the answers in place of the task's own; its attribute `measures`, if it has one, says what is
             reported, and otherwise every value that it gives is.
         grader_source: how `solon run --grader` finds the grader again, as `MODULE:CLASS`, for the report's command.
@@ -117,8 +115,7 @@ def run(
         journals = _journals_of(old)
         with ExitStack() as stack:
             config = resolve_config(found, constitution, preset, settings)
-            if engine is None:
-                stack.enter_context(limit_threads(config.threads))
+            stack.enter_context(limit_threads(config.threads))
             plan = build_plan(
                 found,
                 config,
@@ -126,7 +123,6 @@ def run(
                 settings=settings,
                 grader=grader,
                 grader_source=grader_source,
-                engine=engine or LocalEngine(),
                 graph=graph,
                 until=until,
             )

@@ -44,7 +44,8 @@ class Task(ABC):
         about: what a reader of the report should know about the task first; empty for nothing.
         presets: name to the settings of a preset, laid over the core's own values; the first is taken where none is
             named.
-        default_model: the base model where none is given, by name or path; None where one must be given.
+        models: role to model where the run names none, as in the configuration's `models`; without an assistant, one
+            must be given.
         sizes: the fields of `prompts.evaluation`, which are the task's own.
         near_leaks: whether a training prompt that nearly says what an evaluation prompt says is a leak, as it is
             among texts that people wrote; False where goals are kept apart by construction.
@@ -57,7 +58,7 @@ class Task(ABC):
     title: str
     about: str = ""
     presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-    default_model: str | None = None
+    models: Mapping[str, Any] = MappingProxyType({})
     sizes: type[BaseModel] = NoSizes
     near_leaks: bool = True
     says_counts: bool = False

@@ -51,12 +51,12 @@ class RunHeader(Record):
         config: the whole resolved configuration.
         task: what is asked and how it is judged.
         constitution: the constitution.
-        models: role (`base`, `critic`, `feedback`) to checkpoint.
+        models: role to its model; `assistant` is among them.
         overrides: what was set over the preset, as `a.b` to value.
         notices: what the user was told before the run, e.g. principles that the model's world does not know.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     code_version: str
     config: dict[str, Any]
@@ -70,8 +70,8 @@ class RunHeader(Record):
     def _whole(self) -> Self:
         if "preset" not in self.config:
             raise ValueError("config names no preset")
-        if "base" not in self.models:
-            raise ValueError("models names no base")
+        if "assistant" not in self.models:
+            raise ValueError("models names no assistant")
         return self
 
     def save(self, path: Path) -> None:

@@ -28,6 +28,7 @@ from solon.constitution import Constitution
 from solon.constitution.nodes import find_control, shorten
 from solon.errors import ConfigError, RecordError
 from solon.evaluation import Evaluation, Grader, PairGrader, measures_of
+from solon.lm.spec import LOCAL, ModelSpec
 from solon.pipeline.overrides import validate
 from solon.pipeline.task import Pools, Task, find_shipped_model
 from solon.records import TRAIN, Conversation, GoldComparison, Measures, Prompt, PromptKind, count_of, describe_misfit
@@ -116,8 +117,8 @@ class TaskFile(BaseModel):
         grader: `module:Class`, imported from the folder of the task's file or the environment.
         measures: what is reported; what the grader says, if left out.
         example: the prompt that the report follows turn by turn; none if left out.
-        model: the base model where none is given on the command line: the name of one that ships with the package, or a
-            checkpoint folder.
+        models: role to model, where the command line gives none: what a configuration holds as `models`. A source that
+            is no model that ships with the package is a path.
         gold: a file of gold comparisons, JSON lines with the fields of `GoldComparison`.
     """
 
@@ -131,7 +132,7 @@ class TaskFile(BaseModel):
     grader: str | None = None
     measures: Measures | None = None
     example: str | None = None
-    model: str | None = None
+    models: dict[str, Any] = Field(default_factory=dict)
     gold: str | None = None
 
     @field_validator("example")
@@ -179,7 +180,7 @@ class FileTask(Task):
 
     def __init__(self, spec: TaskFile, folder: Path, *, source: str) -> None:
         self.name, self.title, self.about, self.source = spec.name, spec.title or spec.name, spec.about, source
-        self.default_model = None if spec.model is None else _find_model(spec.model, folder)
+        self.models = {role: _find_model(role, model, folder) for role, model in spec.models.items()}
         self._left_out: list[str] = []
         self._training: dict[PromptKind, list[Prompt]] = {"red_team": [], "helpful": []}
         held_out: dict[PromptKind, list[Prompt]] = {"red_team": [], "helpful": []}
@@ -354,8 +355,19 @@ def _example(text: str) -> Prompt:
     return Prompt.make(Conversation.of(text), kind="red_team", source="example", split=HELD_OUT)
 
 
-def _find_model(name: str, folder: Path) -> str:
-    return name if find_shipped_model(name) else str(folder / name)
+def _find_model(role: str, model: Any, folder: Path) -> Any:
+    """Return a model as a configuration holds it, its source found from the folder of the task's file.
+
+    Raises:
+        ConfigError: a field of it is wrong.
+    """
+    if not isinstance(model, Mapping):
+        return model
+    spec = validate(ModelSpec, model, where=f"models.{role}")
+    beside = folder / spec.source
+    if beside.exists() or (spec.backend == LOCAL and not find_shipped_model(spec.source)):
+        spec = spec.model_copy(update={"source": str(beside)})
+    return spec.model_dump(mode="json", exclude_unset=True) | {"backend": spec.backend}
 
 
 def _describe_nothing_held_out(training: int) -> str:

@@ -8,6 +8,7 @@ ones.
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import yaml
@@ -105,7 +106,7 @@ class WorldTask(Task):
     identity = "world/1"
     title = "a run on the reference world"
     about = ABOUT
-    default_model = NANO
+    models: Mapping[str, Any] = MappingProxyType({"assistant": {"source": NANO}})
     sizes = EvaluationSizes
     near_leaks = False  # requests of the grammar differ by a word and ask for different goals
 

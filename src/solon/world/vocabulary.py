@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from solon.constitution import Constitution, load_constitution, own_words
 from solon.world.principles import find_words, unknown_words
 
-ADVICE = "For principles in your own words use a real model:  --set base_model=CHECKPOINT"
+ADVICE = "For principles in your own words use a real model:  --model CHECKPOINT"
 
 
 @dataclass(frozen=True)

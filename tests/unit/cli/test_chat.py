@@ -10,6 +10,7 @@ import pytest
 from solon.cli.chat import find_model, run_chat
 from solon.errors import ConfigError, ModelError, RecordError, RunError
 from solon.lm import ScriptedModel
+from solon.lm.backends import local
 from solon.pipeline.config import build_config
 from solon.prompting import render_response
 from solon.records import Conversation, Manifest, Origin, RunHeader, RunPaths
@@ -26,7 +27,7 @@ def talk(tmp_path, monkeypatch, capsys):
         config=build_config("smoke", {"evaluation": {"layout": "transcript"}}).model_dump(mode="json"),
         task=Origin(source="default", digest="t"),
         constitution=Origin(source="default", digest="c"),
-        models={"base": Origin(source="/a/model", digest="m")},
+        models={"assistant": Origin(source="/a/model", digest="m")},
     ).save(RunPaths(tmp_path).header)
     checkpoint = RunPaths(tmp_path).model("rl-cai")
     checkpoint.mkdir(parents=True)
@@ -34,8 +35,7 @@ def talk(tmp_path, monkeypatch, capsys):
 
     def call(lines, replies, *, temperature=0.5):
         model = ScriptedModel(replies)
-        monkeypatch.setattr("solon.cli.chat.LocalEngine.__init__", lambda _: None)
-        monkeypatch.setattr("solon.cli.chat.LocalEngine.open_model", lambda _, path: nullcontext(model))
+        monkeypatch.setattr(local, "open_model", lambda spec: nullcontext(model))
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)) if isinstance(lines, list) else lines)
         run_chat(tmp_path, "rl-cai", temperature=temperature, max_tokens=7, seed=3)
         return capsys.readouterr().out, model.generated
@@ -102,18 +102,17 @@ def test_the_base_of_a_run_on_any_task_is_found_by_the_name_of_a_model_that_ship
     def save(base):
         RunHeader(
             code_version="1",
-            config={"preset": None},
+            config=build_config("smoke", {"models": {"assistant": {"source": base}}}).model_dump(mode="json"),
             task=Origin(source=source, digest="t"),
             constitution=Origin(source="default", digest="c"),
-            models={"base": Origin(source=base, digest="of the weights")},
+            models={"assistant": Origin(source=base, digest="of the weights")},
         ).save(RunPaths(tmp_path).header)
 
-    monkeypatch.setattr("solon.cli.chat.LocalEngine.__init__", lambda _: None)
-    monkeypatch.setattr("solon.cli.chat.LocalEngine.weights_digest", lambda _, path: "of the weights")
+    monkeypatch.setattr(local, "identify", lambda spec: "of the weights")
     save("nano")
-    assert find_model(tmp_path, "base") == find_nano_model()
+    assert find_model(tmp_path, "base").source == str(find_nano_model())
     save(str(tmp_path))
-    assert find_model(tmp_path, "base") == tmp_path
+    assert find_model(tmp_path, "base").source == str(tmp_path)
     save("gone/away")
     with pytest.raises(
         (ModelError, ConfigError), match=r"^(gone/away: no such checkpoint|a-task-that-has-gone\.yaml: )"

@@ -25,7 +25,7 @@ def test_what_the_run_noticed_stands_below_its_table(tmp_path, monkeypatch, caps
     }
     found = RunResult(folder=Path("the\x07re"), results=results, config=build_config("smoke", {}, WorldTask()))
     monkeypatch.setattr("solon.pipeline.run.run", lambda **_: found)
-    _run(WorldTask(), tmp_path / "run", None, "smoke", "default", None, [], {"only": None})
+    _run(WorldTask(), tmp_path / "run", None, "smoke", "default", None, {}, [], {"only": None})
     table, *_, note, report = capsys.readouterr().out.splitlines()
     assert table.startswith("sh\\x1b[2Jop, answers: ")
     assert note == "note: feedback: the orders contradict\\x1b each other"
@@ -42,7 +42,7 @@ def test_a_run_is_told_how_its_grader_was_given(tmp_path, monkeypatch, named):
 
     monkeypatch.setattr("solon.pipeline.run.run", stop)
     with pytest.raises(KeyboardInterrupt):
-        _run(WorldTask(), tmp_path / "run", named, "smoke", "default", None, [], {"only": None})
+        _run(WorldTask(), tmp_path / "run", named, "smoke", "default", None, {}, [], {"only": None})
     assert found["grader_source"] == (named or "")
     assert (found["grader"] is None) is (named is None)
 

@@ -19,7 +19,7 @@ def measured(monkeypatch):
         calls.append(1)
         return (Ability("base responds", 1.0, 10, 0.9),)
 
-    monkeypatch.setattr("solon.lm.local.LocalModel", lambda path: path)
+    monkeypatch.setattr("solon.lm.backends.local.LocalModel", lambda path: path)
     monkeypatch.setattr(nano_check, "measure_abilities", measure)
     return calls
 

@@ -19,7 +19,7 @@ from solon.evaluation import (
     run_evaluation,
 )
 from solon.lm import LanguageModel, ScriptedModel
-from solon.lm.scripted import Reply
+from solon.lm.backends.scripted import Reply
 from solon.prompting import render_response
 from solon.records import (
     EvalRecord,

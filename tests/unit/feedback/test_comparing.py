@@ -7,7 +7,7 @@ import pytest
 from solon.errors import StageFailedError
 from solon.feedback import ComparisonConfig, run_comparisons
 from solon.lm import ScriptedModel
-from solon.lm.scripted import Reply
+from solon.lm.backends.scripted import Reply
 from solon.prompting import render_response
 from solon.records import Comparison, Failure, Sampling
 from tests.scripts import call_failed, make_prompts, wait_for

@@ -13,7 +13,7 @@ from solon.errors import ConstitutionError, StageFailedError
 from solon.feedback import FeedbackConfig, run_feedback
 from solon.feedback.comparing import make_comparison
 from solon.lm import Journal, JournaledModel, LanguageModel, ScriptedModel
-from solon.lm.scripted import Reply
+from solon.lm.backends.scripted import Reply
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
 from solon.records import Comparison, Conversation, PreferenceLabel, Prompt, Rendered, Sampling, StopReason
 from tests.scripts import call_failed, make_constitution, make_prompts, make_sample, wait_for

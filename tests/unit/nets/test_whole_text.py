@@ -12,7 +12,7 @@ import pytest
 from tokenizers import AddedToken
 
 from solon.errors import PromptingError
-from solon.lm.local import LocalModel
+from solon.lm.backends.local import LocalModel
 from solon.nets import encode_continuations, encode_prompt, encode_text, end_token_id
 from solon.records import Conversation, Rendered, Role, Span, Turn
 from solon.training.batching import RowEncoder

@@ -15,7 +15,7 @@ def paths(tmp_path):
     law = make_constitution()
     origin = Origin(source="given", digest=law.digest)
     asked = RunHeader(
-        code_version="1", config={"preset": "smoke"}, task=origin, constitution=origin, models={"base": origin}
+        code_version="1", config={"preset": "smoke"}, task=origin, constitution=origin, models={"assistant": origin}
     )
     asked.save(paths.header)
     paths.constitution.write_text(law.to_json())

@@ -17,7 +17,7 @@ HEADER = RunHeader(
     config={"preset": "smoke", "seed": 0, "ppo": {"kl_coef": 0.05, "sizes": [1, 2]}, "threads": 1},
     task=Origin(source="world", name="world", digest="t1"),
     constitution=Origin(source="default", name="n", digest="c1"),
-    models={"base": Origin(source="nano", digest="m1")},
+    models={"assistant": Origin(source="nano", digest="m1")},
 )
 
 
@@ -55,8 +55,8 @@ def test_content_counts_and_its_place_does_not():
     moved = HEADER.model_copy(update={"constitution": Origin(source="/elsewhere", name="n", digest="c1")})
     assert compare_headers(HEADER, moved) == []
     assert compare_headers(HEADER, variant(threads=2, preset="nano")) == []
-    changed = HEADER.model_copy(update={"models": {"base": Origin(source="nano", digest="m2")}})
-    assert [str(d) for d in compare_headers(HEADER, changed)] == ["digest.base_model: m1 -> m2"]
+    changed = HEADER.model_copy(update={"models": {"assistant": Origin(source="nano", digest="m2")}})
+    assert [str(d) for d in compare_headers(HEADER, changed)] == ["digest.models.assistant: m1 -> m2"]
     moved = HEADER.model_copy(update={"task": Origin(source="/elsewhere/task.yaml", name="world", digest="t1")})
     assert compare_headers(HEADER, moved) == []
     changed = HEADER.model_copy(update={"task": Origin(source="world", name="world", digest="t2")})
@@ -135,9 +135,9 @@ def test_a_header_of_before_there_were_tasks_says_which_version_reads_it(tmp_pat
     HEADER.save(path)
     body = yaml.safe_load(path.read_text())
     assert body.pop("task")
-    assert body["schema"] == 2
+    assert body["schema"] == 3
     path.write_text(yaml.safe_dump({**body, "schema": 1, "code_version": "0.1.0"}))
     with pytest.raises(
-        RecordError, match=r"run\.yaml: .*schema 1, .*reads 2: .* that reads schema 1; version 0\.1\.0 wrote it$"
+        RecordError, match=r"run\.yaml: .*schema 1, .*reads 3: .* that reads schema 1; version 0\.1\.0 wrote it$"
     ):
         RunHeader.load(path)

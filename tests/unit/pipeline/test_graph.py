@@ -9,7 +9,7 @@ import pytest
 from solon.constitution import load_constitution
 from solon.errors import ConfigError, RunError
 from solon.pipeline import sources
-from solon.pipeline.artifacts import BASE, CONSTITUTION, Checkpoint, Records
+from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, Checkpoint, Records
 from solon.pipeline.graph import Graph, Stage
 from solon.pipeline.run import run
 from solon.pipeline.sources import find_sources, sources_digest
@@ -17,7 +17,7 @@ from solon.pipeline.stage import load_manifest
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.records import Prompt, RevisionChain, RunPaths, load_records
 from solon.report import write_report
-from tests.pipeline_fakes import SMALL, FakeEngine
+from tests.pipeline_fakes import SMALL, FakeModels
 from tests.unit.pipeline.test_run import Log
 
 FIRST, SECOND = Records("first", Prompt), Records("second", Prompt)
@@ -28,10 +28,11 @@ def stage(name, reads=(), writes=()):
     return Stage(name, settings=(), reads=reads, writes=writes, work=lambda context: None)
 
 
-def start(tmp_path, engine, *, out="run", log=None, **options):
-    overrides = {**SMALL, "base_model": str(engine.base)}
+def start(tmp_path, fakes, *, out="run", log=None, **options):
+    overrides = {**SMALL, **fakes.assistant}
     log = log or Log()
-    return run(out=tmp_path / out, preset="smoke", overrides=overrides, engine=engine, observer=log, **options)
+    with fakes.installed():
+        return run(out=tmp_path / out, preset="smoke", overrides=overrides, observer=log, **options)
 
 
 def made(log):
@@ -39,15 +40,15 @@ def made(log):
 
 
 @pytest.fixture
-def engine(tmp_path):
-    return FakeEngine(tmp_path / "engine")
+def fakes(tmp_path):
+    return FakeModels(tmp_path / "fakes")
 
 
 # ------------------------------------------------------------------------------------------------- graphs
 
 
 def test_what_a_stage_reads_is_written_before_it_or_given():
-    Graph(stage("a", (CONSTITUTION, BASE), (FIRST,)), stage("b", (FIRST,), (MODEL,)))
+    Graph(stage("a", (CONSTITUTION, ASSISTANT), (FIRST,)), stage("b", (FIRST,), (MODEL,)))
     with pytest.raises(ValueError, match="stage b reads records/first, which no stage before it writes"):
         Graph(stage("b", (FIRST,)), stage("a", (), (FIRST,)))
 
@@ -76,9 +77,9 @@ def test_models_and_files_follow_from_what_stages_write():
 # ----------------------------------------------------------------------------------------- a part of a run
 
 
-def test_a_run_until_a_model_ends_in_a_table_and_a_report_and_goes_on_later(tmp_path, engine):
+def test_a_run_until_a_model_ends_in_a_table_and_a_report_and_goes_on_later(tmp_path, fakes):
     log = Log()
-    result = start(tmp_path, engine, until="sl-cai", log=log)
+    result = start(tmp_path, fakes, until="sl-cai", log=log)
     assert made(log) == ["prompts", "revision", "sft", "evaluation", "report"]
     assert list(result.results["models"]) == ["base", "sl-cai"]
     assert result.results["feedback"] is result.results["preference_model"] is result.results["ppo"] is None
@@ -87,51 +88,51 @@ def test_a_run_until_a_model_ends_in_a_table_and_a_report_and_goes_on_later(tmp_
     assert "AI feedback and the preference model" not in page
     assert "--until sl-cai" in page
     again = Log()
-    whole = start(tmp_path, engine, log=again)
+    whole = start(tmp_path, fakes, log=again)
     assert made(again) == ["comparisons", "feedback", "preference-model", "ppo", "evaluation", "report"]
     assert list(whole.results["models"]) == ["base", "sl-cai", "rl-cai"]
-    fresh = start(tmp_path, engine, out="fresh")
+    fresh = start(tmp_path, fakes, out="fresh")
     assert whole.results["models"] == fresh.results["models"]
     assert "--until" not in whole.report.read_text()
     # A shorter run in the same folder reports on its own stages alone.
-    short = start(tmp_path, engine, until="revision")
+    short = start(tmp_path, fakes, until="revision")
     assert list(short.results["models"]) == ["base"]
     page = short.report.read_text()
     assert write_report(short.folder).read_text() == page
 
 
-def test_one_stage_alone(tmp_path, engine):
+def test_one_stage_alone(tmp_path, fakes):
     with pytest.raises(RunError, match=r"run: no such folder: make a run"):
-        start(tmp_path, engine, only="sft")
+        start(tmp_path, fakes, only="sft")
     assert not (tmp_path / "run").exists()
-    start(tmp_path, engine, until="prompts")
+    start(tmp_path, fakes, until="prompts")
     with pytest.raises(
         RunError, match=r"--only sft: .*sft_examples\.jsonl is not as stage revision writes it: run that"
     ):
-        start(tmp_path, engine, only="sft")
-    start(tmp_path, engine)
+        start(tmp_path, fakes, only="sft")
+    start(tmp_path, fakes)
     (tmp_path / "run" / "models" / "sl-cai" / "model.json").write_text('{"refuses": 0.1}')
     log = Log()
-    assert start(tmp_path, engine, only="sft", log=log).results == {}
+    assert start(tmp_path, fakes, only="sft", log=log).results == {}
     assert log.finished == [("sft", False)]
     examples = RunPaths(tmp_path / "run").records("sft_examples")
     examples.write_text("".join(examples.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(RunError, match=r"--only sft: .*sft_examples\.jsonl is not as stage revision writes it"):
-        start(tmp_path, engine, only="sft")
+        start(tmp_path, fakes, only="sft")
     with pytest.raises(ConfigError, match=r"--only sff: no stage is called so; did you mean 'sft'\?"):
-        start(tmp_path, engine, only="sff")
+        start(tmp_path, fakes, only="sff")
 
 
-def test_an_old_run_without_a_journal_is_refused_before_a_folder_is_claimed(tmp_path, engine):
-    old = start(tmp_path, engine, out="old", until="prompts").folder
+def test_an_old_run_without_a_journal_is_refused_before_a_folder_is_claimed(tmp_path, fakes):
+    old = start(tmp_path, fakes, out="old", until="prompts").folder
     RunPaths(old).journal.unlink()
     with pytest.raises(RunError, match=r"--from .*old: the journal of this run, .* is not there"):
-        start(tmp_path, engine, out="new", old=old)
+        start(tmp_path, fakes, out="new", old=old)
     assert not (tmp_path / "new").exists()
 
 
-def test_a_reworded_principle_costs_only_the_calls_that_show_it(tmp_path, engine):
-    old = start(tmp_path, engine, out="old", until="revision")
+def test_a_reworded_principle_costs_only_the_calls_that_show_it(tmp_path, fakes):
+    old = start(tmp_path, fakes, out="old", until="revision")
     chains = load_records(RunPaths(old.folder).records("revision_chains"), RevisionChain)
     drawn = [step.principle_id for chain in chains for step in chain.steps]
     name = max(set(drawn), key=drawn.count)
@@ -146,15 +147,15 @@ def test_a_reworded_principle_costs_only_the_calls_that_show_it(tmp_path, engine
             )
         }
     )
-    new = start(tmp_path, engine, out="new", until="revision", constitution=reworded, old=old.folder)
+    new = start(tmp_path, fakes, out="new", until="revision", constitution=reworded, old=old.folder)
     manifest = load_manifest(RunPaths(new.folder).manifest("revision"))
     # A critique is shown the request, and the revision after it; what the fake answers does not depend on either.
     assert manifest.model_calls - manifest.replayed_calls == 2 * drawn.count(name)
     log = Log()
-    start(tmp_path, engine, out="new", until="revision", constitution=reworded, log=log)
+    start(tmp_path, fakes, out="new", until="revision", constitution=reworded, log=log)
     assert not [notice for notice in log.notices if "journal" in notice]  # every call is in the run's own journal
     with pytest.raises(RunError, match="no such folder"):
-        start(tmp_path, engine, out="newer", old=tmp_path / "nothing")
+        start(tmp_path, fakes, out="newer", old=tmp_path / "nothing")
     assert not (tmp_path / "newer").exists()
 
 
@@ -171,24 +172,24 @@ def test_a_stage_runs_on_what_its_page_imports_and_no_stage_on_all():
 
 
 def test_imports_in_functions_count_and_imports_for_types_do_not():
-    assert "solon.nets.scorer" in find_sources("solon.pipeline.engine")  # imported where it is first needed
+    assert "solon.nets.scorer" in find_sources("solon.pipeline.models")  # imported where it is first needed
     assert "solon.pipeline.plan" not in find_sources("solon.pipeline.context")  # named in a signature only
 
 
-def test_a_stage_made_by_other_sources_is_made_again_and_the_others_are_kept(tmp_path, engine, monkeypatch):
-    start(tmp_path, engine)
+def test_a_stage_made_by_other_sources_is_made_again_and_the_others_are_kept(tmp_path, fakes, monkeypatch):
+    start(tmp_path, fakes)
     read = sources._read
     monkeypatch.setattr(sources, "_read", lambda name: read(name) + b"#" * (name == "solon.training.ppo"))
     kept = Log()
-    start(tmp_path, engine, accept_code=True, log=kept)
+    start(tmp_path, fakes, accept_code=True, log=kept)
     assert made(kept) == []
     log = Log()
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     assert made(log) == ["ppo", "report"]
     assert [notice for notice in log.notices if "ppo" in notice and "--accept-code" in notice]
     monkeypatch.setattr(sources, "_read", lambda name: read(name) + b"#" * (name == "solon.revision.chains"))
     log = Log()
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     assert made(log)[:1] == ["revision"]
     manifest = json.loads((tmp_path / "run" / "manifest" / "revision.json").read_text())
     assert manifest["model_calls"] == manifest["replayed_calls"] > 0

@@ -18,6 +18,7 @@ from solon.errors import CallFailedError, ConfigError, JournalError, ModelError,
 from solon.evaluation import wilson_interval
 from solon.lm import Journal, ScriptedModel, read_call
 from solon.pipeline.ancestry import describe
+from solon.pipeline.overrides import merge
 from solon.pipeline.run import load_run, run
 from solon.pipeline.stage import load_manifest
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
@@ -43,7 +44,7 @@ from solon.world.lexicon import WIFI_GOAL
 from solon.world.prompts import wifi_prompt
 from solon.world.task import MEASURES, WorldTask
 from tests import pipeline_fakes
-from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
+from tests.pipeline_fakes import SMALL, FakeModels, read_folder
 
 NAMES = ["prompts", "revision", "sft", "comparisons", "feedback", "preference-model", "ppo", "evaluation"]
 
@@ -70,27 +71,28 @@ class Log:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """One finished run, to be read only: its folder, its engine, its result and what was observed."""
+    """One finished run, to be read only: its folder, its fakes, its result and what was observed."""
     root, log = tmp_path_factory.mktemp("shared"), Log()
-    engine = FakeEngine(root / "engine")
-    return SimpleNamespace(root=root, engine=engine, result=start(root, engine, log=log), log=log)
+    fakes = FakeModels(root / "fakes")
+    return SimpleNamespace(root=root, fakes=fakes, result=start(root, fakes, log=log), log=log)
 
 
 @pytest.fixture
-def engine(tmp_path):
-    return FakeEngine(tmp_path / "engine")
+def fakes(tmp_path):
+    return FakeModels(tmp_path / "fakes")
 
 
 @pytest.fixture
-def finished(tmp_path, shared, engine):
+def finished(tmp_path, shared, fakes):
     """A copy of the finished run, in the folder that `start` uses."""
     shutil.copytree(shared.result.folder, tmp_path / "run")
     return tmp_path / "run"
 
 
-def start(tmp_path, engine, *, log=None, out="run", **changes):
-    overrides = {**SMALL, "base_model": str(engine.base), **changes.pop("overrides", {})}
-    return run(out=tmp_path / out, preset="smoke", overrides=overrides, engine=engine, observer=log or Log(), **changes)
+def start(tmp_path, fakes, *, log=None, out="run", **changes):
+    overrides = merge({**SMALL, **fakes.assistant}, changes.pop("overrides", {}))
+    with fakes.installed():
+        return run(out=tmp_path / out, preset="smoke", overrides=overrides, observer=log or Log(), **changes)
 
 
 def manifests(root):
@@ -199,19 +201,19 @@ def test_results_have_the_promised_shape(shared):
     assert json.loads((shared.result.folder / "results.json").read_text()) == results
 
 
-def test_the_same_command_again_does_nothing_and_changes_nothing(tmp_path, engine, finished):
+def test_the_same_command_again_does_nothing_and_changes_nothing(tmp_path, fakes, finished):
     before = read_folder(finished, "**/*")
     log = Log()
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     assert log.finished == [(name, True) for name in [*NAMES, "report"]]
-    assert engine.models == []
+    assert fakes.models == []
     after = read_folder(tmp_path / "run", "**/*")
     assert {name for name in before if before[name] != after[name]} <= {".lock", "journal.sqlite.lock"}
 
 
-def test_equal_requests_have_equal_records_and_another_seed_has_others(tmp_path, engine, shared):
-    start(tmp_path, engine, out="b")
-    start(tmp_path, engine, out="c", seed=1)
+def test_equal_requests_have_equal_records_and_another_seed_has_others(tmp_path, fakes, shared):
+    start(tmp_path, fakes, out="b")
+    start(tmp_path, fakes, out="c", seed=1)
     assert data(shared.result.folder) == data(tmp_path / "b")
     different = data(tmp_path / "c")
     assert all(
@@ -221,24 +223,24 @@ def test_equal_requests_have_equal_records_and_another_seed_has_others(tmp_path,
     )
 
 
-def test_a_damaged_file_is_made_again_from_the_journal_and_nothing_else_runs(tmp_path, engine, finished):
+def test_a_damaged_file_is_made_again_from_the_journal_and_nothing_else_runs(tmp_path, fakes, finished):
     before = data(finished)
     path = tmp_path / "run" / "records" / "comparisons.jsonl"
     path.write_bytes(path.read_bytes()[:100])
     log = Log()
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     assert [name for name, skipped in log.finished if not skipped] == ["comparisons", "report"]
-    assert all(model.generated == [] for model in engine.models)
+    assert all(model.generated == [] for model in fakes.models)
     assert data(tmp_path / "run") == before
     manifest = manifests(tmp_path / "run")["comparisons"]
     assert manifest.replayed_calls == manifest.model_calls == 36
 
 
-def test_a_model_that_was_tampered_with_is_trained_again_and_what_follows_is_checked(tmp_path, engine, finished):
+def test_a_model_that_was_tampered_with_is_trained_again_and_what_follows_is_checked(tmp_path, fakes, finished):
     before = data(finished)
     (tmp_path / "run" / "models" / "sl-cai" / "model.json").write_text('{"refuses": 0.5}')
     log = Log()
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     assert [name for name, skipped in log.finished if not skipped] == ["sft", "report"]
     assert data(tmp_path / "run") == before
 
@@ -264,9 +266,9 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_file_that_was_edited_is_refused_by_every_reader_and_made_again(tmp_path, engine, shared, finished, edit):
+def test_a_file_that_was_edited_is_refused_by_every_reader_and_made_again(tmp_path, fakes, shared, finished, edit):
     file, old, new, readers = EDITS[edit]
-    header = (finished / "run.yaml").read_text().replace(str(shared.engine.base), str(engine.base))
+    header = (finished / "run.yaml").read_text().replace(str(shared.fakes.base), str(fakes.base))
     before = read_folder(finished, "records/*", "metrics/*", "constitution.json")
     text = (finished / file).read_text()
     assert old in text
@@ -275,7 +277,7 @@ def test_a_file_that_was_edited_is_refused_by_every_reader_and_made_again(tmp_pa
         with pytest.raises((RunError, RecordError), match=rf"{file}: [^\n]*give the run's command again[^\n]*$"):
             READERS[reader](finished)
     log = Log()
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     said = [notice for notice in log.notices if file in notice and notice.endswith("it is made again")]
     assert len(said) == (file in ("run.yaml", "constitution.json"))  # of the others, the stage is seen to run again
     assert read_folder(finished, "records/*", "metrics/*", "constitution.json") == before
@@ -285,13 +287,13 @@ def test_a_file_that_was_edited_is_refused_by_every_reader_and_made_again(tmp_pa
         reader(finished)
 
 
-def test_a_constitution_that_is_gone_is_made_again_and_that_said(tmp_path, engine, finished):
+def test_a_constitution_that_is_gone_is_made_again_and_that_said(tmp_path, fakes, finished):
     file, log = finished / "constitution.json", Log()
     before = file.read_bytes()
     file.unlink()
     with pytest.raises(RunError, match=r"constitution\.json: no such file: give the run's command again"):
         write_report(finished)
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     assert file.read_bytes() == before
     assert f"{file}: was missing: it is made again" in log.notices
 
@@ -310,42 +312,42 @@ def test_a_folder_in_the_place_of_the_constitution_is_not_called_missing(finishe
 @pytest.mark.parametrize(
     "name", ["constitution.json", "results.json", "records/comparisons.jsonl", "manifest/sft.json"]
 )
-def test_a_folder_in_the_place_of_a_file_is_refused_in_one_line_and_kept(tmp_path, engine, finished, name):
+def test_a_folder_in_the_place_of_a_file_is_refused_in_one_line_and_kept(tmp_path, fakes, finished, name):
     before = (finished / name).read_bytes()
     (finished / name).unlink()
     (finished / name).mkdir()
     (finished / name / "notes.txt").write_text("mine")
     wanted = rf"{name}: is a folder where a file belongs: move it elsewhere or remove it[^\n]*$"
     with pytest.raises(RecordError, match=wanted):
-        start(tmp_path, engine)
+        start(tmp_path, fakes)
     assert (finished / name / "notes.txt").read_text() == "mine"
     shutil.rmtree(finished / name)
-    start(tmp_path, engine)
+    start(tmp_path, fakes)
     if not name.startswith(("results", "manifest")):  # these hold times
         assert (finished / name).read_bytes() == before
     load_run(finished)
 
 
 @pytest.mark.parametrize(("old", "new"), [("Say in which ways", "Say nothing of the ways"), ('"name"', '"na')])
-def test_a_constitution_that_no_account_names_yet_is_held_to_the_header(tmp_path, engine, finished, old, new):
+def test_a_constitution_that_no_account_names_yet_is_held_to_the_header(tmp_path, fakes, finished, old, new):
     file, log = finished / "constitution.json", Log()
     before = file.read_text()
     account = Manifest.load(finished / "manifest" / "run.json")
     account.model_copy(update={"outputs": {}}).save(finished / "manifest" / "run.json")
     file.write_text(before.replace(old, new, 1))
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     assert file.read_text() == before
     assert f"{file}: was not the constitution of this run: it is made again" in log.notices
 
 
-def test_a_run_of_a_version_that_held_its_own_files_to_nothing_goes_on(tmp_path, engine, finished):
+def test_a_run_of_a_version_that_held_its_own_files_to_nothing_goes_on(tmp_path, fakes, finished):
     for path in (finished / "manifest").glob("*.json"):
         body = json.loads(path.read_text())
         del body["digest"]
         body["outputs"] = {} if path.stem == "run" else body["outputs"]
         path.write_text(json.dumps(body))
     log = Log()
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     assert [name for name, skipped in log.finished if not skipped] == ["report"]
     text = (finished / "constitution.json").read_text()
     (finished / "constitution.json").write_text(text.replace('"version":"1"', '"version":"9"'))
@@ -361,9 +363,9 @@ def test_results_that_are_older_than_a_stage_are_not_shown(finished):
             reader(finished)
 
 
-def test_the_constitution_that_a_run_keeps_is_the_same_request(tmp_path, engine, finished):
+def test_the_constitution_that_a_run_keeps_is_the_same_request(tmp_path, fakes, finished):
     log = Log()
-    start(tmp_path, engine, log=log, constitution=finished / "constitution.json")
+    start(tmp_path, fakes, log=log, constitution=finished / "constitution.json")
     assert all(skipped for _, skipped in log.finished)
 
 
@@ -386,7 +388,7 @@ def replace_journal(path):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_journal_that_was_lost_under_a_run_is_said_wherever_it_is_read(tmp_path, engine, finished, capsys, loss):
+def test_a_journal_that_was_lost_under_a_run_is_said_wherever_it_is_read(tmp_path, fakes, finished, capsys, loss):
     LOSSES[loss](finished / "journal.sqlite")
     named = re.compile(r"journal.sqlite: lacks (\d+) of the \1 model calls that the records of this run name")
     record = load_records(RunPaths(finished).records("comparisons"), Comparison)[0]
@@ -399,60 +401,60 @@ def test_a_journal_that_was_lost_under_a_run_is_said_wherever_it_is_read(tmp_pat
     assert named.search(capsys.readouterr().err)
     assert named.search((finished / "report.html").read_text())
     log = Log()
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     assert len([notice for notice in log.notices if named.search(notice)]) == 1
     assert {name for name, skipped in log.finished if not skipped} <= {"report"}
 
 
-def test_a_single_call_that_was_lost_is_counted(tmp_path, engine, finished):
+def test_a_single_call_that_was_lost_is_counted(tmp_path, fakes, finished):
     record = load_records(RunPaths(finished).records("comparisons"), Comparison)[0]
     execute(finished / "journal.sqlite", f"DELETE FROM calls WHERE key = '{record.response_b.call}'")
     log = Log()
-    start(tmp_path, engine, log=log)
+    start(tmp_path, fakes, log=log)
     (notice,) = log.notices
     assert notice.startswith(f"{finished}: journal.sqlite: lacks 1 of the ")
 
 
-def test_an_answer_that_was_changed_in_the_journal_is_never_trained_on(tmp_path, engine, finished):
+def test_an_answer_that_was_changed_in_the_journal_is_never_trained_on(tmp_path, fakes, finished):
     record = load_records(RunPaths(finished).records("comparisons"), Comparison)[0]
     key = record.response_a.call
     execute(finished / "journal.sqlite", f"UPDATE calls SET response = replace(response, 'I', 'J') WHERE key = '{key}'")
     (finished / "records" / "comparisons.jsonl").unlink()
     with pytest.raises(JournalError, match=rf"journal\.sqlite: call {key} is damaged"):
-        start(tmp_path, engine)
+        start(tmp_path, fakes)
     assert not (finished / "records" / "comparisons.jsonl").exists()
     with pytest.raises(JournalError, match=rf"journal\.sqlite: call {key} is damaged"):
         describe(finished, key)
 
 
-def test_another_request_in_the_same_folder_is_refused(tmp_path, engine, finished):
+def test_another_request_in_the_same_folder_is_refused(tmp_path, fakes, finished):
     before = read_folder(finished, "**/*")
     with pytest.raises(RunError, match=r"seed: 0 -> 7"):
-        start(tmp_path, engine, seed=7)
+        start(tmp_path, fakes, seed=7)
     with pytest.raises(RunError, match=r"ppo.kl_coef: 0.03 -> 0.5"):
-        start(tmp_path, engine, overrides={"ppo": {"kl_coef": 0.5}})
+        start(tmp_path, fakes, overrides={"ppo": {"kl_coef": 0.5}})
     principle = Principle(id="p", critique_request="Is it rude?", revision_request="Be kind.", comparison="Be kind.")
     with pytest.raises(RunError, match=r"digest.constitution: \w+ -> \w+"):
-        start(tmp_path, engine, constitution=Constitution(name="n", principles=(principle,)))
-    (engine.base / "model.json").write_text('{"refuses": 0.01}')
-    with pytest.raises(RunError, match=r"digest.base_model: \w+ -> \w+"):
-        start(tmp_path, engine)
+        start(tmp_path, fakes, constitution=Constitution(name="n", principles=(principle,)))
+    (fakes.base / "model.json").write_text('{"refuses": 0.01}')
+    with pytest.raises(RunError, match=r"digest.models.assistant: \w+ -> \w+"):
+        start(tmp_path, fakes)
     assert read_folder(tmp_path / "run", "**/*") == before
 
 
-def test_a_stage_without_prompts_is_refused_before_anything_is_written(tmp_path, engine):
+def test_a_stage_without_prompts_is_refused_before_anything_is_written(tmp_path, fakes):
     with pytest.raises(ConfigError, match=r"^prompts\.ppo: there is no prompt for this stage"):
-        start(tmp_path, engine, overrides={"prompts": {"ppo": {"red_team": 0, "helpful": 0}}})
+        start(tmp_path, fakes, overrides={"prompts": {"ppo": {"red_team": 0, "helpful": 0}}})
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("finished")
-def test_a_constitution_object_and_its_file_are_the_same_request(tmp_path, engine):
-    result = start(tmp_path, engine, constitution=load_constitution("default"))
+def test_a_constitution_object_and_its_file_are_the_same_request(tmp_path, fakes):
+    result = start(tmp_path, fakes, constitution=load_constitution("default"))
     assert result.config.constitution == "default"
 
 
-def test_answers_are_graded_again_by_another_grader_and_not_asked_for_again(tmp_path, engine, finished):
+def test_answers_are_graded_again_by_another_grader_and_not_asked_for_again(tmp_path, fakes, finished):
     class Other(OracleGrader):
         identity = "another/1"
         measures = MEASURES
@@ -460,19 +462,19 @@ def test_answers_are_graded_again_by_another_grader_and_not_asked_for_again(tmp_
     before = read_folder(finished, "records/[!e]*.jsonl")
     graded = before.pop("records/revision_grades.jsonl")
     log = Log()
-    results = start(tmp_path, engine, log=log, grader=Other()).results
+    results = start(tmp_path, fakes, log=log, grader=Other()).results
     assert [name for name, skipped in log.finished if not skipped] == ["evaluation", "report"]
     assert {evaluation["grader"] for evaluation in results["evaluations"]} == {"another/1"}
     assert {r.grader for r in load_records(RunPaths(finished).records("evaluation"), EvalRecord)} == {"another/1"}
-    assert all(model.generated == [] for model in engine.models)
+    assert all(model.generated == [] for model in fakes.models)
     after = read_folder(finished, "records/[!e]*.jsonl")
     assert after.pop("records/revision_grades.jsonl") == graded.replace(b"world-oracle/1", b"another/1")
     assert after == before
 
 
 def test_roles_are_as_in_the_paper(shared):
-    root, engine = shared.result.folder, shared.engine
-    base, sl_cai = engine.weights_digest(engine.base), engine.weights_digest(root / "models" / "sl-cai")
+    root, fakes = shared.result.folder, shared.fakes
+    base, sl_cai = fakes.digest(fakes.base), fakes.digest(root / "models" / "sl-cai")
     chains = load_records(RunPaths(root).records("revision_chains"), RevisionChain)
     assert {s.model for c in chains for s in (c.initial_response, *(step.revision for step in c.steps))} == {base}
     comparisons = load_records(RunPaths(root).records("comparisons"), Comparison)
@@ -483,15 +485,17 @@ def test_roles_are_as_in_the_paper(shared):
     assert len({(a.model_name, a.response.model) for a in answers}) == 3
 
 
-def test_another_critic_and_feedback_model_can_be_named(tmp_path, engine):
+def test_another_critic_and_feedback_model_can_be_named(tmp_path, fakes):
     other = tmp_path / "other"
     other.mkdir()
     (other / "model.json").write_text('{"refuses": 0.25}')
-    root = start(tmp_path, engine, overrides={"critic_model": str(other), "feedback_model": str(other)}).folder
-    digest = engine.weights_digest(other)
+    root = start(
+        tmp_path, fakes, overrides={"models": {"critic": {"source": str(other)}, "feedback": {"source": str(other)}}}
+    ).folder
+    digest = fakes.digest(other)
     chain = load_records(RunPaths(root).records("revision_chains"), RevisionChain)[0]
     assert chain.steps[0].critique.model == digest
-    assert chain.initial_response.model == engine.weights_digest(engine.base)
+    assert chain.initial_response.model == fakes.digest(fakes.base)
     label = load_records(RunPaths(root).records("preference_labels"), PreferenceLabel)[0]
     assert label.labeler == digest
 
@@ -519,17 +523,17 @@ def measured_alone(root, group):
     return [a.prompt for a in asked if a.group == group and len(a.prompt.conversation.messages) == 1]
 
 
-def test_the_constitutions_own_prompts_are_revised_and_one_of_the_evaluation_is_left_out(tmp_path, engine, shared):
+def test_the_constitutions_own_prompts_are_revised_and_one_of_the_evaluation_is_left_out(tmp_path, fakes, shared):
     asked = measured_alone(shared.result.folder, "harmful")
     shipped = load_constitution("default")
     wifi = wifi_prompt().conversation.messages[0].text
     own = ("Do a harmful thing.", "do a harmful thing", asked[0].conversation.messages[0].text.upper(), f"{wifi} ")
     law = shipped.model_copy(update={"red_team_prompts": own})
     with pytest.raises(ConfigError, match=r"2 training prompts say what an evaluation prompt says"):
-        start(tmp_path, engine, out="second", constitution=law)
+        start(tmp_path, fakes, out="second", constitution=law)
     assert not (tmp_path / "second").exists()
     leave_out = {"prompts": {**SMALL["prompts"], "drop_leaks": True}}
-    second = start(tmp_path, engine, out="second", constitution=law, overrides=leave_out)
+    second = start(tmp_path, fakes, out="second", constitution=law, overrides=leave_out)
     pool = load_records(RunPaths(second.folder).records("prompts_revision"), Prompt)
     texts = [p.conversation.messages[-1].text for p in pool]
     assert texts.count("Do a harmful thing.") == 1
@@ -566,7 +570,7 @@ def test_the_example_is_followed_as_it_happened(shared):
     assert len(chain.steps) >= 1
 
 
-class Refusing(FakeEngine):
+class Refusing(FakeModels):
     """A base that refuses everything."""
 
     def __init__(self, root):
@@ -593,7 +597,7 @@ def test_a_feedback_model_that_judges_by_position_is_told_of_and_makes_no_label(
 
     monkeypatch.setattr(pipeline_fakes, "_choose", by_position)
     log = Log()
-    result = start(tmp_path, FakeEngine(tmp_path / "engine"), log=log)
+    result = start(tmp_path, FakeModels(tmp_path / "fakes"), log=log)
     labels = load_records(RunPaths(result.folder).records("preference_labels"), PreferenceLabel)
     assert {item.p_a for item in labels if item.status == "labeled"} == {0.5}
     by_order, even = result.results["notices"]
@@ -607,17 +611,17 @@ def test_a_feedback_model_that_judges_by_position_is_told_of_and_makes_no_label(
     assert all(notice in result.report.read_text() for notice in (by_order, even))
 
 
-def test_the_preference_models_accuracy_is_clustered_by_goal(tmp_path, engine, shared, monkeypatch):
+def test_the_preference_models_accuracy_is_clustered_by_goal(tmp_path, fakes, shared, monkeypatch):
     apart = shared.result.results["preference_model"]["accuracy"]
     monkeypatch.setattr(Prompt, "cluster", property(lambda prompt: "one goal for all"))
-    together = start(tmp_path, engine).results["preference_model"]["accuracy"]
+    together = start(tmp_path, fakes).results["preference_model"]["accuracy"]
     assert together == wilson_interval(0.75, 1).model_dump()
     assert together["value"] == apart["value"]
     assert together["low"] < apart["low"]
 
 
 def test_of_an_example_that_cannot_be_read_the_first_answer_is_revised_and_none_is_said_to_be_harmless(tmp_path):
-    result = start(tmp_path, FakeEngine(tmp_path / "engine"), grader=Blind())
+    result = start(tmp_path, FakeModels(tmp_path / "fakes"), grader=Blind())
     paths = RunPaths(result.folder)
     (chain,) = load_records(paths.records("example_chain"), RevisionChain)
     assert chain.initial_response == load_records(paths.records("example"), EvalRecord)[0].response
@@ -627,13 +631,13 @@ def test_of_an_example_that_cannot_be_read_the_first_answer_is_revised_and_none_
 
 
 def test_an_example_in_which_the_base_never_complied_has_no_chain(tmp_path):
-    result = start(tmp_path, Refusing(tmp_path / "engine"))
+    result = start(tmp_path, Refusing(tmp_path / "fakes"))
     assert load_records(RunPaths(result.folder).records("example_chain"), RevisionChain) == []
     assert "Answers of which the grader could tell: 8, none of them harmful by" in result.report.read_text()
 
 
 @pytest.mark.parametrize("answered", [0, 3])
-def test_calls_that_fail_in_the_example_are_on_the_books(tmp_path, engine, monkeypatch, answered):
+def test_calls_that_fail_in_the_example_are_on_the_books(tmp_path, fakes, monkeypatch, answered):
     asked = 0
 
     def fail_for_wifi(prompt, seed, refuses):
@@ -646,7 +650,7 @@ def test_calls_that_fail_in_the_example_are_on_the_books(tmp_path, engine, monke
 
     reply = pipeline_fakes._reply
     monkeypatch.setattr(pipeline_fakes, "_reply", fail_for_wifi)
-    result = start(tmp_path, engine)
+    result = start(tmp_path, fakes)
     paths = RunPaths(result.folder)
     assert len(load_records(paths.records("example"), EvalRecord)) == answered
     failures = [f for f in load_records(paths.records("failures_evaluation"), Failure) if f.item.startswith("example/")]
@@ -657,45 +661,39 @@ def test_calls_that_fail_in_the_example_are_on_the_books(tmp_path, engine, monke
     assert ("turn by turn" in result.report.read_text()) is (answered > 0)
 
 
-def test_principles_in_unknown_words_are_named_before_the_run_and_in_the_report(tmp_path, engine, monkeypatch):
-    monkeypatch.setattr("solon.world.task.find_nano_model", lambda: engine.base)
+def test_principles_in_unknown_words_are_named_before_the_run_and_in_the_report(tmp_path, fakes, monkeypatch):
+    monkeypatch.setattr("solon.world.task.find_nano_model", lambda: fakes.base)
     principle = Principle(
         id="zeppelins", critique_request="Any zeppelins?", revision_request="No zeppelins.", comparison="Zeppelins."
     )
     law = load_constitution("default")
     law = law.model_copy(update={"principles": (*law.principles, principle)})
     log = Log()
-    result = run(
-        out=tmp_path / "a",
-        constitution=law,
-        preset="smoke",
-        overrides=SMALL,
-        engine=engine,
-        observer=log,
-    )
+    with fakes.installed():
+        result = run(out=tmp_path / "a", constitution=law, preset="smoke", overrides=SMALL, observer=log)
     assert any("'zeppelins'" in notice for notice in log.notices)
     assert any("real model" in notice for notice in log.notices)
     assert "zeppelins&#39;: the nano model" in result.report.read_text()
     assert "--constitution YOUR-FILE" in result.report.read_text()
     log = Log()
-    start(tmp_path, engine, log=log, out="b", constitution=law)
+    start(tmp_path, fakes, log=log, out="b", constitution=law)
     assert log.notices == []  # a model of the user's own may know any word
     log = Log()
-    start(tmp_path, engine, log=log, out="c", constitution=law, overrides={"feedback_model": "nano"})
+    start(tmp_path, fakes, log=log, out="c", constitution=law, overrides={"models": {"feedback": {"source": "nano"}}})
     assert any("'zeppelins'" in notice for notice in log.notices)
 
 
-def test_what_to_know_of_the_base_is_said_before_the_run_and_kept(tmp_path, engine, monkeypatch):
-    monkeypatch.setattr(engine, "check_trainable", lambda checkpoint: (f"{checkpoint}: pads with something else",))
+def test_what_to_know_of_the_base_is_said_before_the_run_and_kept(tmp_path, fakes, monkeypatch):
+    monkeypatch.setattr(fakes, "check_trainable", lambda role, spec: (f"{spec.source}: pads with something else",))
     log = Log()
-    start(tmp_path, engine, log=log)
-    said = (f"{engine.base}: pads with something else",)
+    start(tmp_path, fakes, log=log)
+    said = (f"{fakes.base}: pads with something else",)
     assert tuple(log.notices) == said
     assert RunHeader.load(tmp_path / "run" / "run.yaml").notices == said
 
 
-def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on(tmp_path, engine, shared):
-    working = engine.open_model
+def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on(tmp_path, fakes, shared):
+    working = fakes.open_model
 
     class Failing:
         def __init__(self, inner, after):
@@ -716,23 +714,23 @@ def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on
         async def choose(self, prompt, options):
             return await self.inner.choose(prompt, options)
 
-    engine.open_model = lambda checkpoint: Failing(working(checkpoint).__enter__(), 10)
+    fakes.open_model = lambda checkpoint: Failing(working(checkpoint), 10)
     with pytest.raises(StageFailedError, match="revision"):
-        start(tmp_path, engine)
+        start(tmp_path, fakes)
     manifest = load_manifest(tmp_path / "run" / "manifest" / "revision.json")
     assert manifest is not None
     assert manifest.status == "started"
     assert not (tmp_path / "run" / "records" / "revision_chains.jsonl").exists()
-    engine.open_model = working
-    start(tmp_path, engine)
+    fakes.open_model = working
+    start(tmp_path, fakes)
     assert manifests(tmp_path / "run")["revision"].replayed_calls == 10
     assert data(tmp_path / "run") == data(shared.result.folder)
 
 
-def test_time_is_summed_over_attempts(tmp_path, engine, shared, finished):
+def test_time_is_summed_over_attempts(tmp_path, fakes, shared, finished):
     first = shared.result.results["total_seconds"]
     (finished / "records" / "comparisons.jsonl").unlink()
-    second = start(tmp_path, engine).results["total_seconds"]
+    second = start(tmp_path, fakes).results["total_seconds"]
     assert second > first
 
 
@@ -740,8 +738,8 @@ def test_time_is_summed_over_attempts(tmp_path, engine, shared, finished):
     ("overrides", "error", "message"),
     [
         ({"ppo": {"kl_coeff": 1}}, ConfigError, "did you mean 'kl_coef'"),
-        ({"base_model": "/no/such/model"}, ModelError, "/no/such/model"),
-        ({"feedback_model": "/no/such/judge"}, ModelError, "/no/such/judge"),
+        ({"models": {"assistant": {"source": "/no/such/model"}}}, ModelError, "/no/such/model"),
+        ({"models": {"feedback": {"source": "/no/such/judge"}}}, ModelError, "/no/such/judge"),
         ({"prompts": {"evaluation": {"splits": ["train"]}}}, ConfigError, "splits.0.*'heldout', 'novel' or 'dev'"),
         ({"prompts": {"evaluation": {"splits": []}}}, ConfigError, "splits.*at least 1 item"),
         ({"prompts": {"evaluation": {"twin": 3}}}, ConfigError, "unknown field 'twin'; did you mean 'twins'"),
@@ -749,9 +747,9 @@ def test_time_is_summed_over_attempts(tmp_path, engine, shared, finished):
         ({"prompts": {"evaluation": {"splits": ["dev", "dev"]}}}, ConfigError, "splits.*each split once"),
     ],
 )
-def test_a_wrong_request_makes_no_folder(tmp_path, engine, overrides, error, message):
+def test_a_wrong_request_makes_no_folder(tmp_path, fakes, overrides, error, message):
     with pytest.raises(error, match=message):
-        start(tmp_path, engine, overrides=overrides)
+        start(tmp_path, fakes, overrides=overrides)
     assert not (tmp_path / "run").exists()
 
 
@@ -777,21 +775,21 @@ def test_a_header_of_another_version_is_named(finished):
         load_run(finished)
 
 
-def test_it_runs_where_an_event_loop_is_running_as_in_a_notebook(tmp_path, engine):
+def test_it_runs_where_an_event_loop_is_running_as_in_a_notebook(tmp_path, fakes):
     import asyncio
 
     async def notebook():
-        return start(tmp_path, engine)
+        return start(tmp_path, fakes)
 
     assert asyncio.run(notebook()).results["ppo"]["iterations"] == 3
 
 
-def test_a_prompt_of_the_evaluation_that_slips_into_training_stops_the_run(tmp_path, engine, shared):
+def test_a_prompt_of_the_evaluation_that_slips_into_training_stops_the_run(tmp_path, fakes, shared):
     (asked, *_) = measured_alone(shared.result.folder, "benign")
     own = (asked.conversation.messages[-1].text,)
     law = load_constitution("default").model_copy(update={"helpful_prompts": own})
     with pytest.raises(ConfigError, match=rf"1 training prompts say .*{asked.id}"):
-        start(tmp_path, engine, out="second", constitution=law)
+        start(tmp_path, fakes, out="second", constitution=law)
     assert not (tmp_path / "second").exists()
 
 
@@ -803,7 +801,7 @@ class Careless(WorldTask):
         return {**super().training_prompts(wanted, seed=seed), "ppo": [stray]}
 
 
-def test_a_training_prompt_of_another_split_stops_the_run(tmp_path, engine):
+def test_a_training_prompt_of_another_split_stops_the_run(tmp_path, fakes):
     with pytest.raises(ConfigError, match=r"1 prompts of a training pool belong to evaluation.*\(dev, own\): 'Rob\?'"):
-        start(tmp_path, engine, task=Careless())
+        start(tmp_path, fakes, task=Careless())
     assert not (tmp_path / "run").exists()

@@ -161,7 +161,7 @@ def finished_run(tmp_path):
         config={"preset": "smoke", "seed": 3, "note": EVIL},
         task=Origin(source="default", name="world", digest="world/1"),
         constitution=Origin(source="my rules.yaml", name=constitution.name, digest=constitution.digest),
-        models={"base": Origin(source="nano", digest="d1")},
+        models={"assistant": Origin(source="nano", digest="d1")},
         overrides={"ppo.kl_coef": 0.1},
         notices=(f"principle 'p-1': unknown {EVIL}",),
     ).save(paths.header)

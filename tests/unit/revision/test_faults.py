@@ -9,7 +9,7 @@ import pytest
 
 from solon.errors import StageFailedError
 from solon.lm import ScriptedModel
-from solon.lm.scripted import Reply
+from solon.lm.backends.scripted import Reply
 from solon.records import Failure, HelpfulSample, Rendered, RevisionChain, Sampling
 from solon.revision import RevisionConfig, count_revision_targets, run_revision, sample_helpful, sft_targets
 from tests.scripts import call_failed, make_constitution, make_prompts, wait_for

@@ -15,7 +15,6 @@ from solon.constitution import Constitution, load_constitution
 from solon.errors import ConfigError, ModelError, RecordError
 from solon.evaluation import Evaluation
 from solon.pipeline.config import build_config
-from solon.pipeline.engine import LocalEngine
 from solon.pipeline.graph import Graph
 from solon.pipeline.plan import build_plan, resolve_config
 from solon.pipeline.preflight import refuse_idle_stages
@@ -29,6 +28,7 @@ from solon.world.nano.shipped import find_nano_model
 from tests.prompt_files import FORMS, make_texts, write_prompts
 from tests.scripts import make_constitution
 
+MODEL = {"models": {"assistant": {"source": "m"}}}
 GROUPS = {"harmful": {"file": "harmful.txt", "kind": "red_team"}, "benign": {"file": "benign.txt", "kind": "helpful"}}
 WHOLE = {
     "name": "bakery",
@@ -53,7 +53,7 @@ def load(folder: Path, **changes: Any) -> FileTask:
 
 
 def draw(task: FileTask, **prompts: Any) -> RunPrompts:
-    config = build_config(None, {"base_model": "m", "prompts": prompts}, task)
+    config = build_config(None, {**MODEL, "prompts": prompts}, task)
     return draw_prompts(task, config, make_constitution("p"))
 
 
@@ -70,9 +70,10 @@ def notes(task: FileTask) -> list[str]:
 
 
 def test_files_are_trained_on_and_measured_on_as_the_task_says(folder: Path) -> None:
-    task = load(folder, title="a bakery", about="Buns.", example="How do I burn bread?", model="models/base")
+    models = {"assistant": {"source": "models/base"}, "critic": "judge"}
+    task = load(folder, title="a bakery", about="Buns.", example="How do I burn bread?", models=models)
     assert (task.name, task.title, task.about) == ("bakery", "a bakery", "Buns.")
-    assert task.default_model == str(folder / "models/base")
+    assert task.models == {"assistant": {"source": str(folder / "models/base"), "backend": "local"}, "critic": "judge"}
     assert task.source == str(folder / "task.yaml")
     drawn = draw(task)
     trained = make_texts(9, seed=0) + make_texts(7, seed=1)
@@ -277,12 +278,12 @@ def test_a_prompt_is_of_the_kind_that_it_says_and_not_of_that_of_its_file(folder
 
 
 def test_a_model_that_ships_is_known_to_every_task_by_its_name(folder: Path) -> None:
-    task = load(folder, model="nano")
-    assert task.default_model == "nano"
+    task = load(folder, models={"assistant": {"source": "nano"}})
+    assert build_config(None, {}, task).models["judge"].source == "nano"
     assert find_checkpoint(task, "nano") == find_checkpoint(None, "nano") == find_nano_model()
-    assert build_config(None, {"base_model": "nano"}, load(folder)).base_model == "nano"
     (folder / "nano").mkdir()
-    assert load(folder, model="./nano").default_model == str(folder / "nano")  # a folder that is called so
+    own = load(folder, models={"assistant": {"source": "./nano"}})  # a folder that is called so
+    assert build_config(None, {}, own).models["assistant"].source == str(folder / "nano")
     with pytest.raises(ModelError, match=r"^nani: no such checkpoint folder"):
         find_checkpoint(task, "nani")
 
@@ -328,7 +329,7 @@ def test_a_gold_comparison_that_is_none_is_named_by_file_and_line(folder: Path, 
 def test_the_identity_is_that_of_the_prompts(folder: Path) -> None:
     first = load(folder).identity
     assert first.startswith("file/1 ")
-    assert load(folder, title="another", about="x", model="m").identity == first
+    assert load(folder, title="another", about="x", **MODEL).identity == first
     assert load(folder, example="How?").identity != first
     (folder / "moved").mkdir()
     for file in [*folder.glob("*.txt")]:
@@ -359,7 +360,7 @@ def test_what_was_read_and_left_out_is_told_with_counts(folder: Path) -> None:
 
 def told(task: Task, law: Constitution, **prompts: Any) -> str:
     """Return what is said of the prompts of a run, worked out but not done."""
-    settings = {"base_model": "nano", "prompts": prompts}
+    settings = {"models": {"assistant": {"source": "nano"}}, "prompts": prompts}
     plan = build_plan(
         task,
         resolve_config(task, law, None, settings),
@@ -367,7 +368,6 @@ def told(task: Task, law: Constitution, **prompts: Any) -> str:
         settings=settings,
         grader=None,
         grader_source="",
-        engine=LocalEngine(),
         graph=Graph(),
         until=None,
     )
@@ -533,7 +533,7 @@ def test_a_task_file_that_is_none_is_named(tmp_path: Path, content: bytes, said:
 
 def test_no_training_prompts_and_a_group_without_prompts_are_refused(folder: Path) -> None:
     def refuse(task: FileTask) -> None:
-        config = build_config(None, {"base_model": "m"}, task)
+        config = build_config(None, MODEL, task)
         refuse_idle_stages(draw_prompts(task, config, make_constitution("p")), config)
 
     with pytest.raises(ConfigError, match=r"^prompts\.revision: there is no prompt for this stage"):
@@ -548,16 +548,17 @@ def test_no_training_prompts_and_a_group_without_prompts_are_refused(folder: Pat
 def test_confused_names_of_evaluations_stop_a_run_before_its_folder_is_made(folder: Path, names: list[str]) -> None:
     task = load(folder, evaluations=[{"name": name, "groups": GROUPS} for name in names])
     with pytest.raises(ConfigError, match=r"^evaluation '[^\n]*$"):
-        solon.run(out=folder / "run", task=task, overrides={"base_model": "m"})
+        solon.run(out=folder / "run", task=task, overrides=MODEL)
     assert not (folder / "run").exists()
 
 
 def test_a_task_without_a_model_needs_one(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^task bakery: brings no model: [^\n]*--set base_model=PATH$"):
+    with pytest.raises(ConfigError, match=r"^task bakery: brings no model: [^\n]*--model PATH$"):
         build_config(None, {}, load(folder))
     with pytest.raises(ConfigError, match=r"task bakery has no such preset"):
-        build_config("smoke", {"base_model": "m"}, load(folder))
-    assert build_config(None, {}, load(folder, model="m")).base_model == str(folder / "m")
+        build_config("smoke", MODEL, load(folder))
+    own = build_config(None, {}, load(folder, **MODEL))
+    assert own.models["assistant"].source == str(folder / "m")
 
 
 def test_prompt_files_beside_a_task_are_refused(folder: Path) -> None:

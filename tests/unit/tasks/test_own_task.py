@@ -43,7 +43,7 @@ from solon.report import write_report
 from solon.tasks import NoGrader
 from solon.world.prompts import draw_evaluation_prompts
 from solon.world.task import WorldTask
-from tests.pipeline_fakes import SMALL, FakeEngine, read_folder
+from tests.pipeline_fakes import SMALL, FakeModels, read_folder
 from tests.prompt_files import make_texts
 from tests.unit.report.test_page import Page
 
@@ -110,14 +110,15 @@ class Bakery(Task):
 
 
 def start(folder: Path, task: Task, *, out: str = "run", **changes: Any) -> RunResult:
-    engine = FakeEngine(folder / "engine")
-    changes = {"heldout_pairs": 0.3, "max_failure_fraction": 1.0, **changes, "base_model": str(engine.base)}
-    result = run(out=folder / out, task=task, overrides=changes, engine=engine)
-    result_engine[result.folder] = engine
+    fakes = FakeModels(folder / "fakes")
+    changes = {"heldout_pairs": 0.3, "max_failure_fraction": 1.0, **changes, **fakes.assistant}
+    with fakes.installed():
+        result = run(out=folder / out, task=task, overrides=changes)
+    fakes_of[result.folder] = fakes
     return result
 
 
-result_engine: dict[Path, FakeEngine] = {}
+fakes_of: dict[Path, FakeModels] = {}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def bakery(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A finished run of the bakery, to be read only."""
     folder = tmp_path_factory.mktemp("bakery")
     result = start(folder, Bakery())
-    return SimpleNamespace(folder=folder, result=result, engine=result_engine[result.folder])
+    return SimpleNamespace(folder=folder, result=result, fakes=fakes_of[result.folder])
 
 
 def answers(result: RunResult) -> list[EvalRecord]:
@@ -194,7 +195,7 @@ def test_calls_of_the_grader_are_replayed(tmp_path: Path) -> None:
         calls = journal.execute("SELECT count(*) FROM calls").fetchone()
     paths.records("evaluation").unlink()
     start(tmp_path, Bakery())
-    assert all(not model.generated and not model.chosen for model in result_engine[first.folder].models)
+    assert all(not model.generated and not model.chosen for model in fakes_of[first.folder].models)
     assert read_folder(first.folder, "records/*.jsonl") == before
     manifest = load_manifest(paths.manifest("evaluation"))
     assert manifest is not None
@@ -369,10 +370,9 @@ class Listing(LengthGrader):
 def test_an_object_that_cannot_grade_is_refused_before_the_folder_is_claimed(
     tmp_path: Path, grader: Any, said: str
 ) -> None:
-    engine = FakeEngine(tmp_path / "engine")
-    settings = {"base_model": str(engine.base)}
+    fakes = FakeModels(tmp_path / "fakes")
     with pytest.raises(ConfigError, match=f"^{said}[^\n]*$"):
-        run(out=tmp_path / "run", task=Bakery(), overrides=settings, engine=engine, grader=grader)
+        run(out=tmp_path / "run", task=Bakery(), overrides=fakes.assistant, grader=grader)
 
     class Graded(Bakery):
         def evaluations(self, sizes: Any, *, seed: int) -> Sequence[Evaluation]:
@@ -455,16 +455,12 @@ def test_revisions_cannot_be_compared_which_is_said_before_the_run(tmp_path: Pat
 
 
 def test_a_grader_given_for_a_run_takes_the_place_of_the_tasks_own_and_is_in_the_command(tmp_path: Path) -> None:
-    engine = FakeEngine(tmp_path / "engine")
+    fakes = FakeModels(tmp_path / "fakes")
 
     def ask(**how: Any) -> RunResult:
-        return run(
-            out=tmp_path / "run",
-            task=Bakery(),
-            overrides={"base_model": str(engine.base), "heldout_pairs": 0.3, "max_failure_fraction": 1.0},
-            engine=engine,
-            **how,
-        )
+        settings = {**fakes.assistant, "heldout_pairs": 0.3, "max_failure_fraction": 1.0}
+        with fakes.installed():
+            return run(out=tmp_path / "run", task=Bakery(), overrides=settings, **how)
 
     given = ask(grader=LengthGrader())
     assert given.results["grader_source"] == GIVEN
@@ -489,7 +485,7 @@ def test_a_report_is_made_again_where_the_task_or_an_evaluation_is_called_otherw
         again = start(tmp_path, Renamed())
         assert again.results["task"][field] == f"another {field}"
         assert (f"another {field}" in again.report.read_text()) is (field != "name")
-        assert all(not model.generated for model in result_engine[again.folder].models)
+        assert all(not model.generated for model in fakes_of[again.folder].models)
     caption = "Questions over the counter"
     again = start(tmp_path, Renamed())
     assert again.results["evaluations"][0]["caption"] == caption

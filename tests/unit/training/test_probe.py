@@ -9,8 +9,9 @@ from torch import Tensor
 
 from solon.errors import ModelError
 from solon.inference import decoder, sampler
+from solon.lm import ModelSpec
 from solon.nets import save_policy
-from solon.pipeline.engine import LocalEngine
+from solon.pipeline.models import check_trainable
 from solon.training import forward, probe
 from solon.training.batching import TokenBatch
 from tests.language_models import FUSED, OTHERS, make_model, make_tokenizer
@@ -35,7 +36,11 @@ def test_every_family_is_read_as_it_reads_itself(name: str, tmp_path: Path) -> N
 def test_a_scale_that_training_leaves_out_is_refused_before_a_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = LocalEngine().check_trainable if name == "gemma 2" else probe.check_reading  # the others have no scorer
+    def check(checkpoint: Path) -> object:
+        if name == "gemma 2":
+            return check_trainable("assistant", ModelSpec(source=str(checkpoint)))
+        return probe.check_reading(checkpoint)  # the others have no scorer
+
     checkpoint = save(name, tmp_path / "model")
     check(checkpoint)
     monkeypatch.setattr(forward, "_read_logits", without_what_follows_the_head)

@@ -30,7 +30,7 @@ def test_a_strange_principle_is_named_with_its_words_once_each_in_order():
     lines = describe_unknown_words(constitution)
     assert lines == (str(found), ADVICE)
     assert "'strange'" in lines[0]
-    assert "base_model" in lines[1]
+    assert "--model CHECKPOINT" in lines[1]
 
 
 def test_a_plain_sentence_in_the_worlds_words_is_known(tmp_path):

@@ -6,11 +6,11 @@ from typing import Any
 
 from solon.evaluation import PairGrader, grade_revisions, run_evaluation
 from solon.pipeline.artifacts import (
-    BASE,
+    ASSISTANT,
     CONSTITUTION,
     CRITIC,
-    FEEDBACK_MODEL,
     GRADERS,
+    MODELS,
     TEMPLATES,
     Checkpoint,
     Records,
@@ -33,7 +33,7 @@ EXAMPLE_CHAIN = Records("example_chain", RevisionChain)
 
 def evaluate_models(graph: Graph) -> Stage:
     """Return the stage that evaluates the base and every assistant that a graph makes."""
-    models: tuple[Role | Checkpoint, ...] = (BASE, *graph.assistants())
+    models: tuple[Role | Checkpoint, ...] = (ASSISTANT, *graph.assistants())
     revised = (CHAINS, REVISION_PROMPTS) if CHAINS in graph.records() else ()
 
     def evaluate(context: StageContext) -> Outcome:
@@ -65,7 +65,7 @@ def evaluate_models(graph: Graph) -> Stage:
     return Stage(
         "evaluation",
         settings=("evaluation", "revision", "max_failure_fraction"),
-        reads=(CONSTITUTION, TEMPLATES, EVALUATION_PROMPTS, *revised, GRADERS, CRITIC, FEEDBACK_MODEL, *models),
+        reads=(CONSTITUTION, TEMPLATES, EVALUATION_PROMPTS, *revised, GRADERS, MODELS, CRITIC, *models),
         writes=(ANSWERS, REVISION_GRADES, FAILURES, EXAMPLE, EXAMPLE_CHAIN),
         work=evaluate,
     )
@@ -76,18 +76,18 @@ async def _ask(context: StageContext, model: Role | Checkpoint) -> Sequence[Eval
     answers: list[EvalRecord | Failure] = []
     for evaluation in context.prompts.evaluations:
         paired = isinstance(evaluation.grader, PairGrader)
-        if paired and model == BASE:
+        if paired and model == ASSISTANT:
             continue
         found = await run_evaluation(
-            model.key,
+            model.name,
             context.model(model),
             evaluation,
             context.config.evaluation,
-            reference=context.model(BASE) if paired else None,
+            reference=context.model(ASSISTANT) if paired else None,
             open_model=context.model_of,
             seed=context.seed,
             max_failure_fraction=context.config.max_failure_fraction,
-            on_progress=context.progress(f"{model.key}, {evaluation.name}"),
+            on_progress=context.progress(f"{model.name}, {evaluation.name}"),
         )
         answers += found.results
     return answers

@@ -16,8 +16,10 @@ PPO_TEXTS = Curve("ppo_samples")
 
 def reinforce(context: StageContext) -> Outcome:
     """Train RL-CAI against the preference model; the loop writes its curve and, beside it, sampled texts."""
+    from solon.training.ppo import run_ppo
+
     prompts = context.read(PPO_PROMPTS)
-    summary = context.engine.run_ppo(
+    summary = run_ppo(
         context.folder(SL_CAI),
         context.folder(PREFERENCE_MODEL),
         prompts,
@@ -26,6 +28,7 @@ def reinforce(context: StageContext) -> Outcome:
         seed=context.seed,
         metrics=context.path(PPO_CURVE),
         on_progress=context.progress("iterations"),
+        device=context.device,
         value_out=context.path(VALUE_MODEL),
     )
     left_out = summary.prompts_left_out
@@ -39,5 +42,5 @@ PPO = Stage(
     reads=(TEMPLATES, PPO_PROMPTS, SL_CAI, PREFERENCE_MODEL),
     writes=(RL_CAI, VALUE_MODEL, PPO_CURVE, PPO_TEXTS),
     work=reinforce,
-    code=("solon.training.ppo",),
+    trains=(SL_CAI, PREFERENCE_MODEL),
 )

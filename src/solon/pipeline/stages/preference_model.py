@@ -26,9 +26,11 @@ def hold_out_pairs(pairs: Sequence[PreferencePair], share: float) -> tuple[list[
 
 def train_preference_model(context: StageContext) -> Outcome:
     """Train the preference model."""
+    from solon.training.preference_model import run_preference_model
+
     pairs = context.read(PAIRS)
     learnt, held = hold_out_pairs(pairs, context.config.heldout_pairs)
-    summary = context.engine.run_preference_model(
+    summary = run_preference_model(
         context.folder(SL_CAI),
         learnt,
         held,
@@ -37,6 +39,7 @@ def train_preference_model(context: StageContext) -> Outcome:
         seed=context.seed,
         metrics=context.path(PREFERENCE_CURVE),
         on_progress=context.progress("steps"),
+        device=context.device,
     )
     counts = {
         "in": len(pairs),
@@ -59,5 +62,5 @@ TRAIN_PREFERENCE_MODEL = Stage(
     reads=(TEMPLATES, PAIRS, SL_CAI),
     writes=(PREFERENCE_MODEL, PREFERENCE_CURVE),
     work=train_preference_model,
-    code=("solon.training.preference_model",),
+    trains=(SL_CAI,),
 )

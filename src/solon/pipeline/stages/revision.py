@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from solon.pipeline.artifacts import BASE, CONSTITUTION, CRITIC, TEMPLATES, Records
+from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, CRITIC, TEMPLATES, Records
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
 from solon.pipeline.stage import Outcome, count_reasons, require
@@ -31,7 +31,7 @@ def revise(context: StageContext) -> Outcome:
     async def work() -> tuple[Any, Any]:
         chains = await run_revision(
             [p for p in prompts if p.kind == "red_team"],
-            assistant=context.model(BASE),
+            assistant=context.model(ASSISTANT),
             critic=context.model(CRITIC),
             constitution=context.constitution,
             config=config,
@@ -41,7 +41,7 @@ def revise(context: StageContext) -> Outcome:
         )
         helpful = await sample_helpful(
             [p for p in prompts if p.kind == "helpful"],
-            assistant=context.model(BASE),
+            assistant=context.model(ASSISTANT),
             config=config,
             seed=context.seed,
             max_failure_fraction=fraction,
@@ -63,7 +63,7 @@ def revise(context: StageContext) -> Outcome:
 REVISE = Stage(
     "revision",
     settings=("revision", "max_failure_fraction"),
-    reads=(CONSTITUTION, TEMPLATES, REVISION_PROMPTS, BASE, CRITIC),
+    reads=(CONSTITUTION, TEMPLATES, REVISION_PROMPTS, ASSISTANT, CRITIC),
     writes=(CHAINS, HELPFUL_SAMPLES, SFT_EXAMPLES, FAILURES),
     work=revise,
 )

@@ -1,6 +1,6 @@
 """Stage 1, the model: the base fine-tuned on revisions and helpful answers, SL-CAI."""
 
-from solon.pipeline.artifacts import BASE, TEMPLATES, Checkpoint, Curve
+from solon.pipeline.artifacts import ASSISTANT, TEMPLATES, Checkpoint, Curve
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
 from solon.pipeline.stage import Outcome, numbers_of
@@ -12,15 +12,18 @@ SFT_CURVE = Curve("sft")
 
 def fine_tune(context: StageContext) -> Outcome:
     """Train SL-CAI."""
+    from solon.training.sft import run_sft
+
     examples = context.read(SFT_EXAMPLES)
-    summary = context.engine.run_sft(
-        context.folder(BASE),
+    summary = run_sft(
+        context.folder(ASSISTANT),
         examples,
         context.config.sft,
         context.path(SL_CAI),
         seed=context.seed,
         metrics=context.path(SFT_CURVE),
         on_progress=context.progress("steps"),
+        device=context.device,
     )
     counts = {
         "in": len(examples),
@@ -34,8 +37,8 @@ def fine_tune(context: StageContext) -> Outcome:
 SFT = Stage(
     "sft",
     settings=("sft",),
-    reads=(TEMPLATES, SFT_EXAMPLES, BASE),
+    reads=(TEMPLATES, SFT_EXAMPLES, ASSISTANT),
     writes=(SL_CAI, SFT_CURVE),
     work=fine_tune,
-    code=("solon.training.sft",),
+    trains=(ASSISTANT,),
 )

@@ -18,7 +18,6 @@ def find_nano_model() -> Path:
     path = Path(str(files("solon.world") / "data" / "nano"))
     if not (path / "config.json").is_file():
         raise ModelError(
-            f"{path}: the nano model is not there: build one with  solon world build --out DIR  and give  "
-            "--set base_model=DIR"
+            f"{path}: the nano model is not there: build one with  solon world build --out DIR  and give  --model DIR"
         )
     return path

@@ -14,15 +14,17 @@ import asyncio
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from solon.errors import CallFailedError, PromptingError
+from solon.errors import CallFailedError, ModelError, PromptingError
 from solon.inference.sampler import Generated, Sampler
+from solon.lm.protocol import LanguageModel
+from solon.lm.spec import ModelSpec
 from solon.nets import (
     decode_response,
     encode_continuations,
@@ -46,6 +48,32 @@ BATCH_SIZE = 128
 
 _TURNS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 """For each event loop, whose turn it is to compute."""
+
+
+def identify(spec: ModelSpec) -> str:
+    """Return the digest of a checkpoint folder; see `Backend`."""
+    _device_of(spec)
+    path = Path(spec.source)
+    if not path.is_dir():
+        raise ModelError(f"{path}: no such checkpoint folder: give the path of a Hugging Face model folder")
+    return weights_digest(path)
+
+
+def open_model(spec: ModelSpec) -> AbstractContextManager[LanguageModel]:
+    """Load a checkpoint folder; see `Backend`."""
+    dtype = None if spec.dtype is None else getattr(torch, spec.dtype)
+    model = LocalModel(Path(spec.source), device=_device_of(spec), dtype=dtype, batch_size=spec.batch_size)
+    return nullcontext(model)
+
+
+def _device_of(spec: ModelSpec) -> str:
+    """Return the device of a model, once something could be put there."""
+    try:
+        torch.empty(1, device=spec.device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = " ".join(str(error).split())
+        raise ModelError(f"device {spec.device!r}: torch cannot use it here ({said})") from error
+    return spec.device
 
 
 @dataclass(slots=True)

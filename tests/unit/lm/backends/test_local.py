@@ -12,7 +12,7 @@ import torch
 from solon.errors import CallFailedError, PromptingError
 from solon.inference.sampler import Sampler
 from solon.lm import LanguageModel
-from solon.lm.local import LocalModel
+from solon.lm.backends.local import LocalModel
 from solon.nets import encode_prompt, encode_text, load_policy, load_tokenizer, vocabulary_digest, weights_digest
 from solon.records import Choice, Sample, Sampling
 from tests.asking import ask

@@ -1,0 +1,132 @@
+"""The models of a run by role: which there are, what each role is given, and what is refused before a run.
+
+Roles are an open table. The method asks for four; a grader of one's own may open any other by its name.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from solon.errors import ConfigError, ModelError
+from solon.lm.spec import LOCAL, ModelSpec, find_backend
+from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
+from solon.pipeline.overrides import merge, nearest
+from solon.pipeline.task import Task, find_checkpoint
+from solon.storage import content_digest
+
+DEFAULTS: Final = {CRITIC.key: ASSISTANT.key, FEEDBACK_MODEL.key: ASSISTANT.key, JUDGE.key: FEEDBACK_MODEL.key}
+"""Whose model a role has where none is given: one model has them all, as in the paper. Feedback is never SL-CAI's."""
+
+_RENAMED: Final = {
+    "base_model": ("--model PATH", ASSISTANT.key),
+    "critic_model": ("--critic PATH", CRITIC.key),
+    "feedback_model": ("--feedback PATH", FEEDBACK_MODEL.key),
+}
+
+
+def refuse_old_names(settings: Mapping[str, Any]) -> None:
+    """Say how a model is given now, where it is given as it was before models had roles.
+
+    Raises:
+        ConfigError: a field has an old name.
+    """
+    for name, (option, role) in _RENAMED.items():
+        if name in settings:
+            raise ConfigError(f"{name}: models are given by role now: {option}, or --set models.{role}.source=PATH")
+
+
+def name_models(given: Any, task: Task) -> dict[str, Any]:
+    """Return role to fields of its model, whole: a role that names another has the model of that one.
+
+    Args:
+        given: role to fields of a model, or to another role.
+        task: says which models there are where none is given.
+
+    Raises:
+        ConfigError: a role is not there, or roles name each other in a circle; or nobody says what the assistant is.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"models: expected role to model, found {type(given).__name__}")
+    table = merge(merge(DEFAULTS, task.models), given)
+    if not table.get(ASSISTANT.key):
+        raise ConfigError(f"task {task.name}: brings no model: give a checkpoint with  --model PATH")
+    return {role: _follow(role, table) for role in sorted(table)}
+
+
+def _follow(role: str, table: Mapping[str, Any]) -> Any:
+    passed = [role]
+    while isinstance(named := table[passed[-1]], str):
+        if named not in table:
+            raise ConfigError(
+                f"models.{passed[-1]}: there is no role {named!r}{nearest(named, table)}; "
+                f"a checkpoint is given with  models.{passed[-1]}.source"
+            )
+        if named in passed:
+            raise ConfigError(f"models: {' is '.join([*passed, named])}: give one of them a source")
+        passed.append(named)
+    return named
+
+
+def locate_model(spec: ModelSpec, task: Task | None) -> ModelSpec:
+    """Return a model with the folder of its checkpoint for a name that comes with the task or with the package."""
+    if spec.backend != LOCAL:
+        return spec
+    return spec.model_copy(update={"source": str(find_checkpoint(task, spec.source))})
+
+
+def trained_model(assistant: ModelSpec, path: Path) -> ModelSpec:
+    """Return a model that training made of the assistant: opened as that is, from its own folder."""
+    return assistant.model_copy(update={"source": str(path), "backend": LOCAL})
+
+
+def identify_model(spec: ModelSpec) -> str:
+    """Return a digest of all that decides a model's answers: its content, and settings that are not left as they are.
+
+    Raises:
+        ConfigError, ModelError: there is no such backend, or no such model.
+    """
+    digest = find_backend(spec).identify(spec)
+    return content_digest([digest, spec.settings]) if spec.settings else digest
+
+
+def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
+    """Refuse a model that training cannot start from, before anything is done; return what to know of the others.
+
+    Raises:
+        ModelError: it is no checkpoint, or one that cannot be trained.
+    """
+    if spec.backend != LOCAL:
+        raise ModelError(
+            f"models.{role}: training starts from this model, and the backend {spec.backend} has no checkpoint to "
+            "train: give a checkpoint folder, or end before training with  --until revision"
+        )
+    from solon.nets import check_trainable as check_checkpoint
+    from solon.training.probe import check_reading
+
+    notices = check_checkpoint(Path(spec.source))
+    check_reading(Path(spec.source), device=spec.device)
+    return notices
+
+
+def describe_idle_roles(models: Mapping[str, ModelSpec]) -> list[str]:
+    """Return a note for each role that no stage asks for, as one that is misspelt."""
+    known = (ASSISTANT.key, *DEFAULTS)
+    return [
+        f"models.{role}: no stage asks for this role, only a grader may{nearest(role, known)}"
+        for role in models
+        if role not in known
+    ]
+
+
+@contextmanager
+def limit_threads(threads: int) -> Iterator[None]:
+    """Run torch on so many threads, and give the caller's number back afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

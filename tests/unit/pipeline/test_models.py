@@ -1,0 +1,245 @@
+"""Proves that every role can be given any model, that each field of a model turns something, that a backend is one
+file, and that what is wrong with a model is said before a folder is claimed.
+"""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import solon
+from solon.errors import CallFailedError, ConfigError, ModelError
+from solon.lm import ModelSpec, find_backend
+from solon.lm.backends import local
+from solon.pipeline.config import build_config
+from solon.pipeline.models import identify_model, name_models, trained_model
+from solon.records import EvalRecord, RevisionChain, RunHeader, RunPaths, Sampling, load_records
+from solon.world.task import WorldTask
+from tests.asking import ask
+from tests.pipeline_fakes import SMALL, FakeModels
+
+ECHO = {"backend": "tests.echo_backend", "source": "I see nothing."}
+
+
+def config_of(**models: Any) -> dict[str, ModelSpec]:
+    return dict(build_config("smoke", {"models": models}, WorldTask()).models)
+
+
+def start(tmp_path: Path, fakes: FakeModels, *, out: str = "run", until: str | None = None, **models: Any) -> Path:
+    table = {**fakes.assistant["models"], **models}
+    with fakes.installed():
+        return solon.run(out=tmp_path / out, preset="smoke", overrides={**SMALL, "models": table}, until=until).folder
+
+
+@pytest.fixture
+def fakes(tmp_path: Path) -> FakeModels:
+    return FakeModels(tmp_path / "fakes")
+
+
+# ------------------------------------------------------------------------------------------------- roles
+
+
+def test_one_model_has_every_role_that_is_given_none() -> None:
+    models = config_of()
+    assert list(models) == ["assistant", "critic", "feedback", "judge"]
+    assert set(map(ModelSpec.model_dump_json, models.values())) == {models["assistant"].model_dump_json()}
+    assert models["assistant"].source == "nano"
+
+
+def test_a_role_may_name_another_and_others_may_be_added() -> None:
+    models = config_of(judge="teacher", teacher={"source": "x", "batch_size": 7}, feedback="judge")
+    assert models["feedback"] == models["judge"] == models["teacher"] == ModelSpec(source="x", batch_size=7)
+    assert models["critic"].source == "nano"
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        (
+            {"judge": "criticc"},
+            r"^models\.judge: there is no role 'criticc'; did you mean 'critic'\?.*judge\.source",
+        ),
+        ({"assistant": "/a/path"}, r"^models\.assistant: there is no role '/a/path'.*models\.assistant\.source"),
+        ({"critic": "judge", "judge": "critic"}, r"^models: critic is judge is critic: give one of them a source"),
+        ({"critic": {"batch_size": 4}}, r"'models\.critic\.source' is missing"),
+        ({"critic": {"source": "x", "batchsize": 4}}, r"models\.critic\.batchsize'; did you mean 'batch_size'"),
+        (
+            {"critic": {"source": "x", "dtype": "float8"}},
+            r"models\.critic\.dtype: .*'float32', 'bfloat16' or 'flo",
+        ),
+        ({"critic": {"source": ""}}, r"models\.critic\.source: "),
+    ],
+)
+def test_what_is_wrong_with_a_role_is_said(models: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as refused:
+        config_of(**models)
+    assert "\n" not in str(refused.value)
+
+
+def test_models_that_are_no_table_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^models: expected role to model, found str"):
+        name_models("nano", WorldTask())
+
+
+@pytest.mark.parametrize(
+    ("old", "said"),
+    [
+        ("base_model", r"^base_model: .* --model PATH, or --set models\.assistant\.source=PATH$"),
+        ("critic_model", r"^critic_model: .* --critic PATH, or --set models\.critic\.source=PATH$"),
+        ("feedback_model", r"^feedback_model: .* --feedback PATH, or --set models\.feedback\.source=PATH$"),
+    ],
+)
+def test_the_old_spelling_says_the_new_one(old: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_config("smoke", {old: "x"}, WorldTask())
+
+
+def test_a_role_that_no_stage_asks_for_is_said(tmp_path: Path, fakes: FakeModels) -> None:
+    folder = start(tmp_path, fakes, until="prompts", critc=ECHO)
+    notices = RunHeader.load(RunPaths(folder).header).notices
+    assert "models.critc: no stage asks for this role, only a grader may; did you mean 'critic'?" in notices
+
+
+# ------------------------------------------------------------------------------------------------- backends
+
+
+def test_a_backend_is_one_file(tmp_path: Path, fakes: FakeModels) -> None:
+    folder = start(tmp_path, fakes, until="revision", critic=ECHO)
+    chains = load_records(RunPaths(folder).records("revision_chains"), RevisionChain)
+    assert {step.critique.text for chain in chains for step in chain.steps} == {"I see nothing."}
+    assert {step.critique.model for chain in chains for step in chain.steps} == {"echo of I see nothing."}
+    assert RunHeader.load(RunPaths(folder).header).models["critic"].digest == "echo of I see nothing."
+    assert fakes.digest(fakes.base) in {chain.initial_response.model for chain in chains}
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "said"),
+    [
+        ({**ECHO, "source": "I see"}, ModelError, "I see: expected a sentence"),
+        ({"backend": "tests.nothing", "source": "x"}, ConfigError, "backend tests.nothing: there is no module"),
+        (
+            {"backend": "json", "source": "x"},
+            ConfigError,
+            "backend json: expected a module with functions",
+        ),
+        ({"source": "scripted:/no/such.jsonl"}, ModelError, "/no/such.jsonl: no such file"),
+        ({"source": "/no/such/folder"}, ModelError, "/no/such/folder: no such checkpoint folder"),
+    ],
+)
+def test_a_model_that_cannot_be_had_makes_no_folder(
+    tmp_path: Path, fakes: FakeModels, spec: dict[str, str], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        start(tmp_path, fakes, judge=spec)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_needs_a_checkpoint_and_data_do_not(tmp_path: Path) -> None:
+    models = {"assistant": ECHO, "critic": ECHO}
+    settings = {**SMALL, "models": models, "max_failure_fraction": 1.0}
+    with pytest.raises(ModelError, match=r"^models\.assistant: training starts from this model.* --until revision$"):
+        solon.run(out=tmp_path / "run", preset="smoke", overrides=settings)
+    assert not (tmp_path / "run").exists()
+    result = solon.run(out=tmp_path / "run", preset="smoke", overrides=settings, until="revision")
+    answers = load_records(RunPaths(result.folder).records("evaluation"), EvalRecord)
+    assert {(answer.model_name, answer.response.text) for answer in answers} == {("base", "I see nothing.")}
+    assert result.report.is_file()
+
+
+def test_answers_come_from_a_file(tmp_path: Path) -> None:
+    lines = [
+        {"contains": ["blue", "sky"], "reply": ["One.", "Two."]},
+        {"reply": "Else.", "stop_reason": "length"},
+        {"contains": "blue", "choose": [0.8, 0.1]},
+    ]
+    file = tmp_path / "answers.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    spec = ModelSpec(source=f"scripted:{file}")
+    assert (spec.backend, spec.source) == ("scripted", str(file))
+    with find_backend(spec).open_model(spec) as model:
+        samples = [asyncio.run(model.generate(ask(("user", "a blue sky")), Sampling(), seed=seed)) for seed in (4, 5)]
+        assert [(sample.text, sample.stop_reason) for sample in samples] == [("One.", "end"), ("Two.", "end")]
+        assert asyncio.run(model.generate(ask(("user", "blue")), Sampling(), seed=1)).stop_reason == "length"
+        choice = asyncio.run(model.choose(ask(("user", "blue")), ("A", "B")))
+        assert torch.tensor(choice.logprobs).exp().tolist() == pytest.approx([0.8, 0.1])
+        for wrong in (("A", "B", "C"), ("A", "B")):
+            with pytest.raises(CallFailedError, match=r"answers\.jsonl: no line that chooses among . options"):
+                asyncio.run(model.choose(ask(("user", "blue" if len(wrong) == 3 else "red")), wrong))
+    before = identify_model(spec)
+    file.write_text(file.read_text().replace("Else.", "Other."))
+    assert identify_model(spec) != before
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"reply": "x", "choose": [0.5, 0.5]}', "expected either reply or choose"),
+        ("{}", "expected either reply or choose"),
+        ('{"choose": [0.9, 0.9]}', "expected probabilities above 0"),
+        ('{"choose": [0.9, 0.0]}', "expected probabilities above 0"),
+        ('{"replies": "x"}', "replies: "),
+        ("[1]", "expected a JSON object"),
+        ("{", "not a JSON line"),
+    ],
+)
+def test_a_file_of_answers_that_is_wrong_is_named_with_its_line(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_text(f'{{"reply": "x"}}\n\n{line}\n')
+    with pytest.raises(ModelError, match=f"answers.jsonl:3: .*{said}") as refused:
+        identify_model(ModelSpec(source=f"scripted:{file}"))
+    assert "\n" not in str(refused.value)
+
+
+# --------------------------------------------------------------------------------------- fields of a local model
+
+
+def test_the_fields_of_a_local_model_turn_something(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+    own = local.LocalModel
+
+    def watched(path: Path, **given: Any) -> Any:
+        seen.append(given)
+        return own(path, **given)
+
+    monkeypatch.setattr(local, "LocalModel", watched)
+    plain = ModelSpec(source=str(tiny_model_dir))
+    rounded = plain.model_copy(update={"dtype": "bfloat16", "batch_size": 3})
+    asked = ask(("user", "Hello?"))
+    with local.open_model(plain) as one, local.open_model(rounded) as other:
+        samples = [asyncio.run(m.generate(asked, Sampling(temperature=0.0), seed=1)) for m in (one, other)]
+    assert [given["batch_size"] for given in seen] == [128, 3]
+    assert [given["device"] for given in seen] == ["cpu", "cpu"]
+    assert samples[0].logprobs != samples[1].logprobs
+    assert samples[1].model == f"{samples[0].model}:bfloat16"
+    assert identify_model(rounded) != identify_model(plain)
+    assert identify_model(rounded.model_copy(update={"dtype": None})) == identify_model(plain)
+
+
+@pytest.mark.parametrize("device", ["tpux", "meta", "cuda:99"])
+def test_a_device_that_cannot_be_used_is_refused(tiny_model_dir: Path, device: str) -> None:
+    with pytest.raises(ModelError, match=rf"^device '{device}': torch cannot use it here \([^\n]*\)$"):
+        identify_model(ModelSpec(source=str(tiny_model_dir), device=device))
+
+
+def test_models_made_by_training_are_opened_as_the_assistant_is() -> None:
+    assistant = ModelSpec(source="x", dtype="bfloat16", batch_size=5)
+    assert trained_model(assistant, Path("y")) == ModelSpec(source="y", dtype="bfloat16", batch_size=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [({"batch_size": 9}, False), ({"device": "cpu:0"}, False), ({"dtype": "float16"}, True)],
+)
+def test_what_only_rounds_may_differ_in_a_folder(
+    tmp_path: Path, fakes: FakeModels, change: dict[str, Any], refused: bool
+) -> None:
+    base = {"source": str(fakes.base)}
+    start(tmp_path, fakes, until="prompts")
+    if refused:
+        with pytest.raises(solon.RunError, match=r"models\.assistant\.dtype: null -> float16"):
+            start(tmp_path, fakes, until="prompts", assistant={**base, **change})
+    else:
+        start(tmp_path, fakes, until="prompts", assistant={**base, **change})
