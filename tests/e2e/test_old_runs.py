@@ -60,7 +60,7 @@ def test_graded_answers_of_before_there_were_tasks(old, command):
     report.model_copy(update={"inputs": inputs}).save(old.manifest("report"))
     done = call_solon(*COMMANDS[command](old.root, record))
     assert_refused(
-        done, f"{file}:1: EvalRecord schema 1, this version reads 3", "with a version of solon that reads schema 1"
+        done, f"{file}:1: EvalRecord schema 1, this version reads 2", "with a version of solon that reads schema 1"
     )
 
 
