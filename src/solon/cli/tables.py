@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from solon.records import UNGRADED, Measures, count_of
+from solon.messages import count_of
+from solon.records import UNGRADED, Measures
 
 _NAMES = {"base": "base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 

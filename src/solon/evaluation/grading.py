@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from solon.errors import ConfigError, RunError, SolonError
 from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
+from solon.messages import describe_error
 from solon.prompting import render_response
 from solon.records import (
     EvalRecord,
@@ -28,7 +29,6 @@ from solon.records import (
     Sample,
     Sampling,
     Temperature,
-    describe_misfit,
 )
 from solon.storage import content_digest, derive_seed
 
@@ -206,7 +206,7 @@ async def grade_response(
     except SolonError:
         raise
     except (Exception, SystemExit) as error:  # a user's own code: anything can come out of it
-        said = describe_misfit(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
+        said = describe_error(error)
         raise RunError(
             f"grader {grader.identity}: failed on prompt {prompt.id} with {type(error).__name__}: {said}: {mend}"
         ) from error

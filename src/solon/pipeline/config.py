@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from solon.errors import ConfigError
 from solon.evaluation import EvaluationConfig
 from solon.feedback import ComparisonConfig, FeedbackConfig
-from solon.pipeline.overrides import merge, nearest, validate
+from solon.messages import nearest
+from solon.pipeline.overrides import merge, validate
 from solon.pipeline.task import Task, load_task
 from solon.revision import RevisionConfig
 from solon.training.ppo import PPOConfig
@@ -127,5 +128,5 @@ def _preset(task: Task, name: str | None) -> Mapping[str, Any]:
     if name is None:
         return {}
     if name not in task.presets:
-        raise ConfigError(f"--preset {name}: task {task.name} has no such preset{nearest(name, task.presets)}")
+        raise ConfigError(f"--preset {name}: task {task.name} has no such preset; {nearest(name, task.presets)}")
     return task.presets[name]

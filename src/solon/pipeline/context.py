@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from solon.errors import ConfigError
 from solon.lm import Journal, JournaledModel, LanguageModel, OnProgress
+from solon.messages import nearest
 from solon.pipeline.artifacts import Checkpoint, Curve, Input, Output, Records, RecordT, Role
 from solon.pipeline.observer import Observer
-from solon.pipeline.overrides import nearest
 from solon.pipeline.stage import ManifestWriter
 from solon.records import RunPaths, TokenCounts
 from solon.storage import pass_point
@@ -110,7 +110,7 @@ class StageContext:
         """
         named = {item.key: item for item in self.stage.reads if isinstance(item, Role | Checkpoint)}
         if role not in named:
-            raise ConfigError(f"there is no model for the role {role!r} here{nearest(role, named)}")
+            raise ConfigError(f"there is no model for the role {role!r} here; {nearest(role, named)}")
         return self.model(named[role])
 
     def progress(self, part: str) -> OnProgress:

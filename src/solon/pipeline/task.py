@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from solon.constitution import Constitution
 from solon.errors import ConfigError, ModelError
 from solon.evaluation import Evaluation
-from solon.pipeline.overrides import nearest
+from solon.messages import nearest
 from solon.records import GIVEN, GoldComparison, Prompt, PromptKind
 
 GROUP = "solon.tasks"
@@ -99,8 +99,8 @@ def load_task(source: str | Path | None = None) -> Task:
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     name = "default" if source is None else "file" if Path(source).suffix in (".yaml", ".yml") else str(source)
     if name not in found:
-        known = found.keys() - {"file"}
-        raise ConfigError(f"--task {source}: no such task{nearest(name, known)}; a file of your own ends in .yaml")
+        known = sorted(found.keys() - {"file"})
+        raise ConfigError(f"--task {source}: no such task; {nearest(name, known)}; a file of your own ends in .yaml")
     task: Task = found[name].load()(str(source))
     return task
 

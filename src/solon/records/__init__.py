@@ -4,7 +4,7 @@ Rooms that must not import each other meet here. Read this package first: the pi
 the types alone.
 """
 
-from solon.records.base import Record, count_of, describe_misfit, load_records, save_records
+from solon.records.base import Record, load_records, save_records
 from solon.records.calls import Choice, Failure, Sample, SampledTokens, Sampling, StopReason, Temperature
 from solon.records.conversation import (
     TRAIN,
@@ -74,8 +74,6 @@ __all__ = [
     "TokenCounts",
     "Turn",
     "Vote",
-    "count_of",
-    "describe_misfit",
     "hold_to_accounts",
     "load_records",
     "save_records",

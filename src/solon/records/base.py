@@ -13,22 +13,8 @@ from typing import ClassVar, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from solon.errors import RecordError
+from solon.messages import describe_misfit
 from solon.storage import read_object, read_text, replace_file
-
-
-def count_of(number: int, word: str) -> str:
-    """Return a number with a regular noun for people: `1 goal`, `2 goals`."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def describe_misfit(error: ValidationError, *within: str) -> str:
-    """Say the first thing that is wrong with the fields of a record: which field, under `within`, and what."""
-    first = error.errors()[0]
-    field = ".".join(" ".join(str(part).split())[:60] for part in (*within, *first["loc"]))
-    said = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "string_unicode":
-        said = "holds half of a character (a lone surrogate, such as \\ud83d without its other half): write it whole"
-    return f"{field}: {said}" if field else said
 
 
 class Record(BaseModel):

@@ -18,6 +18,7 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
+from solon.messages import count_of
 from solon.records import (
     GIVEN,
     NOBODY,
@@ -29,7 +30,6 @@ from solon.records import (
     Measure,
     Measures,
     RunPaths,
-    count_of,
 )
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data

@@ -25,12 +25,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from solon.constitution import Constitution
-from solon.constitution.nodes import find_control, shorten
+from solon.constitution.nodes import find_control
 from solon.errors import ConfigError, RecordError
 from solon.evaluation import Evaluation, Grader, PairGrader, measures_of
+from solon.messages import count_of, describe_misfit, one_line, shorten
 from solon.pipeline.overrides import validate
 from solon.pipeline.task import Pools, Task, find_shipped_model
-from solon.records import TRAIN, Conversation, GoldComparison, Measures, Prompt, PromptKind, count_of, describe_misfit
+from solon.records import TRAIN, Conversation, GoldComparison, Measures, Prompt, PromptKind
 from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
 from solon.redteam.files import Entry, read_entries
 from solon.redteam.normalize import is_blank
@@ -311,7 +312,7 @@ def load(source: str) -> FileTask:
         repeated = None if root is None else _find_repeated(root)
         body = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: is not YAML: {one_line(error)}") from error
     if repeated is not None:
         line = repeated.start_mark.line + 1
         raise ConfigError(f"{path}:{line}: the key {shorten(repeated.value)} is there twice: remove one")
