@@ -4,7 +4,7 @@ Rooms that must not import each other meet here. Read this package first: the pi
 the types alone.
 """
 
-from solon.records.base import Record, load_records, save_records
+from solon.records.base import Config, Record, load_records, save_records
 from solon.records.calls import Choice, Failure, Sample, SampledTokens, Sampling, StopReason, Temperature
 from solon.records.conversation import (
     TRAIN,
@@ -37,6 +37,7 @@ __all__ = [
     "Axis",
     "Choice",
     "Comparison",
+    "Config",
     "Conversation",
     "EvalPrompt",
     "EvalRecord",

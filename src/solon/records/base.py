@@ -2,7 +2,8 @@
 
 A record is a pydantic model that cannot be changed after it is made. `content_digest` names content, so equal
 content has equal ids on every machine. A record file is JSON lines; the first key of each line is `schema`,
-so that a file written by an earlier version either loads or says which version it needs.
+so that a file written by an earlier version either loads or says which version it needs. `Config` is what a user
+may set: frozen and strict too, but without a version or a file of its own.
 """
 
 import json
@@ -51,6 +52,12 @@ class Record(BaseModel):
             return cls.model_validate(body)
         except ValidationError as error:
             raise RecordError(f"{where}: {describe_misfit(error, cls.__name__)}") from error
+
+
+class Config(BaseModel):
+    """Root of all configurations: frozen, and strict about unknown fields; no number in it is infinite or none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 RecordT = TypeVar("RecordT", bound=Record)

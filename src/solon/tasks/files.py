@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from solon.constitution import Constitution
 from solon.constitution.nodes import find_control
@@ -31,7 +31,7 @@ from solon.evaluation import Evaluation, Grader, PairGrader, measures_of
 from solon.messages import count_of, describe_misfit, one_line, shorten
 from solon.pipeline.overrides import validate
 from solon.pipeline.task import Pools, Task, find_shipped_model
-from solon.records import TRAIN, Conversation, GoldComparison, Measures, Prompt, PromptKind
+from solon.records import TRAIN, Config, Conversation, GoldComparison, Measures, Prompt, PromptKind
 from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
 from solon.redteam.files import Entry, read_entries
 from solon.redteam.normalize import is_blank
@@ -44,15 +44,13 @@ _DEFAULT_GROUPS: Final[Mapping[PromptKind, str]] = {"red_team": "harmful", "help
 _MOST_CHARACTERS: Final = 1_000_000
 
 
-class TrainingFiles(BaseModel):
+class TrainingFiles(Config):
     """Files of prompts to train on.
 
     Attributes:
         red_team: prompts that ask for harm; a file or several.
         helpful: ordinary prompts; a file or several.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     red_team: tuple[str, ...] | str = ()
     helpful: tuple[str, ...] | str = ()
@@ -71,7 +69,7 @@ class TrainingFiles(BaseModel):
         return (given,) if isinstance(given, str) else given
 
 
-class GroupFile(BaseModel):
+class GroupFile(Config):
     """One group of an evaluation.
 
     Attributes:
@@ -79,13 +77,11 @@ class GroupFile(BaseModel):
         kind: whether they ask for harm (`red_team`) or are ordinary (`helpful`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     file: str
     kind: PromptKind
 
 
-class EvaluationFile(BaseModel):
+class EvaluationFile(Config):
     """One evaluation.
 
     Attributes:
@@ -96,8 +92,6 @@ class EvaluationFile(BaseModel):
         measures: what is reported; what the grader says, if left out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
     caption: str = ""
     groups: dict[str, GroupFile] = Field(min_length=1)
@@ -105,7 +99,7 @@ class EvaluationFile(BaseModel):
     measures: Measures | None = None
 
 
-class TaskFile(BaseModel):
+class TaskFile(Config):
     """The content of a task's file.
 
     Attributes:
@@ -121,8 +115,6 @@ class TaskFile(BaseModel):
             checkpoint folder.
         gold: a file of gold comparisons, JSON lines with the fields of `GoldComparison`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str = ""
@@ -150,14 +142,12 @@ class TaskFile(BaseModel):
         return value
 
 
-class FileSizes(BaseModel):
+class FileSizes(Config):
     """How many prompts the models are evaluated on.
 
     Attributes:
         at_most: most prompts of a group, drawn by seed; null for all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     at_most: int | None = Field(None, ge=1)
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
 from solon.errors import RecordError
 from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
 from solon.nets.policy import PreTrainedModel
-from solon.records import PreferencePair, Record
+from solon.records import Config, PreferencePair, Record
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -33,7 +33,7 @@ from solon.training.optimizer import LearningRateSchedule
 from solon.training.steps import OnProgress, run_steps
 
 
-class PreferenceModelConfig(BaseModel):
+class PreferenceModelConfig(Config):
     """How the preference model is trained.
 
     Attributes:
@@ -52,8 +52,6 @@ class PreferenceModelConfig(BaseModel):
             keep a small model's activations in a core's cache; a GPU wants more.
         checkpoint_every: steps between checkpoints; changes nothing in the result.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(32, ge=1)
