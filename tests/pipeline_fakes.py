@@ -81,7 +81,7 @@ class FakeEngine:
             loss=0.5,
             accuracy=0.75,
             clear_pairs=4,
-            ece=0.1,
+            ece_10_mirrored=0.1,
             ranked={pair.id: float(number > 0) for number, pair in enumerate(heldout[:4])},
         )
 

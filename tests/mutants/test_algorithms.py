@@ -8,9 +8,10 @@ import torch
 
 from solon import algorithms
 from solon.algorithms import masks
+from solon.calibration import expected_calibration_error
 from tests.gradients import test_losses as gradients
 from tests.mutating import assert_killed
-from tests.reference import formulas, test_formulas
+from tests.reference import formulas, test_formulas, test_statistics
 from tests.unit.algorithms import test_algorithms as unit
 
 Mutant = tuple[Any, str, str, Callable[[], Any]]
@@ -227,16 +228,28 @@ MUTANTS: dict[str, Mutant] = {
         lambda: test_formulas.test_kl_estimators_average_to_the_divergence(algorithms.kl_k3),
     ),
     "calibration one way round": (
-        algorithms.calibration_error,
-        "torch.cat([targets, 1.0 - targets])",
-        "torch.cat([targets, targets])",
+        expected_calibration_error,
+        "np.concatenate([y, 1.0 - y])",
+        "np.concatenate([y, y])",
         lambda: formulas.check_calibration(algorithms.calibration_error),
     ),
     "calibration without bins": (
-        algorithms.calibration_error,
-        "clamp(0, bins - 1)",
-        "clamp(0, 0)",
+        expected_calibration_error,
+        "np.clip(place.astype(np.int64), 0, bins - 1)",
+        "np.zeros(len(p), np.int64)",
         lambda: formulas.check_calibration(algorithms.calibration_error),
+    ),
+    "calibration of the wrong response": (
+        algorithms.calibration_error,
+        "torch.where(gaps >= 0.0, targets, 1.0 - targets)",
+        "targets",
+        lambda: formulas.check_calibration(algorithms.calibration_error),
+    ),
+    "calibration depends on who is A": (
+        expected_calibration_error,
+        "np.where(p <= 0.5, up, down)",
+        "np.where(p < 0.5, up, down)",
+        lambda: test_statistics.test_a_tie_cancels_itself_if_mirrored(10),
     ),
     "a tie counts as right": (
         algorithms.preference_accuracy,

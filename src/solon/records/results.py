@@ -151,11 +151,11 @@ class PreferenceModelResults(_Block):
 
     Attributes:
         accuracy: share of the pairs with a clear label on which it agrees.
-        ece: expected calibration error against the labels, all pairs.
+        ece_10_mirrored: expected calibration error against the labels, all pairs, each both ways round, in 10 bins.
     """
 
     accuracy: Rate | None
-    ece: float | None
+    ece_10_mirrored: float | None
 
 
 class PPOResults(_Block):

@@ -288,7 +288,7 @@ def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Unlabeled", str(feedback["unlabeled"])
     if (model := results["preference_model"]) is not None:
         yield "Preference model: agrees with clear held-out labels", _with_interval(model["accuracy"])
-        yield "Preference model: expected calibration error", _number(model["ece"], 3)
+        yield "Preference model: expected calibration error, 10 mirrored bins", _number(model["ece_10_mirrored"], 3)
     if (ppo := results["ppo"]) is not None:
         yield "PPO iterations", str(ppo["iterations"])
         yield "PPO: KL to SL-CAI at the end, nats per response", _number(ppo["kl"], 2)

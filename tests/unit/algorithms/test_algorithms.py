@@ -133,18 +133,18 @@ def test_gae_with_lambda_1_is_return_minus_value_and_with_0_one_step() -> None:
 def test_calibration_does_not_depend_on_which_response_is_called_a() -> None:
     gaps = torch.tensor([0.0, 0.0, 1.5, -0.3, 0.8473, 4.0])
     targets = torch.tensor([0.9, 0.5, 0.7, 0.2, 0.7, 1.0])
-    error = algorithms.calibration_error(gaps, targets)
+    error = algorithms.calibration_error(gaps, targets, bins=10)
     for row in range(6):
         swapped_gaps, swapped_targets = gaps.clone(), targets.clone()
         swapped_gaps[row] = -gaps[row]
         swapped_targets[row] = 1 - targets[row]
-        assert algorithms.calibration_error(swapped_gaps, swapped_targets) == pytest.approx(error, abs=1e-7)
-    assert algorithms.calibration_error(gaps, torch.sigmoid(gaps)) == pytest.approx(0.0, abs=1e-6)
+        assert algorithms.calibration_error(swapped_gaps, swapped_targets, bins=10) == pytest.approx(error, abs=1e-7)
+    assert algorithms.calibration_error(gaps, torch.sigmoid(gaps), bins=10) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_calibration_of_no_pairs_cannot_be_told() -> None:
     with pytest.raises(ShapeError, match="at least one pair"):
-        algorithms.calibration_error(torch.zeros(0), torch.zeros(0))
+        algorithms.calibration_error(torch.zeros(0), torch.zeros(0), bins=10)
 
 
 def test_accuracy_counts_clear_pairs_only_and_a_tie_as_half() -> None:
