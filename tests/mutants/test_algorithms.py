@@ -48,9 +48,9 @@ MUTANTS: dict[str, Mutant] = {
         lambda: gradients.test_the_policy_gradient_is_right_at_any_ratio(104.0, -1.5),
     ),
     "scaled by what is only rounding": (
-        algorithms.scale_by_std,
-        "torch.where(std != 0.0, values / (std + epsilon), values)",
-        "values / (std + epsilon)",
+        algorithms.standardize,
+        "mask & (std != 0.0)",
+        "mask",
         lambda: unit.test_equal_values_are_no_spread_however_their_mean_is_rounded(2.7, torch.float64),
     ),
     "clipped above only": (
@@ -197,11 +197,11 @@ MUTANTS: dict[str, Mutant] = {
         "0 * torch",
         lambda: unit.test_equal_values_are_no_spread_however_their_mean_is_rounded(2.7, torch.float64),
     ),
-    "scaled with centring": (
-        algorithms.scale_by_std,
-        "values / (std",
-        "(values - masked_mean(values, mask)) / (std",
-        unit.test_standardize_centres_and_scale_by_std_does_not,
+    "scaled without centring": (
+        algorithms.standardize,
+        "(wide - mean) / (std",
+        "wide / (std",
+        unit.test_standardize_centres_and_scales,
     ),
     "padding is read": (
         masks.masked_sum,

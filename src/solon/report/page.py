@@ -21,6 +21,7 @@ from markupsafe import Markup
 from solon.messages import count_of
 from solon.records import (
     GIVEN,
+    MODEL_NAMES,
     NOBODY,
     UNGRADED,
     Axis,
@@ -34,8 +35,6 @@ from solon.records import (
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data
 from solon.storage import replace_file
-
-MODEL_NAMES = {"base": "Base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 
 _CURVES = (
     ("sft", "SFT: loss per response token (nats)", ("sft/loss", "sft/eval_loss")),

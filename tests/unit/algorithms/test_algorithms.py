@@ -64,15 +64,12 @@ def test_pieces_with_the_whole_count_add_up_to_the_batch() -> None:
     assert float(pieces) == pytest.approx(float(algorithms.soft_preference_loss(a, b, targets)), rel=1e-12)
 
 
-def test_standardize_centres_and_scale_by_std_does_not() -> None:
+def test_standardize_centres_and_scales() -> None:
     values = rows([1.0, 3.0, 99.0], [5.0, 99.0, 99.0])
     done = algorithms.standardize(values, MASK)[MASK]
     assert float(done.mean()) == pytest.approx(0.0, abs=1e-12)
     assert float(done.std(correction=0)) == pytest.approx(1.0, rel=1e-7)
-    scaled = algorithms.scale_by_std(values, MASK)[MASK]
-    assert float(scaled.std(correction=0)) == pytest.approx(1.0, rel=1e-7)
-    assert float(scaled.mean()) == pytest.approx(3.0 / math.sqrt(8.0 / 3.0), rel=1e-7)
-    assert bool((algorithms.scale_by_std(values, MASK)[~MASK] == 0).all())
+    assert bool((algorithms.standardize(values, MASK)[~MASK] == 0).all())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -87,7 +84,6 @@ def test_equal_values_are_no_spread_however_their_mean_is_rounded(constant: floa
     for returns in (equal, nearly) if constant else (equal,):
         assert float(algorithms.standard_deviation(returns, mask)) == 0.0
         assert bool((algorithms.standardize(returns, mask) == 0).all())
-        assert torch.equal(algorithms.scale_by_std(returns, mask), torch.where(mask, returns, 0.0))
         assert float(algorithms.explained_variance(values, returns, mask)) == 0.0
 
 
@@ -107,8 +103,7 @@ def test_a_spread_that_is_small_but_no_rounding_counts() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_type_of_the_numbers_is_kept(dtype: torch.dtype) -> None:
     values = torch.tensor([[1.0, 3.0, 9.0], [5.0, 9.0, 9.0]], dtype=dtype)
-    for scale in (algorithms.standardize, algorithms.scale_by_std):
-        assert scale(values, MASK).dtype == dtype
+    assert algorithms.standardize(values, MASK).dtype == dtype
     assert algorithms.explained_variance(values / 2, values, MASK).dtype == dtype
 
 
