@@ -105,7 +105,7 @@ class FakeModels:
             loss=0.5,
             accuracy=0.75,
             clear_pairs=4,
-            ece=0.1,
+            ece_10_mirrored=0.1,
             ranked={pair.id: float(number > 0) for number, pair in enumerate(heldout[:4])},
         )
 

@@ -13,39 +13,41 @@ are first used, so that `import solon` is quick and works without torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from solon.constitution import Constitution, Principle, load_constitution
-    from solon.errors import (
-        ConfigError,
-        ConstitutionError,
-        JournalError,
-        MissingExtraError,
-        ModelError,
-        RunError,
-        SolonError,
-    )
-    from solon.evaluation import Evaluation
-    from solon.lm import LanguageModel, ScriptedModel
-    from solon.lm.backends.local import LocalModel
-    from solon.pipeline.config import RunConfig, build_config
-    from solon.pipeline.run import RunResult, load_run, run
-    from solon.pipeline.task import Task
-    from solon.records import (
-        Comparison,
-        Conversation,
-        EvalRecord,
-        Failure,
-        Grade,
-        Message,
-        PreferenceLabel,
-        Prompt,
-        RevisionChain,
-        RevisionStep,
-        Sample,
-        Sampling,
-        SFTExample,
-    )
-    from solon.report import write_report
+if TYPE_CHECKING:  # `as` says to type checkers that a name is meant to be imported from here
+    from solon.constitution import Constitution as Constitution
+    from solon.constitution import Principle as Principle
+    from solon.constitution import load_constitution as load_constitution
+    from solon.errors import ConfigError as ConfigError
+    from solon.errors import ConstitutionError as ConstitutionError
+    from solon.errors import JournalError as JournalError
+    from solon.errors import MissingExtraError as MissingExtraError
+    from solon.errors import ModelError as ModelError
+    from solon.errors import RunError as RunError
+    from solon.errors import SolonError as SolonError
+    from solon.evaluation import Evaluation as Evaluation
+    from solon.lm import LanguageModel as LanguageModel
+    from solon.lm import ScriptedModel as ScriptedModel
+    from solon.lm.backends.local import LocalModel as LocalModel
+    from solon.pipeline.config import RunConfig as RunConfig
+    from solon.pipeline.config import build_config as build_config
+    from solon.pipeline.run import RunResult as RunResult
+    from solon.pipeline.run import load_run as load_run
+    from solon.pipeline.run import run as run
+    from solon.pipeline.task import Task as Task
+    from solon.records import Comparison as Comparison
+    from solon.records import Conversation as Conversation
+    from solon.records import EvalRecord as EvalRecord
+    from solon.records import Failure as Failure
+    from solon.records import Grade as Grade
+    from solon.records import Message as Message
+    from solon.records import PreferenceLabel as PreferenceLabel
+    from solon.records import Prompt as Prompt
+    from solon.records import RevisionChain as RevisionChain
+    from solon.records import RevisionStep as RevisionStep
+    from solon.records import Sample as Sample
+    from solon.records import Sampling as Sampling
+    from solon.records import SFTExample as SFTExample
+    from solon.report import write_report as write_report
 
 __version__ = "0.1.0"
 
@@ -86,43 +88,7 @@ _ROOMS = {
     "write_report": "report",
 }
 
-__all__ = [
-    "Comparison",
-    "ConfigError",
-    "Constitution",
-    "ConstitutionError",
-    "Conversation",
-    "EvalRecord",
-    "Evaluation",
-    "Failure",
-    "Grade",
-    "JournalError",
-    "LanguageModel",
-    "LocalModel",
-    "Message",
-    "MissingExtraError",
-    "ModelError",
-    "PreferenceLabel",
-    "Principle",
-    "Prompt",
-    "RevisionChain",
-    "RevisionStep",
-    "RunConfig",
-    "RunError",
-    "RunResult",
-    "SFTExample",
-    "Sample",
-    "Sampling",
-    "ScriptedModel",
-    "SolonError",
-    "Task",
-    "__version__",
-    "build_config",
-    "load_constitution",
-    "load_run",
-    "run",
-    "write_report",
-]
+__all__ = sorted(["__version__", *_ROOMS])
 
 _LOCAL = ("torch", "transformers", "safetensors")
 

@@ -151,3 +151,10 @@ def test_every_extra_that_an_error_names_is_one_of_the_package_and_brings_what_i
     named = [(package.strip('"'), extra) for package, extra in said if package.startswith('"')]
     assert named == [("rensa", "leaks")]
     assert [(package, extra) for package, extra in named if package not in brought[extra]] == []
+
+
+def test_type_checkers_see_the_same_names_from_the_same_rooms():
+    tree = ast.parse((ROOT / "src" / "solon" / "__init__.py").read_text())
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.asname: statement.module for statement in checked.body for alias in statement.names}
+    assert seen == {name: f"solon.{room}" for name, room in solon._ROOMS.items()}

@@ -8,9 +8,10 @@ import torch
 
 from solon import algorithms
 from solon.algorithms import masks
+from solon.calibration import expected_calibration_error
 from tests.gradients import test_losses as gradients
 from tests.mutating import assert_killed
-from tests.reference import formulas, test_formulas
+from tests.reference import formulas, test_formulas, test_statistics
 from tests.unit.algorithms import test_algorithms as unit
 
 Mutant = tuple[Any, str, str, Callable[[], Any]]
@@ -47,9 +48,9 @@ MUTANTS: dict[str, Mutant] = {
         lambda: gradients.test_the_policy_gradient_is_right_at_any_ratio(104.0, -1.5),
     ),
     "scaled by what is only rounding": (
-        algorithms.scale_by_std,
-        "torch.where(std != 0.0, values / (std + epsilon), values)",
-        "values / (std + epsilon)",
+        algorithms.standardize,
+        "mask & (std != 0.0)",
+        "mask",
         lambda: unit.test_equal_values_are_no_spread_however_their_mean_is_rounded(2.7, torch.float64),
     ),
     "clipped above only": (
@@ -196,11 +197,11 @@ MUTANTS: dict[str, Mutant] = {
         "0 * torch",
         lambda: unit.test_equal_values_are_no_spread_however_their_mean_is_rounded(2.7, torch.float64),
     ),
-    "scaled with centring": (
-        algorithms.scale_by_std,
-        "values / (std",
-        "(values - masked_mean(values, mask)) / (std",
-        unit.test_standardize_centres_and_scale_by_std_does_not,
+    "scaled without centring": (
+        algorithms.standardize,
+        "(wide - mean) / (std",
+        "wide / (std",
+        unit.test_standardize_centres_and_scales,
     ),
     "padding is read": (
         masks.masked_sum,
@@ -227,16 +228,28 @@ MUTANTS: dict[str, Mutant] = {
         lambda: test_formulas.test_kl_estimators_average_to_the_divergence(algorithms.kl_k3),
     ),
     "calibration one way round": (
-        algorithms.calibration_error,
-        "torch.cat([targets, 1.0 - targets])",
-        "torch.cat([targets, targets])",
+        expected_calibration_error,
+        "np.concatenate([y, 1.0 - y])",
+        "np.concatenate([y, y])",
         lambda: formulas.check_calibration(algorithms.calibration_error),
     ),
     "calibration without bins": (
-        algorithms.calibration_error,
-        "clamp(0, bins - 1)",
-        "clamp(0, 0)",
+        expected_calibration_error,
+        "np.clip(place.astype(np.int64), 0, bins - 1)",
+        "np.zeros(len(p), np.int64)",
         lambda: formulas.check_calibration(algorithms.calibration_error),
+    ),
+    "calibration of the wrong response": (
+        algorithms.calibration_error,
+        "torch.where(gaps >= 0.0, targets, 1.0 - targets)",
+        "targets",
+        lambda: formulas.check_calibration(algorithms.calibration_error),
+    ),
+    "calibration depends on who is A": (
+        expected_calibration_error,
+        "np.where(p <= 0.5, up, down)",
+        "np.where(p < 0.5, up, down)",
+        lambda: test_statistics.test_a_tie_cancels_itself_if_mirrored(10),
     ),
     "a tie counts as right": (
         algorithms.preference_accuracy,

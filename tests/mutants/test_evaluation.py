@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from solon import calibration
 from solon.evaluation import grading, statistics, summary
 from tests.mutating import assert_killed
 from tests.properties import test_intervals
@@ -111,18 +112,18 @@ MUTANTS: dict[str, Mutant] = {
         lambda: reference.test_equal_differences_are_not_certain(0.0, 4),
     ),
     "bins are not weighted": (
-        statistics.expected_calibration_error,
+        calibration.expected_calibration_error,
         "np.abs(gaps).sum()",
         "np.abs(gaps).max()",
         lambda: reference.test_ece_is_the_definition(8),
     ),
     "the upper edge belongs to the bin": (
-        statistics.expected_calibration_error,
-        "np.minimum((p * bins).astype(np.int64), bins - 1)",
-        "np.maximum(np.ceil(p * bins).astype(np.int64) - 1, 0)",
+        calibration.expected_calibration_error,
+        "place.astype(np.int64)",
+        "np.ceil(place).astype(np.int64) - 1",
         reference.test_the_lower_edge_belongs_to_the_bin_and_one_to_the_last,
     ),
-    "absolute errors": (statistics.brier_score, "(p - y) ** 2", "np.abs(p - y)", reference.test_published_values),
+    "absolute errors": (calibration.brier_score, "(p - y) ** 2", "np.abs(p - y)", reference.test_published_values),
     "ungraded is a zero": (
         summary._rate,
         "told = [(value, record.prompt.cluster) for record in records if (value := read(record)) is not None]",
@@ -245,7 +246,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "what a grader raises is not said in one line": (
         grading.grade_response,
-        '" ".join(str(error).split())',
+        "describe_error(error)",
         "str(error)",
         lambda: test_grading.test_a_grader_that_raises_is_named_in_one_line_with_the_prompt(ValueError("a\nb")),
     ),

@@ -2,6 +2,8 @@
 of calibration that it is bounded and does not depend on order.
 """
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,14 +55,13 @@ def test_differences_mirror_and_stay_in_range(pairs: list[tuple[float, float]]) 
     assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low), abs=1e-9)
 
 
-@given(PAIRED)
-def test_calibration_is_bounded_and_order_does_not_matter(pairs: list[tuple[float, float]]) -> None:
+@given(PAIRED, st.booleans())
+def test_calibration_is_bounded_and_order_does_not_matter(pairs: list[tuple[float, float]], mirror: bool) -> None:
     p, y = [a for a, _ in pairs], [b for _, b in pairs]
-    assert 0.0 <= expected_calibration_error(p, y) <= 1.0
-    assert expected_calibration_error(p, p) == 0.0
+    error = partial(expected_calibration_error, bins=15, mirror=mirror)
+    assert 0.0 <= error(p, y) <= 1.0
+    assert error(p, p) == pytest.approx(0.0, abs=FLOAT64_EXACT)
     assert brier_score(p, p) == 0.0
-    assert expected_calibration_error(p[::-1], y[::-1]) == pytest.approx(
-        expected_calibration_error(p, y), abs=FLOAT64_EXACT
-    )
+    assert error(p[::-1], y[::-1]) == pytest.approx(error(p, y), abs=FLOAT64_EXACT)
     # one bin can only hide gaps: the gap of the means is the least of all
-    assert expected_calibration_error(p, y, bins=1) <= expected_calibration_error(p, y) + FLOAT64_EXACT
+    assert error(p, y, bins=1) <= error(p, y) + FLOAT64_EXACT

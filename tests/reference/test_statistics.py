@@ -3,9 +3,11 @@ simulation: 95 % intervals hold the truth about 95 times in 100.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from solon.errors import ShapeError
@@ -228,6 +230,8 @@ def test_differences_need_pairs() -> None:
 
 # ------------------------------------------------------------------------------------------------ calibration
 
+KINDS = [(bins, mirror) for bins in (10, 15) for mirror in (True, False)]
+
 
 def brute_force_ece(p: list[float], y: list[float], bins: int) -> float:
     total = 0.0
@@ -239,8 +243,18 @@ def brute_force_ece(p: list[float], y: list[float], bins: int) -> float:
     return total
 
 
+def plain_ece(p: ArrayLike, y: ArrayLike, *, bins: int) -> float:
+    return expected_calibration_error(p, y, bins=bins, mirror=False)
+
+
+def mirrored_ece(p: ArrayLike, y: ArrayLike, *, bins: int) -> float:
+    return expected_calibration_error(p, y, bins=bins, mirror=True)
+
+
 def test_published_values() -> None:
-    assert expected_calibration_error([0.25, 0.25, 0.55, 0.75, 0.75], [0, 0, 1, 1, 1], bins=2) == pytest.approx(0.29)
+    assert expected_calibration_error(
+        [0.25, 0.25, 0.55, 0.75, 0.75], [0, 0, 1, 1, 1], bins=2, mirror=False
+    ) == pytest.approx(0.29)
     assert brier_score([0.1, 0.9, 0.8, 0.3], [0, 1, 1, 0]) == pytest.approx(0.0375)
 
 
@@ -249,20 +263,45 @@ def test_ece_is_the_definition(bins: int) -> None:
     rng = np.random.default_rng(bins)
     p = [*rng.random(300).tolist(), 0.0, 1.0, 0.5, 0.25]
     y = [*(rng.random(150) < 0.5).astype(float).tolist(), *rng.random(154).tolist()]
-    assert expected_calibration_error(p, y, bins=bins) == pytest.approx(brute_force_ece(p, y, bins), abs=FLOAT64_EXACT)
+    assert plain_ece(p, y, bins=bins) == pytest.approx(brute_force_ece(p, y, bins), abs=FLOAT64_EXACT)
 
 
-def test_default_is_fifteen_bins_and_the_number_of_bins_matters() -> None:
+@pytest.mark.parametrize("bins", [1, 2, 7, 10])
+def test_mirrored_ece_is_the_definition_of_both_ways_round(bins: int) -> None:
+    rng = np.random.default_rng(bins)
+    p, y = rng.random(300), rng.random(300)
+    both = brute_force_ece([*p, *(1 - p)], [*y, *(1 - y)], bins)
+    assert mirrored_ece(p, y, bins=bins) == pytest.approx(both, abs=FLOAT64_EXACT)
+
+
+@pytest.mark.parametrize("bins", [2, 10, 15])
+def test_mirrored_it_does_not_matter_which_way_round_a_prediction_comes(bins: int) -> None:
+    p = np.array([*np.arange(bins + 1) / bins, 0.3, 0.7, 0.9, 1 - 0.9])  # edges of bins, where one bit decides
+    y = np.random.default_rng(bins).random(len(p))
+    swapped = mirrored_ece(1 - p, 1 - y, bins=bins)
+    assert mirrored_ece(p, y, bins=bins) == pytest.approx(swapped, abs=FLOAT64_EXACT)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 10, 15])
+def test_a_tie_cancels_itself_if_mirrored(bins: int) -> None:
+    assert mirrored_ece([0.5, 0.5], [0.9, 0.8], bins=bins) == 0.0
+    assert plain_ece([0.5, 0.5], [0.9, 0.8], bins=bins) == pytest.approx(0.35)
+
+
+def test_bins_and_mirror_change_the_number_and_have_no_default() -> None:
     p, y = np.linspace(0.01, 0.99, 400), np.random.default_rng(1).random(400)
-    assert expected_calibration_error(p, y) == expected_calibration_error(p, y, bins=15)
-    assert expected_calibration_error(p, y) != expected_calibration_error(p, y, bins=10)
+    found = {(bins, mirror): expected_calibration_error(p, y, bins=bins, mirror=mirror) for bins, mirror in KINDS}
+    assert len(set(found.values())) == len(KINDS)
+    for kind in ({}, {"bins": 10}, {"mirror": True}):
+        with pytest.raises(TypeError, match="missing"):
+            expected_calibration_error(p, y, **kind)  # type: ignore[call-arg]
 
 
 def test_the_lower_edge_belongs_to_the_bin_and_one_to_the_last() -> None:
     # 0.5 shares a bin with 0.6 and not with 0.4: within the bin the gaps cancel, across bins they add up
-    assert expected_calibration_error([0.5, 0.6], [0.6, 0.5], bins=2) == pytest.approx(0.0, abs=FLOAT64_EXACT)
-    assert expected_calibration_error([0.5, 0.4], [0.4, 0.5], bins=2) == pytest.approx(0.1)
-    assert expected_calibration_error([1.0, 0.9], [0.9, 1.0], bins=2) == pytest.approx(0.0, abs=FLOAT64_EXACT)
+    assert plain_ece([0.5, 0.6], [0.6, 0.5], bins=2) == pytest.approx(0.0, abs=FLOAT64_EXACT)
+    assert plain_ece([0.5, 0.4], [0.4, 0.5], bins=2) == pytest.approx(0.1)
+    assert plain_ece([1.0, 0.9], [0.9, 1.0], bins=2) == pytest.approx(0.0, abs=FLOAT64_EXACT)
 
 
 def test_brier_parts_into_reliability_resolution_and_uncertainty() -> None:
@@ -277,7 +316,7 @@ def test_brier_parts_into_reliability_resolution_and_uncertainty() -> None:
     assert brier_score(p, y) == pytest.approx(reliability - resolution + uncertainty, abs=FLOAT64_EXACT)
 
 
-@pytest.mark.parametrize("measure", [expected_calibration_error, brier_score])
+@pytest.mark.parametrize("measure", [partial(plain_ece, bins=2), partial(mirrored_ece, bins=2), brier_score])
 def test_what_is_no_probability_is_refused(measure) -> None:
     for p, y in (([], []), ([0.5], []), ([1.1], [1.0]), ([-0.1], [1.0])):
         with pytest.raises(ShapeError):

@@ -12,7 +12,6 @@ pieces of one is then one batch of eight.
 from solon.algorithms.advantages import (
     explained_variance,
     gae_advantages,
-    scale_by_std,
     standard_deviation,
     standardize,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "masked_mean",
     "masked_sum",
     "preference_accuracy",
-    "scale_by_std",
     "sequence_nll",
     "soft_preference_loss",
     "standard_deviation",

@@ -94,25 +94,6 @@ def standardize(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tenso
     return torch.where(mask & (std != 0.0), (wide - mean) / (std + epsilon), 0.0).to(values.dtype)
 
 
-def scale_by_std(values: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
-    """Divide by the standard deviation of the counted values and leave their mean where it is.
-
-    Args:
-        values: any shape.
-        mask: True where a value counts; same shape.
-        epsilon: added to the standard deviation.
-
-    Returns:
-        Counted values divided, or as they are where they differ by no more than rounding; exactly 0 elsewhere. Same
-        shape and type.
-
-    Raises:
-        ShapeError: shapes differ.
-    """
-    std = standard_deviation(values, mask)
-    return torch.where(mask, torch.where(std != 0.0, values / (std + epsilon), values), 0.0)
-
-
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     """Return the share of the returns' variance that the values foretell.
 

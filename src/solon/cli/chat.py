@@ -9,11 +9,12 @@ from pathlib import Path
 from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, RunError
 from solon.lm import LanguageModel, ModelSpec, find_backend
+from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT
 from solon.pipeline.config import RunConfig
 from solon.pipeline.folder import load_header
 from solon.pipeline.models import identify_model, locate_model, trained_model
-from solon.pipeline.overrides import nearest, validate
+from solon.pipeline.overrides import validate
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI
 from solon.pipeline.task import find_shipped_model, load_task
 from solon.prompting import render_response
@@ -33,7 +34,7 @@ def find_model(folder: Path, name: str) -> ModelSpec:
         RecordError: the model, or the header, is not as the run wrote it.
     """
     if name not in MODELS:
-        raise ConfigError(f"--model {name}: no such model{nearest(name, MODELS)}")
+        raise ConfigError(f"--model {name}: no such model; {nearest(name, MODELS)}")
     header = load_header(folder)
     paths = RunPaths(folder)
     spec = validate(RunConfig, header.config, where=str(paths.header)).models[ASSISTANT.key]

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from solon.records import UNGRADED, Measures, count_of
-
-_NAMES = {"base": "base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
+from solon.messages import count_of
+from solon.records import MODEL_NAMES, UNGRADED, Measures
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -43,7 +42,7 @@ def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any]) 
     for name, block in blocks.items():
         rates = [block.get(column.group, {}).get(column.name) for column in columns]
         lines.append(
-            [_NAMES.get(name, name), *("-" if rate is None else f"{100 * rate['value']:.1f}" for rate in rates)]
+            [MODEL_NAMES.get(name, name), *("-" if rate is None else f"{100 * rate['value']:.1f}" for rate in rates)]
         )
         lines.append(["", *("" if rate is None else _interval(rate) for rate in rates)])
     return f"{evaluation['name']}, answers: {sizes}{beside}\n{format_table(lines)}"

@@ -21,10 +21,11 @@ from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from solon.constitution.nodes import Item, compose, find_control, nearest, shorten
+from solon.constitution.nodes import Item, compose, find_control
 from solon.constitution.principles import ComparisonExemplar, Constitution, Principle, RevisionExemplar
 from solon.constitution.sentences import principle_from_sentence
 from solon.errors import ConstitutionError, RecordError
+from solon.messages import Misfit, nearest, shorten
 from solon.records import MADE_AGAIN, Conversation, PromptKind, Record, RunHeader, RunPaths
 from solon.storage import read_text
 
@@ -308,6 +309,6 @@ def _build(kind: type[RecordT], item: Item, keys: Mapping[str, Item] | None = No
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
-        (keys or {}).get(field, item).fail(first["msg"].removeprefix("Value error, "))
+        first = Misfit.of(error)
+        field = str(first.path[0]) if first.path else ""
+        (keys or {}).get(field, item).fail(first.said)

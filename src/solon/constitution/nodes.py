@@ -10,7 +10,6 @@ escape may not bring in is what the file itself may not hold: control characters
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Final, NoReturn
 import yaml
 
 from solon.errors import ConstitutionError
+from solon.messages import nearest, one_line, shorten
 
 MAX_VALUES: Final = 50_000
 MAX_DEPTH: Final = 16
@@ -40,25 +40,10 @@ _ADVICE: Final = {
 }
 
 
-def nearest(word: str, known: Iterable[str], *, most: int = 12) -> str:
-    """Return advice that names the known word nearest to `word`, and `most` of them at most where none is near."""
-    known = list(known)
-    close = difflib.get_close_matches(word[:100], known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"expected one of {', '.join([*known[:most], '…'] if len(known) > most else known)}"
-
-
 def find_control(text: str) -> str | None:
     """Return the first control character of `text` that is no white space, as `U+0007`; None where there is none."""
     found = _CONTROL.search(text)
     return f"U+{ord(found[0]):04X}" if found else None
-
-
-def shorten(text: str, limit: int = 40) -> str:
-    """Return `text` quoted on one line and cut to a length that fits a message."""
-    line = " ".join(text.split())
-    return repr(line if len(line) <= limit else f"{line[: limit - 1]}…")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +195,7 @@ def compose(text: str, file: str) -> Item | None:
         advice = next((then for word, then in _ADVICE.items() if word in problem), "mend it there")
         raise ConstitutionError(f"{file}{line}: not valid YAML: {problem}; {advice}") from None
     except yaml.YAMLError as error:
-        raise ConstitutionError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConstitutionError(f"{file}: not valid YAML: {one_line(error)}") from None
     except RecursionError:
         raise ConstitutionError(f"{file}: nested too deeply for a constitution") from None
     if node is None:

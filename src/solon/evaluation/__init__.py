@@ -1,15 +1,14 @@
 """How good a model is: answers to prompts kept from training, graded, with rates, intervals and differences."""
 
+from solon.calibration import brier_score, expected_calibration_error
 from solon.evaluation.graders import check_grader, measures_of
 from solon.evaluation.grading import EvaluationConfig, grade_response, grade_revisions, run_evaluation
 from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
 from solon.evaluation.statistics import (
     Difference,
-    brier_score,
     clustered_rate,
     clustered_variance,
     effective_count,
-    expected_calibration_error,
     mean_difference,
     student_quantile,
     wilson_interval,

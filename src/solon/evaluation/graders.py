@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from solon.errors import ConfigError
 from solon.evaluation.protocol import Grader, PairGrader
+from solon.messages import describe_error
 from solon.records import Measures
 
 METHODS: Final = {
@@ -30,7 +31,7 @@ def check_grader(grader: object, where: str) -> Grader | PairGrader:
     try:
         found: dict[str, Any] = {name: getattr(grader, name, None) for name in ("identity", "measures", *METHODS)}
     except (Exception, SystemExit) as error:  # a property of a user's class can raise anything
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        said = f"{type(error).__name__}: {describe_error(error)}"
         raise ConfigError(f"{where}: cannot be asked what it is: {said}") from error
     name = next((name for name in METHODS if found[name] is not None), None)
     if name is None:
@@ -58,7 +59,7 @@ def _check_method(method: Any, name: str, where: str) -> None:
         inspect.signature(method).bind(*METHODS[name])
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"{where}: `{name}` cannot be called as {_signature(name)} is: {' '.join(str(error).split())}"
+            f"{where}: `{name}` cannot be called as {_signature(name)} is: {describe_error(error)}"
         ) from error
     if not inspect.iscoroutinefunction(inspect.unwrap(method)):
         raise ConfigError(f"{where}: `{name}` is not asynchronous: write {_signature(name)}")

@@ -12,13 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from solon.errors import ConfigError, RunError, SolonError
 from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
+from solon.messages import describe_error
 from solon.prompting import render_response
 from solon.records import (
+    Config,
     EvalRecord,
     Grade,
     Layout,
@@ -28,14 +30,13 @@ from solon.records import (
     Sample,
     Sampling,
     Temperature,
-    describe_misfit,
 )
 from solon.storage import content_digest, derive_seed
 
 STAGE = "evaluation"
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(Config):
     """How a model is asked.
 
     Attributes:
@@ -44,8 +45,6 @@ class EvaluationConfig(BaseModel):
         samples_per_prompt: responses to each prompt; intervals take them as of one cluster. Paper: 256 for 64 prompts.
         layout: how prompts are laid out. Paper: `transcript`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: Temperature = 1.0
     max_tokens: int = Field(256, ge=1)
@@ -206,7 +205,7 @@ async def grade_response(
     except SolonError:
         raise
     except (Exception, SystemExit) as error:  # a user's own code: anything can come out of it
-        said = describe_misfit(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
+        said = describe_error(error)
         raise RunError(
             f"grader {grader.identity}: failed on prompt {prompt.id} with {type(error).__name__}: {said}: {mend}"
         ) from error

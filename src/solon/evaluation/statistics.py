@@ -1,4 +1,4 @@
-"""Intervals and calibration: what can be said from counts, and how surely.
+"""Intervals: what can be said from counts, and how surely.
 
 Every interval is at 95 %. A rate has a Wilson interval, with the sample shrunk to its effective size where several
 observations are of one cluster, such as the prompts for one goal; two models are compared by differences on the same
@@ -19,9 +19,6 @@ from solon.records import Rate, Record
 
 Z_95: Final = 1.959963984540054
 """Quantile of the standard normal distribution at 0.975."""
-
-ECE_BINS: Final = 15
-"""Equally wide bins of the expected calibration error."""
 
 
 class Difference(Record):
@@ -220,50 +217,6 @@ def mean_difference(
     return Difference(value=mean, low=low, high=high, prompts=n, goals=count, left_out=left_out)
 
 
-def expected_calibration_error(predicted: ArrayLike, observed: ArrayLike, *, bins: int = ECE_BINS) -> float:
-    """Return the expected calibration error of probabilities.
-
-        ECE = sum_b (n_b / N) | mean observed in b - mean predicted in b |
-
-    Bin b of B holds b/B <= p < (b+1)/B, the last one p = 1 as well (index min(floor(p * B), B - 1) in float64);
-    an empty bin adds nothing.
-
-    Args:
-        predicted: probabilities, in [0, 1]. Shape (N,).
-        observed: outcomes, 0 or 1, or soft ones between. Shape (N,).
-        bins: number of bins B.
-
-    Raises:
-        ShapeError: shapes differ, or there is no prediction, or one is not in [0, 1].
-
-    Reference: Guo et al. 2017 (arXiv 1706.04599), eq. 3.
-    """
-    p, y = _vector(predicted), _vector(observed)
-    _same_length(p, y)
-    _probabilities(p)
-    index = np.minimum((p * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(index, weights=y - p, minlength=bins)
-    return float(np.abs(gaps).sum() / len(p))
-
-
-def brier_score(predicted: ArrayLike, observed: ArrayLike) -> float:
-    """Return the mean squared error of probabilities, mean (p - y)^2.
-
-    Args:
-        predicted: probabilities, in [0, 1]. Shape (N,).
-        observed: outcomes, 0 or 1, or soft ones between. Shape (N,).
-
-    Raises:
-        ShapeError: shapes differ, or there is no prediction, or one is not in [0, 1].
-
-    Reference: Brier 1950, "Verification of forecasts expressed in terms of probability".
-    """
-    p, y = _vector(predicted), _vector(observed)
-    _same_length(p, y)
-    _probabilities(p)
-    return float(np.mean((p - y) ** 2))
-
-
 def _vector(values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
@@ -274,9 +227,3 @@ def _vector(values: ArrayLike) -> NDArray[np.float64]:
 def _same_length(first: NDArray[np.float64], second: NDArray[np.float64]) -> None:
     if len(first) != len(second) or len(first) == 0:
         raise ShapeError(f"expected two rows of one length, at least 1, found {len(first)} and {len(second)}")
-
-
-def _probabilities(values: NDArray[np.float64]) -> None:
-    outside = np.flatnonzero(~((values >= 0.0) & (values <= 1.0)))
-    if len(outside):
-        raise ShapeError(f"row {outside[0]}: a probability must be in [0, 1], found {values[outside[0]]}")

@@ -11,18 +11,18 @@ Leaves out: responses of other models, more than one pair of a prompt.
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from solon.feedback.concurrency import gather_all
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
-from solon.records import Comparison, Layout, Prompt, Sample, Sampling, Temperature
+from solon.records import Comparison, Config, Layout, Prompt, Sample, Sampling, Temperature
 from solon.storage import content_digest, derive_seed
 
 STAGE = "comparisons"
 
 
-class ComparisonConfig(BaseModel):
+class ComparisonConfig(Config):
     """How the two responses are drawn.
 
     Attributes:
@@ -30,8 +30,6 @@ class ComparisonConfig(BaseModel):
         max_tokens: limit of each. Paper: not stated.
         layout: how prompts are laid out. Paper: `transcript`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: Temperature = 1.0
     max_tokens: int = Field(256, ge=1)

@@ -28,7 +28,7 @@ Leaves out: several chains of thought for one vote.
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from solon.constitution import Constitution, Principle, choose_principle
 from solon.errors import ConstitutionError
@@ -36,7 +36,7 @@ from solon.feedback.concurrency import gather_all
 from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
 from solon.lm import LanguageModel, OnProgress, run_items
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
-from solon.records import Comparison, Failure, Layout, PreferenceLabel, Rendered, Sampling, Temperature, Vote
+from solon.records import Comparison, Config, Failure, Layout, PreferenceLabel, Rendered, Sampling, Temperature, Vote
 from solon.storage import derive_seed
 
 STAGE = "feedback"
@@ -47,7 +47,7 @@ PAPER_CLAMP = (0.4, 0.6)
 Order = Literal["ab", "ba"]
 
 
-class FeedbackConfig(BaseModel):
+class FeedbackConfig(Config):
     """How comparisons are labelled.
 
     Attributes:
@@ -63,8 +63,6 @@ class FeedbackConfig(BaseModel):
         exemplars: how many of the constitution's worked comparisons are shown first; None shows all. Paper: 5.
         layout: how prompts are laid out. Paper: `transcript`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     principles_per_comparison: int = Field(1, ge=1)
     orders: Literal["both", "ab"] = "both"

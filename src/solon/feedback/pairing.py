@@ -43,11 +43,6 @@ class FeedbackSummary(Record):
         """Share of the labelled comparisons whose two orders disagree on the winner; None without any."""
         return self.order_disagreements / self.both_orders if self.both_orders else None
 
-    @property
-    def first_choice(self) -> float | None:
-        """Share of the disagreements that lean to the response shown first; None without any."""
-        return self.first_choices / self.order_disagreements if self.order_disagreements else None
-
 
 def preference_pairs(comparisons: Iterable[Comparison], labels: Iterable[PreferenceLabel]) -> list[PreferencePair]:
     """Join labelled comparisons with their labels, in the order of the comparisons; unlabeled ones are left out.

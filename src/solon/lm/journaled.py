@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind
 from solon.lm.protocol import LanguageModel
-from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts, describe_misfit
+from solon.messages import describe_error
+from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts
 from solon.storage import content_digest
 
 T = TypeVar("T", Sample, Choice)
@@ -123,9 +124,8 @@ class JournaledModel:
         except (TypeError, ValidationError) as error:
             if stored is None:
                 raise
-            said = describe_misfit(error) if isinstance(error, ValidationError) else error
             raise JournalError(
-                f"{stored.file}: call {key} holds no answer ({said}): restore the file from a copy"
+                f"{stored.file}: call {key} holds no answer ({describe_error(error)}): restore the file from a copy"
             ) from error
         self.counter.calls += 1
         self.counter.prompt_tokens += result.prompt_tokens

@@ -6,10 +6,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from solon.errors import ConfigError, MissingExtraError
 from solon.lm.protocol import LanguageModel
+from solon.messages import one_line
+from solon.records import Config
 
 BACKENDS = "solon.lm.backends"
 """The package in which backends are looked for by a bare name."""
@@ -20,7 +22,7 @@ LOCAL = "local"
 """The backend of checkpoint folders, the only models that can be trained."""
 
 
-class ModelSpec(BaseModel):
+class ModelSpec(Config):
     """A model, as a role is given it.
 
     Attributes:
@@ -31,8 +33,6 @@ class ModelSpec(BaseModel):
         device: where a local model runs and is trained, as torch names it.
         batch_size: rows that a local model decodes together; changes nothing but rounding.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     source: str = Field(min_length=1)
     backend: str = LOCAL
@@ -90,7 +90,7 @@ def find_backend(spec: ModelSpec) -> Backend:
             raise MissingExtraError(error.name, "local") from error
         raise ConfigError(f"backend {spec.backend}: there is no module {error.name}") from error
     except Exception as error:  # a module of a user's own can raise anything
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        said = one_line(f"{type(error).__name__}: {error}")
         raise ConfigError(f"backend {spec.backend}: cannot be imported ({said})") from error
     if not isinstance(module, Backend):
         raise ConfigError(f"backend {spec.backend}: expected a module with functions identify and open_model")

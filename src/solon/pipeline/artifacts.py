@@ -58,12 +58,10 @@ class Checkpoint:
 
     Attributes:
         name: name of the folder below `models/`.
-        caption: what tables and pages call the model.
         answers: whether it can be asked, as an assistant; False for models that score.
     """
 
     name: str
-    caption: str
     answers: bool = True
 
     @property

@@ -7,22 +7,24 @@ checked as a whole: an unknown field is refused with the nearest match. The reso
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from solon.errors import ConfigError
 from solon.evaluation import EvaluationConfig
 from solon.feedback import ComparisonConfig, FeedbackConfig
 from solon.lm.spec import ModelSpec
+from solon.messages import nearest
 from solon.pipeline.models import name_models, refuse_old_names
-from solon.pipeline.overrides import merge, nearest, validate
+from solon.pipeline.overrides import merge, validate
 from solon.pipeline.task import Task, load_task
+from solon.records import Config
 from solon.revision import RevisionConfig
 from solon.training.ppo import PPOConfig
 from solon.training.preference_model import PreferenceModelConfig
 from solon.training.sft import SFTConfig
 
 
-class PoolSizes(BaseModel):
+class PoolSizes(Config):
     """How many prompts of each kind a stage works on; null is as many as the task sees fit.
 
     Attributes:
@@ -30,13 +32,11 @@ class PoolSizes(BaseModel):
         helpful: ordinary prompts.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     red_team: int | None = Field(None, ge=0)
     helpful: int | None = Field(None, ge=0)
 
 
-class PromptsConfig(BaseModel):
+class PromptsConfig(Config):
     """How many prompts every stage gets.
 
     Attributes:
@@ -48,8 +48,6 @@ class PromptsConfig(BaseModel):
             the run at the first.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     revision: PoolSizes = PoolSizes()
     comparisons: PoolSizes = PoolSizes()
     ppo: PoolSizes = PoolSizes()
@@ -57,7 +55,7 @@ class PromptsConfig(BaseModel):
     drop_leaks: bool = False
 
 
-class RunConfig(BaseModel):
+class RunConfig(Config):
     """Everything that decides what a run does.
 
     Attributes:
@@ -79,8 +77,6 @@ class RunConfig(BaseModel):
         ppo: stage 2: reinforcement learning.
         evaluation: how the models are asked.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: str | None = None
     seed: int = Field(0, ge=0)
@@ -126,5 +122,5 @@ def _preset(task: Task, name: str | None) -> Mapping[str, Any]:
     if name is None:
         return {}
     if name not in task.presets:
-        raise ConfigError(f"--preset {name}: task {task.name} has no such preset{nearest(name, task.presets)}")
+        raise ConfigError(f"--preset {name}: task {task.name} has no such preset; {nearest(name, task.presets)}")
     return task.presets[name]

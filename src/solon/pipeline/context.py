@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from solon.errors import ConfigError
 from solon.lm import Journal, JournaledModel, LanguageModel, ModelSpec, OnProgress, find_backend
+from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
 from solon.pipeline.observer import Observer
-from solon.pipeline.overrides import nearest
 from solon.pipeline.stage import ManifestWriter
 from solon.records import RunPaths, TokenCounts
 from solon.storage import pass_point
@@ -121,9 +121,8 @@ class StageContext:
         if role in made:
             return self.model(made[role])
         if role not in self._plan.models:
-            raise ConfigError(
-                f"there is no model for the role {role!r} here{nearest(role, (*self._plan.models, *made))}"
-            )
+            known = (*self._plan.models, *made)
+            raise ConfigError(f"there is no model for the role {role!r} here; {nearest(role, known)}")
         return self._opened(self._plan.models[role])
 
     def progress(self, part: str) -> OnProgress:

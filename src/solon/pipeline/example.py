@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from solon.errors import CallFailedError
 from solon.evaluation import Evaluation, PairGrader, grade_response
+from solon.lm import ItemResults
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, Checkpoint, Role
 from solon.pipeline.context import StageContext
-from solon.pipeline.stage import separate
 from solon.prompting import render_response
 from solon.records import EvalRecord, Failure, Grade, Measure, Prompt, RevisionChain, Sample, Sampling
 from solon.revision import revise_response
@@ -50,11 +50,10 @@ async def follow_example(context: StageContext, models: Sequence[Role | Checkpoi
         return FollowedExample([], None, [])
     base, *others = models
     asked = [*((base, number) for number in range(1, DRAWS + 1)), *((model, 1) for model in others)]
-    answers, failures = separate(
-        await asyncio.gather(*(_answer(context, prompt, model, number) for model, number in asked))
-    )
-    draws = [answer for answer in answers if answer.model_name == ASSISTANT.name]
-    chosen = choose_draw(draws, context.prompts.evaluations[0].measures.harm)
+    answers = ItemResults(await asyncio.gather(*(_answer(context, prompt, model, number) for model, number in asked)))
+    main, *_ = context.prompts.evaluations
+    draws = [answer for answer in answers.kept if answer.model_name == ASSISTANT.name]
+    chosen = choose_draw(draws, main.measures.harm)
     chain = None
     if chosen is not None:
         chain = await revise_response(
@@ -65,7 +64,7 @@ async def follow_example(context: StageContext, models: Sequence[Role | Checkpoi
             config=context.config.revision,
             seed=context.seed,
         )
-    return FollowedExample(answers, chain, failures)
+    return FollowedExample(answers.kept, chain, answers.failures)
 
 
 def choose_draw(draws: Sequence[EvalRecord], harm: Measure | None) -> EvalRecord | None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from solon.errors import ConfigError
+from solon.messages import nearest
 from solon.pipeline.artifacts import Checkpoint, Given, Input, Output, Records, Role
-from solon.pipeline.overrides import nearest
 from solon.pipeline.sources import sources_digest
 from solon.pipeline.stage import Outcome
 
@@ -101,7 +101,7 @@ class Graph:
         """
         ends = {name: place for place, stage in enumerate(self.stages) for name in _names(stage)}
         if name not in ends:
-            raise ConfigError(f"--until {name}: no stage and no artifact is called so{nearest(name, ends)}")
+            raise ConfigError(f"--until {name}: no stage and no artifact is called so; {nearest(name, ends)}")
         return Graph(*self.stages[: ends[name] + 1])
 
     def find(self, name: str) -> Stage:
@@ -112,7 +112,7 @@ class Graph:
         """
         by_name = {stage.name: stage for stage in self.stages}
         if name not in by_name:
-            raise ConfigError(f"--only {name}: no stage is called so{nearest(name, by_name)}")
+            raise ConfigError(f"--only {name}: no stage is called so; {nearest(name, by_name)}")
         return by_name[name]
 
 

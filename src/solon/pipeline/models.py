@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from solon.errors import ConfigError, ModelError
 from solon.lm.spec import LOCAL, ModelSpec, find_backend
+from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
-from solon.pipeline.overrides import merge, nearest
+from solon.pipeline.overrides import merge
 from solon.pipeline.task import Task, find_checkpoint
 from solon.storage import content_digest
 
@@ -59,7 +60,7 @@ def _follow(role: str, table: Mapping[str, Any]) -> Any:
     while isinstance(named := table[passed[-1]], str):
         if named not in table:
             raise ConfigError(
-                f"models.{passed[-1]}: there is no role {named!r}{nearest(named, table)}; "
+                f"models.{passed[-1]}: there is no role {named!r}; {nearest(named, table)}; "
                 f"a checkpoint is given with  models.{passed[-1]}.source"
             )
         if named in passed:
@@ -113,7 +114,7 @@ def describe_idle_roles(models: Mapping[str, ModelSpec]) -> list[str]:
     """Return a note for each role that no stage asks for, as one that is misspelt."""
     known = (ASSISTANT.key, *DEFAULTS)
     return [
-        f"models.{role}: no stage asks for this role, only a grader may{nearest(role, known)}"
+        f"models.{role}: no stage asks for this role, only a grader may; {nearest(role, known)}"
         for role in models
         if role not in known
     ]

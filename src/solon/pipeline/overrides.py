@@ -4,8 +4,7 @@ Everything here works on plain nested dictionaries and on any pydantic model, so
 What a configuration may hold is in `config`.
 """
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -13,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from solon.errors import ConfigError
+from solon.messages import Misfit, nearest
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -38,15 +38,6 @@ def _show(value: Any) -> str:
         return ABSENT
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("...").strip()
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the known name closest to `name`, or all the names if none is close."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(names)}" if names else ""
 
 
 def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
@@ -125,18 +116,15 @@ def validate(model: type[ModelT], tree: Mapping[str, Any], *, where: str) -> Mod
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = tuple(first["loc"])
-        field = ".".join(str(part) for part in path)
-        if first["type"] == "extra_forbidden":
-            parent = _model_at(model, path[:-1])
-            known = parent.model_fields.keys() if parent is not None else ()
-            raise ConfigError(f"{where}: unknown field {field!r}{nearest(str(path[-1]), known)}") from error
-        if first["type"] == "missing":
-            raise ConfigError(f"{where}: field {field!r} is missing") from error
-        message = first["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(first["input"], Mapping) else f" (got {_show_input(first['input'])})"
-        raise ConfigError(f"{where}: {field or 'the configuration'}: {message}{got}") from error
+        first = Misfit.of(error)
+        if first.kind == "extra_forbidden":
+            parent = _model_at(model, first.path[:-1])
+            meant = "" if parent is None else f"; {nearest(str(first.path[-1]), parent.model_fields)}"
+            raise ConfigError(f"{where}: unknown field {first.field!r}{meant}") from error
+        if first.kind == "missing":
+            raise ConfigError(f"{where}: field {first.field!r} is missing") from error
+        got = "" if isinstance(first.found, Mapping) else f" (got {_show_input(first.found)})"
+        raise ConfigError(f"{where}: {first.field or 'the configuration'}: {first.said}{got}") from error
 
 
 def _show_input(value: Any) -> str:

@@ -7,8 +7,8 @@ from typing import Any, Final
 from solon.constitution import Constitution
 from solon.errors import ConfigError, ConstitutionError
 from solon.evaluation import PairGrader, check_grader
+from solon.messages import nearest
 from solon.pipeline.config import RunConfig
-from solon.pipeline.overrides import nearest
 from solon.pipeline.prompt_pools import RunPrompts
 from solon.records import Measures
 
@@ -92,7 +92,7 @@ def refuse_unknown_groups(prompts: RunPrompts) -> None:
                 where = " and ".join(dict.fromkeys(other.name for other in sharing))
                 raise ConfigError(
                     f"evaluation {where}: no group of prompts is called {name!r}, as its measures say"
-                    f"{nearest(name, groups)}"
+                    f"; {nearest(name, groups)}"
                 )
 
 

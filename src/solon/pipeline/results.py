@@ -144,7 +144,7 @@ def _preference_model(manifest: Manifest | None) -> Block | None:
     metrics = manifest.metrics
     accuracy, count = metrics.get("accuracy"), metrics.get("clear_pairs_effective")
     rate = None if accuracy is None or count is None else wilson_interval(accuracy, count).model_dump()
-    return {"accuracy": rate, "ece": metrics.get("ece")}
+    return {"accuracy": rate, "ece_10_mirrored": metrics.get("ece_10_mirrored")}
 
 
 def _ppo(manifest: Manifest | None) -> Block | None:

@@ -13,15 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from solon import __version__
 from solon.errors import RecordError, StageFailedError
 from solon.pipeline.usage import Meter, Usage
-from solon.records import Failure, Manifest, RunPaths, TokenCounts
+from solon.records import Failure, Manifest, Record, RunPaths, TokenCounts
 from solon.storage import file_digest, list_files
-
-T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -155,24 +153,12 @@ def used_by(manifest: Manifest | None) -> Usage:
     return Usage(manifest.seconds, manifest.cpu_seconds, manifest.metrics.get("peak_rss_mb", 0.0))
 
 
-def separate(results: Iterable[T | Failure]) -> tuple[list[T], list[Failure]]:
-    """Part what came to something from what did not, each in order."""
-    kept: list[T] = []
-    failures: list[Failure] = []
-    for result in results:
-        if isinstance(result, Failure):
-            failures.append(result)
-        else:
-            kept.append(result)
-    return kept, failures
-
-
 def count_reasons(failures: Iterable[Failure]) -> dict[str, int]:
     """Count failures by reason, sorted by name."""
     return dict(sorted(Counter(failure.reason for failure in failures).items()))
 
 
-def numbers_of(summary: Any) -> dict[str, float]:
+def numbers_of(summary: Record) -> dict[str, float]:
     """Return the numbers of a training summary, those that are None left out."""
     return {name: float(value) for name, value in summary.model_dump().items() if isinstance(value, int | float)}
 

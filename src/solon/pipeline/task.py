@@ -12,13 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from solon.constitution import Constitution
 from solon.errors import ConfigError, ModelError
 from solon.evaluation import Evaluation
-from solon.pipeline.overrides import nearest
-from solon.records import GIVEN, GoldComparison, Prompt, PromptKind
+from solon.messages import nearest
+from solon.records import GIVEN, Config, GoldComparison, Prompt, PromptKind
 
 GROUP = "solon.tasks"
 """The group of entry points in which tasks are found."""
@@ -27,10 +27,8 @@ Pools = Mapping[str, Mapping[PromptKind, int | None]]
 """Stage to kind of prompt to how many it wants; None is as many as the task sees fit."""
 
 
-class NoSizes(BaseModel):
+class NoSizes(Config):
     """The fields of `prompts.evaluation` of a task that has none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Task(ABC):
@@ -100,8 +98,8 @@ def load_task(source: str | Path | None = None) -> Task:
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     name = "default" if source is None else "file" if Path(source).suffix in (".yaml", ".yml") else str(source)
     if name not in found:
-        known = found.keys() - {"file"}
-        raise ConfigError(f"--task {source}: no such task{nearest(name, known)}; a file of your own ends in .yaml")
+        known = sorted(found.keys() - {"file"})
+        raise ConfigError(f"--task {source}: no such task; {nearest(name, known)}; a file of your own ends in .yaml")
     task: Task = found[name].load()(str(source))
     return task
 

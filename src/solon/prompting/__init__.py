@@ -1,6 +1,6 @@
 """Prompts as files, filled in one pass, in two layouts; and what keeps untrusted text from acting as a template."""
 
-from solon.prompting.escaping import escape, has_delimiter
+from solon.prompting.escaping import escape
 from solon.prompting.filling import templates_digest
 from solon.prompting.rendering import (
     ANSWER_MARK,
@@ -17,7 +17,6 @@ __all__ = [
     "ANSWER_MARK",
     "OPTIONS",
     "escape",
-    "has_delimiter",
     "render_comparison",
     "render_critique",
     "render_prompt_list",

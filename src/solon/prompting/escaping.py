@@ -109,8 +109,3 @@ def escape(text: str) -> str:
         pieces += [text[last:index], "\\"]
         last = index
     return "".join((*pieces, text[last:]))
-
-
-def has_delimiter(text: str) -> bool:
-    """Say whether `text`, as a reader sees it, holds a textual delimiter that `escape` would neutralise."""
-    return bool(_marks(text))

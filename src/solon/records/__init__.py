@@ -4,7 +4,7 @@ Rooms that must not import each other meet here. Read this package first: the pi
 the types alone.
 """
 
-from solon.records.base import Record, count_of, describe_misfit, load_records, save_records
+from solon.records.base import Config, Record, load_records, save_records
 from solon.records.calls import Choice, Failure, Sample, SampledTokens, Sampling, StopReason, Temperature
 from solon.records.conversation import (
     TRAIN,
@@ -22,7 +22,7 @@ from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Gra
 from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_accounts
 from solon.records.measures import UNGRADED, Axis, Measure, Measures
 from solon.records.preference import Comparison, GoldComparison, PreferenceLabel, PreferencePair, Vote
-from solon.records.results import Results
+from solon.records.results import MODEL_NAMES, Results
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
 from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
 
@@ -30,6 +30,7 @@ __all__ = [
     "COUNTS",
     "GIVEN",
     "MADE_AGAIN",
+    "MODEL_NAMES",
     "NOBODY",
     "RESULTS_SCHEMA",
     "TRAIN",
@@ -37,6 +38,7 @@ __all__ = [
     "Axis",
     "Choice",
     "Comparison",
+    "Config",
     "Conversation",
     "EvalPrompt",
     "EvalRecord",
@@ -74,8 +76,6 @@ __all__ = [
     "TokenCounts",
     "Turn",
     "Vote",
-    "count_of",
-    "describe_misfit",
     "hold_to_accounts",
     "load_records",
     "save_records",

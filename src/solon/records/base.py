@@ -2,7 +2,8 @@
 
 A record is a pydantic model that cannot be changed after it is made. `content_digest` names content, so equal
 content has equal ids on every machine. A record file is JSON lines; the first key of each line is `schema`,
-so that a file written by an earlier version either loads or says which version it needs.
+so that a file written by an earlier version either loads or says which version it needs. `Config` is what a user
+may set: frozen and strict too, but without a version or a file of its own.
 """
 
 import json
@@ -13,22 +14,8 @@ from typing import ClassVar, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from solon.errors import RecordError
+from solon.messages import describe_misfit
 from solon.storage import read_object, read_text, replace_file
-
-
-def count_of(number: int, word: str) -> str:
-    """Return a number with a regular noun for people: `1 goal`, `2 goals`."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def describe_misfit(error: ValidationError, *within: str) -> str:
-    """Say the first thing that is wrong with the fields of a record: which field, under `within`, and what."""
-    first = error.errors()[0]
-    field = ".".join(" ".join(str(part).split())[:60] for part in (*within, *first["loc"]))
-    said = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "string_unicode":
-        said = "holds half of a character (a lone surrogate, such as \\ud83d without its other half): write it whole"
-    return f"{field}: {said}" if field else said
 
 
 class Record(BaseModel):
@@ -65,6 +52,12 @@ class Record(BaseModel):
             return cls.model_validate(body)
         except ValidationError as error:
             raise RecordError(f"{where}: {describe_misfit(error, cls.__name__)}") from error
+
+
+class Config(BaseModel):
+    """Root of all configurations: frozen, and strict about unknown fields; no number in it is infinite or none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 RecordT = TypeVar("RecordT", bound=Record)

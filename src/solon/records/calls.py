@@ -25,7 +25,7 @@ Temperature = Annotated[float, Field(ge=0.0, allow_inf_nan=False), AfterValidato
 
 
 class Sampling(Record):
-    """How a continuation is drawn. Every parameter is explicit, so that no backend default can change a run.
+    """How a continuation is drawn. What is left out is as stated here: no backend has a default of its own.
 
     Attributes:
         temperature: 0 is greedy; 1 is the model's own distribution (the paper's choice throughout).

@@ -4,7 +4,7 @@ No value has a meaning of its own here. Tables, report and closing lines are dra
 evaluation of another kind needs no change in any of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import model_validator
@@ -127,10 +127,6 @@ class Measures(Record):
     def groups(self) -> Sequence[str]:
         """The groups of prompts that anything is reported of, in order, each once; axes and categories are of rates."""
         return tuple(dict.fromkeys((*(measure.group for measure in self.rates), *self.ungraded, *self.details)))
-
-    def of_group(self, group: str) -> Iterator[Measure]:
-        """Yield the measures of a group in order."""
-        return (measure for measure in self.rates if measure.group == group)
 
     def columns(self) -> Sequence[Measure]:
         """Return what the tables show: the rates, then how much was not graded."""

@@ -1,12 +1,17 @@
 """What `results.json` holds, for everything that reads it: the report, the library, a user's own script."""
 
-from typing import Self
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from solon.records.evaluation import Rate
 from solon.records.manifest import TokenCounts
 from solon.records.measures import Measures
+
+MODEL_NAMES: Final[Mapping[str, str]] = MappingProxyType({"base": "Base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"})
+"""What tables and pages call the models of a run; another is called by its name."""
 
 
 class _Block(BaseModel):
@@ -151,11 +156,11 @@ class PreferenceModelResults(_Block):
 
     Attributes:
         accuracy: share of the pairs with a clear label on which it agrees.
-        ece: expected calibration error against the labels, all pairs.
+        ece_10_mirrored: expected calibration error against the labels, all pairs, each both ways round, in 10 bins.
     """
 
     accuracy: Rate | None
-    ece: float | None
+    ece_10_mirrored: float | None
 
 
 class PPOResults(_Block):

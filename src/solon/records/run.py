@@ -19,10 +19,11 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from solon.errors import RecordError
-from solon.records.base import Record, describe_misfit
+from solon.messages import describe_misfit, one_line
+from solon.records.base import Record
 from solon.storage import replace_file
 
-RESULTS_SCHEMA: Final = 3
+RESULTS_SCHEMA: Final = 4
 """What `schema` says in the `results.json` that this version writes and reads."""
 
 GIVEN: Final = "given"
@@ -98,7 +99,7 @@ class RunHeader(Record):
             raise RecordError(f"{path}: expected the header of a run, found {type(body).__name__}")
         found = body.pop("schema", None)
         if found != cls.SCHEMA:
-            writer = " ".join(str(body.get("code_version", "unknown")).split())[:60]
+            writer = one_line(body.get("code_version", "unknown"), 60)
             raise RecordError(
                 f"{path}: is the header of a run of schema {found!r}, this version reads {cls.SCHEMA}: "
                 f"read it with a version of solon that reads schema {found!r}; version {writer} wrote it"

@@ -22,9 +22,10 @@ from typing import Any, Final, NamedTuple, get_args
 
 from pydantic import ValidationError
 
-from solon.constitution.nodes import find_control, nearest, shorten
+from solon.constitution.nodes import find_control
 from solon.errors import RecordError
-from solon.records import Conversation, Message, Role, describe_misfit
+from solon.messages import describe_misfit, nearest, shorten
+from solon.records import Conversation, Message, Role
 from solon.redteam.normalize import is_blank
 
 PROMPT_FIELDS: Final = ("prompt", "turns", "messages", "transcript", "chosen", "instruction", "goal")
@@ -276,5 +277,5 @@ def choose_word(name: str, word: str, known: Sequence[str], where: str) -> str:
         RecordError: it is not; the nearest is named.
     """
     if word not in known:
-        raise RecordError(f"{where}: {name} {shorten(word)} is unknown: {nearest(word, known)}")
+        raise RecordError(f"{where}: {name} {shorten(word)} is unknown: {nearest(word, known, most=12)}")
     return word

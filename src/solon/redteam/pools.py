@@ -24,7 +24,8 @@ from pydantic import Field, ValidationError
 
 from solon.constitution import Constitution
 from solon.errors import RecordError
-from solon.records import TRAIN, Conversation, Prompt, PromptKind, Record, describe_misfit
+from solon.messages import describe_misfit
+from solon.records import TRAIN, Conversation, Prompt, PromptKind, Record
 from solon.redteam.files import Entry, read_entries
 from solon.redteam.forms import choose_word, read_given
 from solon.redteam.normalize import prompt_key, split_key

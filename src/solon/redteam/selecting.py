@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from solon.constitution.nodes import shorten
 from solon.errors import ConfigError
+from solon.messages import shorten
 from solon.records import TRAIN, Prompt
 from solon.redteam.normalize import prompt_key
 from solon.storage import derive_seed

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from solon.constitution import Constitution, load_run_constitution
 from solon.errors import RecordError, RunError
 from solon.lm import describe_lost_calls
+from solon.messages import describe_misfit
 from solon.records import (
     MADE_AGAIN,
     RESULTS_SCHEMA,
@@ -22,7 +23,6 @@ from solon.records import (
     RevisionChain,
     RunHeader,
     RunPaths,
-    describe_misfit,
     hold_to_accounts,
     load_records,
 )

@@ -18,8 +18,10 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
+from solon.messages import count_of
 from solon.records import (
     GIVEN,
+    MODEL_NAMES,
     NOBODY,
     UNGRADED,
     Axis,
@@ -29,13 +31,10 @@ from solon.records import (
     Measure,
     Measures,
     RunPaths,
-    count_of,
 )
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data
 from solon.storage import replace_file
-
-MODEL_NAMES = {"base": "Base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 
 _CURVES = (
     ("sft", "SFT: loss per response token (nats)", ("sft/loss", "sft/eval_loss")),
@@ -288,7 +287,7 @@ def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Unlabeled", str(feedback["unlabeled"])
     if (model := results["preference_model"]) is not None:
         yield "Preference model: agrees with clear held-out labels", _with_interval(model["accuracy"])
-        yield "Preference model: expected calibration error", _number(model["ece"], 3)
+        yield "Preference model: expected calibration error, 10 mirrored bins", _number(model["ece_10_mirrored"], 3)
     if (ppo := results["ppo"]) is not None:
         yield "PPO iterations", str(ppo["iterations"])
         yield "PPO: KL to SL-CAI at the end, nats per response", _number(ppo["kl"], 2)

@@ -21,19 +21,19 @@ Leaves out: filters on repetition, leaked markers and meta-talk; keeping a revis
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from solon.constitution import Constitution, Principle, choose_principle
 from solon.errors import CallFailedError, ConstitutionError
 from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, run_items
 from solon.prompting import render_critique, render_response, render_revision
-from solon.records import Failure, Layout, Prompt, RevisionChain, RevisionStep, Sample, Sampling, Temperature
+from solon.records import Config, Failure, Layout, Prompt, RevisionChain, RevisionStep, Sample, Sampling, Temperature
 from solon.storage import content_digest, derive_seed
 
 STAGE = "revision"
 
 
-class RevisionConfig(BaseModel):
+class RevisionConfig(Config):
     """How responses are revised and what is learnt from them.
 
     Attributes:
@@ -49,8 +49,6 @@ class RevisionConfig(BaseModel):
             Paper: 5.
         layout: how prompts are laid out. Paper: `transcript`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rounds: int = Field(4, ge=1)
     targets: Literal["all", "last"] = "all"

@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from solon.constitution import Constitution
-from solon.constitution.nodes import find_control, shorten
+from solon.constitution.nodes import find_control
 from solon.errors import ConfigError, RecordError
 from solon.evaluation import Evaluation, Grader, PairGrader, measures_of
 from solon.lm.spec import LOCAL, ModelSpec
+from solon.messages import count_of, describe_misfit, one_line, shorten
 from solon.pipeline.overrides import validate
 from solon.pipeline.task import Pools, Task, find_shipped_model
-from solon.records import TRAIN, Conversation, GoldComparison, Measures, Prompt, PromptKind, count_of, describe_misfit
+from solon.records import TRAIN, Config, Conversation, GoldComparison, Measures, Prompt, PromptKind
 from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
 from solon.redteam.files import Entry, read_entries
 from solon.redteam.normalize import is_blank
@@ -44,15 +45,13 @@ _DEFAULT_GROUPS: Final[Mapping[PromptKind, str]] = {"red_team": "harmful", "help
 _MOST_CHARACTERS: Final = 1_000_000
 
 
-class TrainingFiles(BaseModel):
+class TrainingFiles(Config):
     """Files of prompts to train on.
 
     Attributes:
         red_team: prompts that ask for harm; a file or several.
         helpful: ordinary prompts; a file or several.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     red_team: tuple[str, ...] | str = ()
     helpful: tuple[str, ...] | str = ()
@@ -71,7 +70,7 @@ class TrainingFiles(BaseModel):
         return (given,) if isinstance(given, str) else given
 
 
-class GroupFile(BaseModel):
+class GroupFile(Config):
     """One group of an evaluation.
 
     Attributes:
@@ -79,13 +78,11 @@ class GroupFile(BaseModel):
         kind: whether they ask for harm (`red_team`) or are ordinary (`helpful`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     file: str
     kind: PromptKind
 
 
-class EvaluationFile(BaseModel):
+class EvaluationFile(Config):
     """One evaluation.
 
     Attributes:
@@ -96,8 +93,6 @@ class EvaluationFile(BaseModel):
         measures: what is reported; what the grader says, if left out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
     caption: str = ""
     groups: dict[str, GroupFile] = Field(min_length=1)
@@ -105,7 +100,7 @@ class EvaluationFile(BaseModel):
     measures: Measures | None = None
 
 
-class TaskFile(BaseModel):
+class TaskFile(Config):
     """The content of a task's file.
 
     Attributes:
@@ -121,8 +116,6 @@ class TaskFile(BaseModel):
             is no model that ships with the package is a path.
         gold: a file of gold comparisons, JSON lines with the fields of `GoldComparison`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str = ""
@@ -150,14 +143,12 @@ class TaskFile(BaseModel):
         return value
 
 
-class FileSizes(BaseModel):
+class FileSizes(Config):
     """How many prompts the models are evaluated on.
 
     Attributes:
         at_most: most prompts of a group, drawn by seed; null for all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     at_most: int | None = Field(None, ge=1)
 
@@ -312,7 +303,7 @@ def load(source: str) -> FileTask:
         repeated = None if root is None else _find_repeated(root)
         body = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: is not YAML: {one_line(error)}") from error
     if repeated is not None:
         line = repeated.start_mark.line + 1
         raise ConfigError(f"{path}:{line}: the key {shorten(repeated.value)} is there twice: remove one")

@@ -7,6 +7,7 @@ from typing import Any
 
 from solon.errors import ConfigError
 from solon.evaluation import Grader, OpenModel, PairGrader, check_grader
+from solon.messages import describe_error
 from solon.records import NOBODY, Grade, Prompt, Sample
 
 
@@ -37,6 +38,6 @@ def load_grader(name: str, folder: Path) -> Grader | PairGrader:
     try:
         made: Any = getattr(import_module(module), attribute)()
     except (Exception, SystemExit) as error:  # importing and making a user's class can raise anything
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        said = f"{type(error).__name__}: {describe_error(error)}"
         raise ConfigError(f"grader {name}: cannot be made from {folder}: {said}") from error
     return check_grader(made, f"grader {name}")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from solon.algorithms import explained_variance, kl_k1, kl_k3
 from solon.errors import ModelError, RecordError
@@ -38,7 +38,7 @@ from solon.nets import (
     weights_digest,
 )
 from solon.nets.policy import PreTrainedModel, count_rows
-from solon.records import Prompt, Record, Sampling
+from solon.records import Config, Prompt, Record, Sampling
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -59,7 +59,7 @@ from solon.training.steps import OnProgress
 _SHOWN = 4
 
 
-class PPOConfig(BaseModel):
+class PPOConfig(Config):
     """How the policy is trained against the preference model.
 
     Attributes:
@@ -90,8 +90,6 @@ class PPOConfig(BaseModel):
         sample_every: iterations between texts written beside the metrics.
         checkpoint_every: iterations between checkpoints; changes nothing in the result.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     iterations: int = Field(50, ge=1)
     responses_per_iteration: int = Field(96, ge=1)

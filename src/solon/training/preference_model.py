@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
 from solon.errors import RecordError
 from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
 from solon.nets.policy import PreTrainedModel
-from solon.records import PreferencePair, Record
+from solon.records import Config, PreferencePair, Record
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -33,7 +33,7 @@ from solon.training.optimizer import LearningRateSchedule
 from solon.training.steps import OnProgress, run_steps
 
 
-class PreferenceModelConfig(BaseModel):
+class PreferenceModelConfig(Config):
     """How the preference model is trained.
 
     Attributes:
@@ -52,8 +52,6 @@ class PreferenceModelConfig(BaseModel):
             keep a small model's activations in a core's cache; a GPU wants more.
         checkpoint_every: steps between checkpoints; changes nothing in the result.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(32, ge=1)
@@ -83,7 +81,8 @@ class PMSummary(Record):
         loss: nats per held-out pair after training; None without held-out pairs.
         accuracy: share of clear held-out pairs ranked as labelled; None without clear pairs.
         clear_pairs: number of clear held-out pairs.
-        ece: expected calibration error on held-out pairs; None without any.
+        ece_10_mirrored: expected calibration error in 10 bins on held-out pairs, each entered both ways round; None
+            without any.
         ranked: id of each clear held-out pair to 1 where it is ranked as labelled, 0.5 where the scores are equal, 0
             where it is ranked the other way round; `accuracy` is the mean.
     """
@@ -97,7 +96,7 @@ class PMSummary(Record):
     loss: float | None
     accuracy: float | None
     clear_pairs: int
-    ece: float | None
+    ece_10_mirrored: float | None
     ranked: dict[str, float]
 
 
@@ -133,7 +132,7 @@ def run_preference_model(
         config: how.
         out: folder of the result, replaced whole at the end; `.checkpoint` lies in it until then.
         seed: decides the head's first weights and the order of pairs.
-        metrics: JSON lines file: `pm/loss`, `pm/heldout_loss`, `pm/accuracy`, `pm/ece`, `pm/grad_norm`,
+        metrics: JSON lines file: `pm/loss`, `pm/heldout_loss`, `pm/accuracy`, `pm/ece_10_mirrored`, `pm/grad_norm`,
             `pm/learning_rate`.
         on_progress: told after every step.
         device: where the model runs.
@@ -191,7 +190,7 @@ def run_preference_model(
         loss=found["pm/heldout_loss"],
         accuracy=found["pm/accuracy"],
         clear_pairs=int(found["pm/clear_pairs"]),
-        ece=found["pm/ece"],
+        ece_10_mirrored=found["pm/ece_10_mirrored"],
         ranked=ranked,
     )
 
@@ -248,13 +247,13 @@ def _measure(
     model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig
 ) -> dict[str, float | None]:
     if not rows:
-        return {"pm/heldout_loss": None, "pm/accuracy": None, "pm/ece": None, "pm/clear_pairs": 0}
+        return {"pm/heldout_loss": None, "pm/accuracy": None, "pm/ece_10_mirrored": None, "pm/clear_pairs": 0}
     gaps, targets = _read_gaps(model, rows, config)
     accuracy, clear = preference_accuracy(gaps, targets, margin=config.clear_margin)
     return {
         "pm/heldout_loss": float(soft_preference_loss(gaps, torch.zeros_like(gaps), targets)),
         "pm/accuracy": accuracy,
-        "pm/ece": calibration_error(gaps, targets),
+        "pm/ece_10_mirrored": calibration_error(gaps, targets, bins=10),
         "pm/clear_pairs": clear,
     }
 

@@ -16,14 +16,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from solon.algorithms import sequence_nll
 from solon.errors import RecordError
 from solon.nets import find_absent_rows, load_policy, load_tokenizer, save_policy, weights_digest
 from solon.nets.policy import PreTrainedModel, count_rows
-from solon.records import Record, SFTExample
+from solon.records import Config, Record, SFTExample
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -32,7 +32,7 @@ from solon.training.optimizer import LearningRateSchedule
 from solon.training.steps import OnProgress, run_steps
 
 
-class SFTConfig(BaseModel):
+class SFTConfig(Config):
     """How the base model is fine-tuned.
 
     Attributes:
@@ -50,8 +50,6 @@ class SFTConfig(BaseModel):
             keep a small model's activations in a core's cache; a GPU wants more.
         checkpoint_every: steps between checkpoints; changes nothing in the result.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(64, ge=1)

@@ -131,11 +131,6 @@ def _sample_answered_question(goal: Goal, rng: random.Random) -> tuple[str, str]
     return ask, render_response(ResponsePlan(complies="correct"), other, sample_style(rng))
 
 
-def sample_request(goal: Goal, rng: random.Random) -> tuple[str, ...]:
-    """Draw the turns of a dialogue that asks for `goal`, human first and last."""
-    return sample_dialogue(goal, rng).turns
-
-
 def sample_distinct_dialogues(
     goals: Sequence[Goal], n: int, rng: random.Random, *, single_turn: float = 0.6
 ) -> list[Dialogue]:

@@ -35,10 +35,9 @@ What it leaves out: text (`grammar`), and the reading of text (`oracle`, which m
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations, product
+from itertools import product
 from typing import Final, Literal, assert_never
 
 from solon.world.lexicon import CATEGORY_NAMES, Goal
@@ -367,14 +366,6 @@ def _sample_reason(goal: Goal, rng: random.Random) -> str | None:
     if goal.harmful and draw < 0.55:
         return goal.group
     return None if draw < 0.8 else rng.choice(CATEGORY_NAMES)
-
-
-def iter_scopes(max_size: int = 4) -> Iterator[Scope]:
-    """Yield every scope of 1 to `max_size` categories in a fixed order, then `ALL_SCOPE`."""
-    for size in range(1, max_size + 1):
-        for names in combinations(CATEGORY_NAMES, size):
-            yield frozenset(names)
-    yield ALL_SCOPE
 
 
 def sample_scope(rng: random.Random, *, including: str | None = None, excluding: str | None = None) -> Scope:

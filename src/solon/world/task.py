@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from solon.constitution import Constitution
 from solon.errors import ConfigError
 from solon.evaluation import Evaluation
 from solon.pipeline.task import Pools, Task
-from solon.records import Axis, GoldComparison, Measure, Measures, Prompt, PromptKind
+from solon.records import Axis, Config, GoldComparison, Measure, Measures, Prompt, PromptKind
 from solon.world.gold import compose_gold
 from solon.world.grader import OracleGrader
 from solon.world.nano.shipped import NANO, find_nano_model
@@ -73,7 +73,7 @@ MOST_PROMPTS: Final = 100_000
 """For so many training prompts of a kind, and a stage, the world has wordings."""
 
 
-class EvaluationSizes(BaseModel):
+class EvaluationSizes(Config):
     """How many prompts of each group, from each split, the models are evaluated on.
 
     Attributes:
@@ -83,8 +83,6 @@ class EvaluationSizes(BaseModel):
         splits: where their goals come from, each once: `heldout` and `novel`; `dev` while a preset is tuned; never
             `train`. The first is the one at the top of the results.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     harmful: int = Field(ge=1, le=20_000)
     benign: int = Field(ge=1, le=20_000)

@@ -64,15 +64,12 @@ def test_pieces_with_the_whole_count_add_up_to_the_batch() -> None:
     assert float(pieces) == pytest.approx(float(algorithms.soft_preference_loss(a, b, targets)), rel=1e-12)
 
 
-def test_standardize_centres_and_scale_by_std_does_not() -> None:
+def test_standardize_centres_and_scales() -> None:
     values = rows([1.0, 3.0, 99.0], [5.0, 99.0, 99.0])
     done = algorithms.standardize(values, MASK)[MASK]
     assert float(done.mean()) == pytest.approx(0.0, abs=1e-12)
     assert float(done.std(correction=0)) == pytest.approx(1.0, rel=1e-7)
-    scaled = algorithms.scale_by_std(values, MASK)[MASK]
-    assert float(scaled.std(correction=0)) == pytest.approx(1.0, rel=1e-7)
-    assert float(scaled.mean()) == pytest.approx(3.0 / math.sqrt(8.0 / 3.0), rel=1e-7)
-    assert bool((algorithms.scale_by_std(values, MASK)[~MASK] == 0).all())
+    assert bool((algorithms.standardize(values, MASK)[~MASK] == 0).all())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -87,7 +84,6 @@ def test_equal_values_are_no_spread_however_their_mean_is_rounded(constant: floa
     for returns in (equal, nearly) if constant else (equal,):
         assert float(algorithms.standard_deviation(returns, mask)) == 0.0
         assert bool((algorithms.standardize(returns, mask) == 0).all())
-        assert torch.equal(algorithms.scale_by_std(returns, mask), torch.where(mask, returns, 0.0))
         assert float(algorithms.explained_variance(values, returns, mask)) == 0.0
 
 
@@ -107,8 +103,7 @@ def test_a_spread_that_is_small_but_no_rounding_counts() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_type_of_the_numbers_is_kept(dtype: torch.dtype) -> None:
     values = torch.tensor([[1.0, 3.0, 9.0], [5.0, 9.0, 9.0]], dtype=dtype)
-    for scale in (algorithms.standardize, algorithms.scale_by_std):
-        assert scale(values, MASK).dtype == dtype
+    assert algorithms.standardize(values, MASK).dtype == dtype
     assert algorithms.explained_variance(values / 2, values, MASK).dtype == dtype
 
 
@@ -133,18 +128,18 @@ def test_gae_with_lambda_1_is_return_minus_value_and_with_0_one_step() -> None:
 def test_calibration_does_not_depend_on_which_response_is_called_a() -> None:
     gaps = torch.tensor([0.0, 0.0, 1.5, -0.3, 0.8473, 4.0])
     targets = torch.tensor([0.9, 0.5, 0.7, 0.2, 0.7, 1.0])
-    error = algorithms.calibration_error(gaps, targets)
+    error = algorithms.calibration_error(gaps, targets, bins=10)
     for row in range(6):
         swapped_gaps, swapped_targets = gaps.clone(), targets.clone()
         swapped_gaps[row] = -gaps[row]
         swapped_targets[row] = 1 - targets[row]
-        assert algorithms.calibration_error(swapped_gaps, swapped_targets) == pytest.approx(error, abs=1e-7)
-    assert algorithms.calibration_error(gaps, torch.sigmoid(gaps)) == pytest.approx(0.0, abs=1e-6)
+        assert algorithms.calibration_error(swapped_gaps, swapped_targets, bins=10) == pytest.approx(error, abs=1e-7)
+    assert algorithms.calibration_error(gaps, torch.sigmoid(gaps), bins=10) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_calibration_of_no_pairs_cannot_be_told() -> None:
     with pytest.raises(ShapeError, match="at least one pair"):
-        algorithms.calibration_error(torch.zeros(0), torch.zeros(0))
+        algorithms.calibration_error(torch.zeros(0), torch.zeros(0), bins=10)
 
 
 def test_accuracy_counts_clear_pairs_only_and_a_tie_as_half() -> None:

@@ -49,7 +49,7 @@ def test_answers_are_counted_and_not_called_prompts():
     assert lines[0] == "heldout, answers: 12 to harmful (6 goals), 8 to benign (5 goals), 4 to twins (2 goals)"
     assert lines[1].split() == ["harmful", "benign", "twins", "harmful", "benign"]
     assert " ".join(lines[2].split()) == "% complies explains evades helps refused not graded not graded"
-    assert lines[3].split() == ["base", "10.0", "20.0", "30.0", "40.0", "60.0", "-", "50.0"]
+    assert lines[3].split() == ["Base", "10.0", "20.0", "30.0", "40.0", "60.0", "-", "50.0"]
     assert lines[4].split()[0] == "5.0-55.0"
     assert lines[-1] == "1 min 1 s, 100 CPU seconds, 500 MiB"
 
@@ -82,7 +82,7 @@ def test_every_evaluation_has_a_table_with_all_models_in_order():
     )
     assert [line.partition(",")[0] for line in lines if "answers:" in line] == ["heldout", "novel"]
     names = [line.split()[0] for line in lines if line and not line.startswith((" ", "%", "heldout", "novel", "1 min"))]
-    assert names == ["base", "SL-CAI", "RL-CAI"] * 2
+    assert names == ["Base", "SL-CAI", "RL-CAI"] * 2
     rows = [line.split() for line in lines]
     assert ["RL-CAI", *["-"] * 7] in rows  # not asked in the first evaluation: nothing was measured
     assert ["SL-CAI", *["-"] * 7] in rows
@@ -96,7 +96,7 @@ def test_an_evaluation_that_compares_models_has_dashes_for_the_first():
         **{"sl-cai": {"pairs": {"all": {"n": 5, "goals": 3, "wins": rate(0.5)}}}},
     )
     assert lines[0] == "pairs, answers: 5 to all (3 goals)"
-    assert lines[3].split() == ["base", "-"]
+    assert lines[3].split() == ["Base", "-"]
     assert lines[5].split() == ["SL-CAI", "50.0"]
     assert lines[6].split() == ["25.0-75.0"]
 
@@ -105,4 +105,4 @@ def test_a_run_that_nobody_graded_shows_that_and_no_rate():
     block = {"harmful": {"n": 3, "goals": 2, "ungraded": rate(1.0)}}
     lines = table([asked("main", Measures(ungraded=("harmful",)), ("harmful",))], base={"main": block})
     assert lines[2].split() == ["%", "not", "graded"]
-    assert lines[3].split() == ["base", "100.0"]
+    assert lines[3].split() == ["Base", "100.0"]

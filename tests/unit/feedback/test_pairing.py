@@ -71,7 +71,6 @@ def test_disagreements_and_their_direction() -> None:
     assert (summary.comparisons, summary.pairs, summary.unlabeled) == (6, 5, {"below_mass_floor": 1})
     assert (summary.both_orders, summary.order_disagreements, summary.first_choices) == (5, 3, 2)
     assert summary.order_disagreement == 3 / 5
-    assert summary.first_choice == 2 / 3
     assert summary.mean_mass == pytest.approx(0.8)
 
 
@@ -104,6 +103,5 @@ def test_nothing_is_nothing_not_zero() -> None:
     broken = Vote(principle_id="p", order="ab", logprob_a=math.nan, logprob_b=1e9)
     summary = feedback_summary([label(0, None, broken, reason="invalid_logprobs"), label(1, 0.7, vote(0.7, "ab"))])
     assert summary.order_disagreement is None
-    assert summary.first_choice is None
     assert summary.mean_mass == pytest.approx(0.8)
     assert feedback_summary([]).mean_mass is None

@@ -21,7 +21,7 @@ from tests.pipeline_fakes import SMALL, FakeModels
 from tests.unit.pipeline.test_run import Log
 
 FIRST, SECOND = Records("first", Prompt), Records("second", Prompt)
-MODEL = Checkpoint("model", "Model")
+MODEL = Checkpoint("model")
 
 
 def stage(name, reads=(), writes=()):

@@ -168,5 +168,5 @@ def test_measures_of_a_group_that_there_is_not_are_refused_with_the_nearest(meas
 def test_measures_that_evaluations_share_need_their_groups_in_one_of_them():
     shared = {"rates": rates("a", "b")}
     refuse_unknown_groups(RunPrompts({}, [measured("one", "a", **shared), measured("two", "b", **shared)], {}))
-    with pytest.raises(ConfigError, match=r"^evaluation one and two: no group of prompts is called 'b'.*; known: a$"):
+    with pytest.raises(ConfigError, match=r"^evaluation one and two: no group .* called 'b'.*; expected one of a$"):
         refuse_unknown_groups(RunPrompts({}, [measured("one", "a", **shared), measured("two", "a", **shared)], {}))

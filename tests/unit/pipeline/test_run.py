@@ -147,7 +147,7 @@ def test_results_have_the_promised_shape(shared):
         "cpu_seconds",
         "peak_rss_mb",
     }
-    assert results["schema"] == 3
+    assert results["schema"] == 4
     assert results["grader_source"] == ""
     assert list(results["models"]) == ["base", "sl-cai", "rl-cai"]
     for model in results["models"].values():
@@ -189,12 +189,12 @@ def test_results_have_the_promised_shape(shared):
     assert results["human_inputs"] == {"principles": 32, "exemplars": 0, "prompts": 0, "labels": 0}
     counts = {"pairs", "goals", "unlabeled", "both_sure"}
     assert set(results["feedback"]) == {*counts, "order_disagreement", "sure_contradictions", "near_ties"}
-    assert set(results["preference_model"]) == {"accuracy", "ece"}
+    assert set(results["preference_model"]) == {"accuracy", "ece_10_mirrored"}
     assert results["feedback"]["pairs"] == 18
     assert results["ai_labels"] + results["feedback"]["unlabeled"] == 18
     assert set(results["feedback"]["order_disagreement"]) == {"value", "low", "high"}
     assert results["preference_model"]["accuracy"]["value"] == 0.75
-    assert results["preference_model"]["ece"] == 0.1
+    assert results["preference_model"]["ece_10_mirrored"] == 0.1
     assert results["ppo"] == {"iterations": 3, "kl": 0.5, "score_first": -1.0, "score_last": 1.0}
     assert [row["round"] for row in results["revisions"]] == [0, 1, 2, 3, 4]
     assert results["peak_rss_mb"] > 10

@@ -2,7 +2,7 @@
 
 import pytest
 
-from solon.prompting import escape, has_delimiter
+from solon.prompting import escape
 
 PLAIN = [
     ("Human: hello", "\\Human: hello"),
@@ -72,9 +72,9 @@ def test_a_delimiter_gets_a_backslash(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", DISGUISED)
 def test_a_disguised_delimiter_gets_one_too(text: str) -> None:
-    assert has_delimiter(text)
     escaped = escape(text)
-    assert not has_delimiter(escaped)
+    assert escaped != text
+    assert escape(escaped) == escaped
     assert escaped.replace("\\", "") == text
 
 

@@ -56,7 +56,6 @@ def test_a_grade_is_values_or_a_reason_and_nothing_else(fields: dict[str, Any], 
 def test_measures_are_found_by_group_and_name() -> None:
     measures = Measures(rates=(HARM, HELP, LENGTH))
     assert measures.find("benign", "useful") is HELP
-    assert list(measures.of_group("benign")) == [HELP, LENGTH]
     for group, name in (("harmful", "useful"), ("benign", "is_useful")):
         with pytest.raises(ValueError, match=rf"no measure is called {group}\.{name}: known are .'harmful\.complies'"):
             measures.find(group, name)

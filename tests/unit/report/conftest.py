@@ -95,7 +95,7 @@ def results():
             "near_ties": rate(0.6),
             "unlabeled": 2,
         },
-        "preference_model": {"accuracy": rate(0.9), "ece": 0.05},
+        "preference_model": {"accuracy": rate(0.9), "ece_10_mirrored": 0.05},
         "ppo": {"iterations": 40, "kl": 1.25, "score_first": -0.5, "score_last": 0.75},
         "revisions": [
             {

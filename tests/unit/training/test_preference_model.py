@@ -82,12 +82,12 @@ def test_the_summary_is_what_the_saved_model_scores(base: Path, tmp_path: Path) 
     assert seen.summary.accuracy == sum(gap > 0 for gap in gaps) / len(gaps)
     assert seen.summary.ranked == {pair.id: float(gap > 0) for pair, gap in zip(HELDOUT, gaps, strict=True)}
     assert seen.summary.clear_pairs == len(HELDOUT)
-    expected = calibration_error(torch.tensor(gaps), torch.full((len(gaps),), 0.7))
-    assert seen.summary.ece == pytest.approx(expected, abs=1e-5)
+    expected = calibration_error(torch.tensor(gaps), torch.full((len(gaps),), 0.7), bins=10)
+    assert seen.summary.ece_10_mirrored == pytest.approx(expected, abs=1e-5)
     assert seen.summary.pairs == len(PAIRS)
     last = json.loads(seen.files["metrics/loop.jsonl"].decode().splitlines()[-1])
     assert last["pm/accuracy"] == seen.summary.accuracy
-    assert last["pm/ece"] == seen.summary.ece
+    assert last["pm/ece_10_mirrored"] == seen.summary.ece_10_mirrored
 
 
 def test_swapping_every_pair_with_its_label_learns_the_same(base: Path, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_without_held_out_pairs_nothing_is_claimed_and_without_pairs_nothing_is_
     base: Path, tmp_path: Path
 ) -> None:
     summary = run_preference_model(base, PAIRS, [], CONFIG, tmp_path / "out", seed=3, metrics=tmp_path / "m.jsonl")
-    assert (summary.loss, summary.accuracy, summary.ece, summary.clear_pairs) == (None, None, None, 0)
+    assert (summary.loss, summary.accuracy, summary.ece_10_mirrored, summary.clear_pairs) == (None, None, None, 0)
     assert summary.ranked == {}
     with pytest.raises(RecordError, match="all 20 are longer than max_tokens 2"):
         train(base, tmp_path / "none", PreferenceModelConfig(max_tokens=2))

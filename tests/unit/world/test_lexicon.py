@@ -83,7 +83,7 @@ def test_the_whole_world_speaks_in_at_most_750_word_forms():
             style, plan = grammar.sample_style(rng), plans.sample_plan(goal, rng)
             kind = rng.choice(plans.KINDS)
             texts = (
-                *grammar.sample_request(goal, rng),
+                *grammar.sample_dialogue(goal, rng).turns,
                 grammar.render_response(plan, goal, style),
                 grammar.render_critique(plan, kind, plans.ALL_SCOPE, goal, style),
                 grammar.render_reasoning(plan, plans.sample_plan(goal, rng), kind, plans.ALL_SCOPE, goal, style),

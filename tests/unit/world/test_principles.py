@@ -51,7 +51,7 @@ def test_a_paraphrase_is_new_in_its_sentences_not_in_its_words():
     for goal in DOCUMENTED_GOALS:
         for _ in range(5):
             plan, style = sample_plan(goal, rng), grammar.sample_style(rng)
-            texts += grammar.sample_request(goal, rng)
+            texts += grammar.sample_dialogue(goal, rng).turns
             texts.append(grammar.render_response(plan, goal, style))
             texts.append(grammar.render_critique(plan, rng.choice(KINDS), ALL_SCOPE, goal, style))
     known = {word for text in texts for word in find_words(text)}

@@ -25,6 +25,7 @@ from solon.errors import CallFailedError, ModelError, PromptingError
 from solon.inference.sampler import Generated, Sampler
 from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
+from solon.messages import one_line
 from solon.nets import (
     decode_response,
     encode_continuations,
@@ -71,8 +72,7 @@ def _device_of(spec: ModelSpec) -> str:
     try:
         torch.empty(1, device=spec.device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        said = " ".join(str(error).split())
-        raise ModelError(f"device {spec.device!r}: torch cannot use it here ({said})") from error
+        raise ModelError(f"device {spec.device!r}: torch cannot use it here ({one_line(error)})") from error
     return spec.device
 
 

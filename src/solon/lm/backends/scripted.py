@@ -13,12 +13,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from solon.errors import CallFailedError, ModelError, RecordError
 from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
-from solon.records import Choice, Rendered, Sample, Sampling, StopReason, describe_misfit
+from solon.messages import describe_misfit
+from solon.records import Choice, Config, Rendered, Sample, Sampling, StopReason
 from solon.storage import file_digest, read_object, read_text
 
 Reply = str | tuple[str, StopReason] | Exception
@@ -93,10 +94,8 @@ class ScriptedModel:
         return Choice(options=options, logprobs=answer, model=self._identity, prompt_tokens=len(prompt.text.split()))
 
 
-class _Line(BaseModel):
+class _Line(Config):
     """A line of a file of answers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     contains: str | tuple[str, ...] = ()
     reply: str | tuple[str, ...] = ()

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from solon.evaluation import PairGrader, grade_revisions, run_evaluation
+from solon.lm import ItemResults
 from solon.pipeline.artifacts import (
     ASSISTANT,
     CONSTITUTION,
@@ -19,7 +19,7 @@ from solon.pipeline.artifacts import (
 from solon.pipeline.context import StageContext
 from solon.pipeline.example import FollowedExample, follow_example
 from solon.pipeline.graph import Graph, Stage
-from solon.pipeline.stage import Outcome, count_reasons, separate
+from solon.pipeline.stage import Outcome, count_reasons
 from solon.pipeline.stages.prompts import EVALUATION_PROMPTS, REVISION_PROMPTS
 from solon.pipeline.stages.revision import CHAINS
 from solon.records import EvalRecord, Failure, RevisionChain, RevisionGrade
@@ -39,27 +39,25 @@ def evaluate_models(graph: Graph) -> Stage:
     def evaluate(context: StageContext) -> Outcome:
         """Ask the models the same prompts and grade their answers; grade the revisions; follow one prompt."""
 
-        async def work() -> tuple[list[EvalRecord | Failure], list[RevisionGrade | Failure], FollowedExample]:
-            answers = [answer for model in models for answer in await _ask(context, model)]
-            grades = await _grade_revisions(context) if revised else []
+        async def work() -> tuple[ItemResults[EvalRecord], ItemResults[RevisionGrade], FollowedExample]:
+            answers = ItemResults([answer for model in models for answer in await _ask(context, model)])
+            grades = await _grade_revisions(context) if revised else ItemResults[RevisionGrade]([])
             return answers, grades, await follow_example(context, models)
 
-        answers, graded, example = asyncio.run(work())
-        records, failures = separate(answers)
-        grades, failed_grades = separate(graded)
-        all_failures = [*failures, *failed_grades, *example.failures]
+        answers, grades, example = asyncio.run(work())
+        failures = [*answers.failures, *grades.failures, *example.failures]
         context.write(
             {
-                ANSWERS: records,
-                REVISION_GRADES: grades,
-                FAILURES: all_failures,
+                ANSWERS: answers.kept,
+                REVISION_GRADES: grades.kept,
+                FAILURES: failures,
                 EXAMPLE: example.answers,
                 EXAMPLE_CHAIN: [example.chain] if example.chain is not None else [],
             }
         )
         return Outcome(
-            counts={"in": len(answers), "kept": len(records), **count_reasons(failures)},
-            failures=count_reasons(all_failures),
+            counts={"in": len(answers.results), "kept": len(answers.kept), **count_reasons(answers.failures)},
+            failures=count_reasons(failures),
         )
 
     return Stage(
@@ -93,12 +91,12 @@ async def _ask(context: StageContext, model: Role | Checkpoint) -> Sequence[Eval
     return answers
 
 
-async def _grade_revisions(context: StageContext) -> list[Any]:
+async def _grade_revisions(context: StageContext) -> ItemResults[RevisionGrade]:
     """Grade the responses of stage 1 as the main evaluation grades answers, where it follows revisions at all."""
     main, *_ = context.prompts.evaluations
     if not main.measures.revisions:
-        return []
-    found = await grade_revisions(
+        return ItemResults([])
+    return await grade_revisions(
         context.read(CHAINS),
         context.read(REVISION_PROMPTS),
         main,
@@ -106,4 +104,3 @@ async def _grade_revisions(context: StageContext) -> list[Any]:
         max_failure_fraction=context.config.max_failure_fraction,
         on_progress=context.progress("revisions"),
     )
-    return found.results

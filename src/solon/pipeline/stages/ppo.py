@@ -8,8 +8,8 @@ from solon.pipeline.stages.preference_model import PREFERENCE_MODEL
 from solon.pipeline.stages.prompts import PPO_PROMPTS
 from solon.pipeline.stages.sft import SL_CAI
 
-RL_CAI = Checkpoint("rl-cai", "RL-CAI")
-VALUE_MODEL = Checkpoint("value", "value model", answers=False)
+RL_CAI = Checkpoint("rl-cai")
+VALUE_MODEL = Checkpoint("value", answers=False)
 PPO_CURVE = Curve("ppo")
 PPO_TEXTS = Curve("ppo_samples")
 

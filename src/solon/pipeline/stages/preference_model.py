@@ -12,7 +12,7 @@ from solon.pipeline.stages.sft import SL_CAI
 from solon.records import PreferencePair
 from solon.storage import derive_seed
 
-PREFERENCE_MODEL = Checkpoint("preference-model", "preference model", answers=False)
+PREFERENCE_MODEL = Checkpoint("preference-model", answers=False)
 PREFERENCE_CURVE = Curve("preference-model")
 
 

@@ -6,7 +6,7 @@ from solon.pipeline.graph import Stage
 from solon.pipeline.stage import Outcome, numbers_of
 from solon.pipeline.stages.revision import SFT_EXAMPLES
 
-SL_CAI = Checkpoint("sl-cai", "SL-CAI")
+SL_CAI = Checkpoint("sl-cai")
 SFT_CURVE = Curve("sft")
 
 

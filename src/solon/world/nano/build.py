@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from solon import __version__
 from solon.constitution import load_constitution
@@ -22,6 +22,7 @@ from solon.nets import load_tokenizer, save_policy, weights_digest
 from solon.pipeline.folder import is_empty, lock_folder
 from solon.pipeline.overrides import find_differences
 from solon.prompting import templates_digest
+from solon.records import Config
 from solon.storage import content_digest, replace_file, replace_folder
 from solon.world.corpus import RuleBook, sample_lesson
 from solon.world.nano.documents import LessonSource, join_spans
@@ -32,13 +33,11 @@ MANIFEST = "manifest.json"
 _WORK = ".build"
 
 
-class NanoConfig(BaseModel):
+class NanoConfig(Config):
     """The recipe of a nano model.
 
     Every number here was chosen on goals of the `dev` split.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(0, ge=0, description="of the documents and of the initial weights")
     tokens: int = Field(80_000_000, ge=1, description="training tokens in all")

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from solon.calibration import expected_calibration_error
 from solon.constitution import load_constitution
-from solon.evaluation import expected_calibration_error
 from solon.lm.protocol import LanguageModel
 from solon.prompting import (
     OPTIONS,
@@ -326,7 +326,7 @@ def _goals(split: Split) -> dict[str, tuple[Goal, ...]]:
 
 
 def _calibration(tally: _Tally) -> float:
-    return expected_calibration_error(tally.predicted, tally.targets)
+    return expected_calibration_error(tally.predicted, tally.targets, bins=15, mirror=False)
 
 
 def record_abilities(checkpoint: Path, rows: Sequence[Ability], *, split: Split, seed: int) -> None:

@@ -2,16 +2,16 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from solon.records import Config
 
 
-class PretrainConfig(BaseModel):
+class PretrainConfig(Config):
     """How to pretrain; the model and the documents come from the caller.
 
     The schedule of the rates is that of Hu et al. 2024 (MiniCPM, arXiv 2404.06395): warm-up, constant, decay.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(ge=1)
     """Optimizer steps of the whole run."""
