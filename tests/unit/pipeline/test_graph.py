@@ -15,7 +15,7 @@ from solon.pipeline.run import run
 from solon.pipeline.sources import find_sources, sources_digest
 from solon.pipeline.stage import load_manifest
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
-from solon.records import Prompt, RevisionChain, RunPaths, load_records
+from solon.records import MODEL_NAMES, Prompt, RevisionChain, RunPaths, load_records
 from solon.report import write_report
 from tests.pipeline_fakes import SMALL, FakeModels
 from tests.unit.pipeline.test_run import Log
@@ -70,7 +70,7 @@ def test_a_graph_ends_with_a_stage_or_with_what_it_writes(name):
 
 def test_models_and_files_follow_from_what_stages_write():
     graph = with_evaluation(CONSTITUTIONAL_AI)
-    assert [model.caption for model in graph.assistants()] == ["SL-CAI", "RL-CAI"]
+    assert [MODEL_NAMES[model.key] for model in graph.assistants()] == ["SL-CAI", "RL-CAI"]
     assert {"revision_chains", "preference_pairs", "evaluation"} <= {records.name for records in graph.records()}
 
 

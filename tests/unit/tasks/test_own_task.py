@@ -341,7 +341,7 @@ def test_a_pair_grader_compares_each_model_with_the_base(tmp_path: Path) -> None
     assert manifest.model_calls == len(records) + len(beside) + len(example) + made  # each use, as the report says
     assert "each counted as often as its answer was used" in result.report.read_text()
     table = results_table(result.results).split("beside, answers: ")[1]
-    assert re.search(r"^base( +-)+$", table, re.MULTILINE)
+    assert re.search(r"^Base( +-)+$", table, re.MULTILINE)
     assert "Beside the base" in result.report.read_text()
     assert [e["paired"] for e in result.results["evaluations"]] == [False, False, True]
 
