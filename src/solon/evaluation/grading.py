@@ -28,6 +28,7 @@ from solon.records import (
     Sample,
     Sampling,
     Temperature,
+    TokenLimit,
     content_digest,
     derive_seed,
     describe_misfit,
@@ -49,7 +50,7 @@ class EvaluationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: Temperature = 1.0
-    max_tokens: int = Field(256, ge=1)
+    max_tokens: TokenLimit = 256
     samples_per_prompt: int = Field(1, ge=1)
     layout: Layout = "chat"
 

@@ -11,12 +11,22 @@ Leaves out: responses of other models, more than one pair of a prompt.
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from solon.feedback.concurrency import gather_all
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
-from solon.records import Comparison, Layout, Prompt, Sample, Sampling, Temperature, content_digest, derive_seed
+from solon.records import (
+    Comparison,
+    Layout,
+    Prompt,
+    Sample,
+    Sampling,
+    Temperature,
+    TokenLimit,
+    content_digest,
+    derive_seed,
+)
 
 STAGE = "comparisons"
 
@@ -33,7 +43,7 @@ class ComparisonConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: Temperature = 1.0
-    max_tokens: int = Field(256, ge=1)
+    max_tokens: TokenLimit = 256
     layout: Layout = "chat"
 
 

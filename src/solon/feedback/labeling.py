@@ -44,6 +44,7 @@ from solon.records import (
     Rendered,
     Sampling,
     Temperature,
+    TokenLimit,
     Vote,
     derive_seed,
 )
@@ -80,7 +81,7 @@ class FeedbackConfig(BaseModel):
     mass_floor: float = Field(0.5, ge=0.0, le=1.0)
     chain_of_thought: bool = False
     temperature: Temperature = 1.0
-    max_reasoning_tokens: int = Field(256, ge=1)
+    max_reasoning_tokens: TokenLimit = 256
     clamp: tuple[float, float] | Literal["paper"] | None = "paper"
     exemplars: int | None = Field(None, ge=0)
     layout: Layout = "chat"

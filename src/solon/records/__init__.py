@@ -16,7 +16,17 @@ from solon.records.base import (
     replace_file,
     save_records,
 )
-from solon.records.calls import Choice, Failure, Sample, SampledTokens, Sampling, StopReason, Temperature
+from solon.records.calls import (
+    MAY_GROW,
+    Choice,
+    Failure,
+    Sample,
+    SampledTokens,
+    Sampling,
+    StopReason,
+    Temperature,
+    TokenLimit,
+)
 from solon.records.conversation import (
     TRAIN,
     Conversation,
@@ -42,6 +52,7 @@ __all__ = [
     "COUNTS",
     "GIVEN",
     "MADE_AGAIN",
+    "MAY_GROW",
     "NOBODY",
     "RESULTS_SCHEMA",
     "TRAIN",
@@ -84,6 +95,7 @@ __all__ = [
     "StopReason",
     "Temperature",
     "TokenCounts",
+    "TokenLimit",
     "Turn",
     "Vote",
     "content_digest",

@@ -36,6 +36,7 @@ from solon.records import (
     Sample,
     Sampling,
     Temperature,
+    TokenLimit,
     content_digest,
     derive_seed,
 )
@@ -67,8 +68,8 @@ class RevisionConfig(BaseModel):
     direct: bool = False
     helpful_samples: int = Field(2, ge=0)
     temperature: Temperature = 1.0
-    max_tokens: int = Field(256, ge=1)
-    max_critique_tokens: int = Field(256, ge=1)
+    max_tokens: TokenLimit = 256
+    max_critique_tokens: TokenLimit = 256
     exemplars: int | None = Field(None, ge=0)
     layout: Layout = "chat"
 
