@@ -31,7 +31,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from solon.constitution import Constitution, Principle, choose_principle
-from solon.errors import ConstitutionError
+from solon.errors import ConstitutionError, StageFailedError
 from solon.feedback.concurrency import gather_all
 from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
 from solon.lm import LanguageModel, OnProgress, run_items
@@ -138,18 +138,22 @@ async def run_feedback(
     async def label(comparison: Comparison) -> PreferenceLabel:
         return await label_comparison(comparison, model=model, constitution=constitution, config=config, seed=seed)
 
-    results = await run_items(
-        comparisons,
-        label,
-        key=lambda comparison: comparison.id,
-        stage=STAGE,
-        max_failure_fraction=max_failure_fraction,
-        on_progress=on_progress,
-    )
-    return [
-        _unlabeled(comparison, item.reason, model) if isinstance(item, Failure) else item
-        for comparison, item in zip(comparisons, results.results, strict=True)
-    ]
+    def say_why(item: PreferenceLabel | Failure) -> PreferenceLabel:
+        return _unlabeled(item.item, item.reason, model) if isinstance(item, Failure) else item
+
+    try:
+        found = await run_items(
+            comparisons,
+            label,
+            key=lambda comparison: comparison.id,
+            stage=STAGE,
+            max_failure_fraction=max_failure_fraction,
+            on_progress=on_progress,
+        )
+    except StageFailedError as error:
+        error.results = [say_why(item) for item in error.results]
+        raise
+    return [say_why(item) for item in found.results]
 
 
 async def label_comparison(
@@ -167,7 +171,7 @@ async def label_comparison(
     """
     fault = _find_fault(comparison)
     if fault is not None:
-        return _unlabeled(comparison, fault, model)
+        return _unlabeled(comparison.id, fault, model)
     orders: tuple[Order, ...] = ("ab", "ba") if config.orders == "both" else ("ab",)
     principles = _draw_principles(comparison, constitution, config, seed)
     voting = _Voting(model=model, constitution=constitution, config=config, seed=seed)
@@ -176,7 +180,7 @@ async def label_comparison(
     reasons = [item for item in found if isinstance(item, str)]
     reasons += [reason for vote in votes if (reason := find_vote_fault(vote, mass_floor=config.mass_floor))]
     if reasons:
-        return _unlabeled(comparison, reasons[0], model, votes)
+        return _unlabeled(comparison.id, reasons[0], model, votes)
     p_a = combine_votes(votes)
     return PreferenceLabel(
         comparison_id=comparison.id,
@@ -255,11 +259,9 @@ class _Voting:
         return reasoning, None if reasoning else "empty_reasoning"
 
 
-def _unlabeled(
-    comparison: Comparison, reason: str, model: LanguageModel, votes: tuple[Vote, ...] = ()
-) -> PreferenceLabel:
+def _unlabeled(comparison_id: str, reason: str, model: LanguageModel, votes: tuple[Vote, ...] = ()) -> PreferenceLabel:
     return PreferenceLabel(
-        comparison_id=comparison.id,
+        comparison_id=comparison_id,
         p_a=None,
         p_a_unclamped=None,
         votes=votes,

@@ -5,8 +5,8 @@ begins anew, what `show` finds, which models can be talked to and are evaluated,
 Another method is another list.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from solon.errors import ConfigError
@@ -30,6 +30,7 @@ class Stage:
         writes: what it makes.
         work: does it; what it wrote and asked is found out without its help.
         code: modules that do the work, besides the page in which `work` is written and all that it imports.
+        remedies: reason of a failure to what helps against it, a verb and a field: `raise revision.max_tokens`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Stage:
     writes: tuple[Output, ...]
     work: "Callable[[StageContext], Outcome]"
     code: tuple[str, ...] = ()
+    remedies: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def code_digest(self) -> str:

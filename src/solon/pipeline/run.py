@@ -12,7 +12,7 @@ from typing import Any
 
 from solon import __version__
 from solon.constitution import Constitution, load_run_constitution
-from solon.errors import ConfigError, RecordError, RunError
+from solon.errors import ConfigError, RecordError, RunError, StageFailedError
 from solon.evaluation import Grader, PairGrader
 from solon.lm import Journal, describe_lost_calls
 from solon.pipeline.artifacts import Checkpoint
@@ -28,6 +28,7 @@ from solon.pipeline.plan import RunPlan, build_plan, resolve_config
 from solon.pipeline.results import build_results, describe_plan, save_results
 from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, used_by
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
+from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.pipeline.task import Task, load_task
 from solon.pipeline.usage import Meter, Usage
 from solon.pipeline.waiting import call_without_loop
@@ -222,7 +223,12 @@ class _Runner:
         with StageContext(
             stage, plan, paths=paths, journal=self._journal, observer=self._observer, account=account
         ) as context:
-            outcome = stage.work(context)
+            try:
+                outcome = stage.work(context)
+            except StageFailedError as error:
+                save_stopped(stage, context.collected, paths)
+                said = describe_stop(error, stage, context.collected, plan.config, paths)
+                raise StageFailedError(said, failures=error.failures) from error
             outputs = tuple(output.path(paths) for output in stage.writes)
             manifest = account.close(replace(outcome, outputs=outputs, **context.calls))
         self._whole.renew()

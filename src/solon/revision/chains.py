@@ -24,7 +24,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from solon.constitution import Constitution, Principle, choose_principle
-from solon.errors import CallFailedError, ConstitutionError
+from solon.errors import CallFailedError, ConstitutionError, StageFailedError
 from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, run_items
 from solon.prompting import render_critique, render_response, render_revision
 from solon.records import (
@@ -243,4 +243,8 @@ def _check_calls(results: ItemResults[RevisionChain], bound: float) -> None:
     """Hold calls that failed in a round, which their chains survive, to the same bound as prompts without a chain."""
     broken = [chain.failure for chain in results.kept if chain.failure is not None]
     failed = [*results.failures, *(failure for failure in broken if failure.reason == "call_failed")]
-    check_failures(failed, len(results.results), stage=STAGE, max_failure_fraction=bound)
+    try:
+        check_failures(failed, len(results.results), stage=STAGE, max_failure_fraction=bound)
+    except StageFailedError as error:
+        error.results = results.results
+        raise

@@ -43,6 +43,8 @@ class CuttingEngine(FakeEngine):
 
 
 def cut(reply, limit):
+    if isinstance(reply, Exception):
+        return reply
     text = reply if isinstance(reply, str) else reply[0]
     words = text.split()
     return text if len(words) <= limit else (" ".join(words[:limit]), "length")

@@ -724,7 +724,8 @@ def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on
     manifest = load_manifest(tmp_path / "run" / "manifest" / "revision.json")
     assert manifest is not None
     assert manifest.status == "started"
-    assert not (tmp_path / "run" / "records" / "revision_chains.jsonl").exists()
+    failures = load_records(RunPaths(tmp_path / "run").records("failures_revision"), Failure)
+    assert {failure.reason for failure in failures} == {"call_failed"}
     engine.open_model = working
     start(tmp_path, engine)
     assert manifests(tmp_path / "run")["revision"].replayed_calls == 10

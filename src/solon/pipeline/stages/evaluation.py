@@ -78,16 +78,18 @@ async def _ask(context: StageContext, model: Role | Checkpoint) -> Sequence[Eval
         paired = isinstance(evaluation.grader, PairGrader)
         if paired and model == BASE:
             continue
-        found = await run_evaluation(
-            model.key,
-            context.model(model),
-            evaluation,
-            context.config.evaluation,
-            reference=context.model(BASE) if paired else None,
-            open_model=context.model_of,
-            seed=context.seed,
-            max_failure_fraction=context.config.max_failure_fraction,
-            on_progress=context.progress(f"{model.key}, {evaluation.name}"),
+        found = await context.collect(
+            run_evaluation(
+                model.key,
+                context.model(model),
+                evaluation,
+                context.config.evaluation,
+                reference=context.model(BASE) if paired else None,
+                open_model=context.model_of,
+                seed=context.seed,
+                max_failure_fraction=context.config.max_failure_fraction,
+                on_progress=context.progress(f"{model.key}, {evaluation.name}"),
+            )
         )
         answers += found.results
     return answers
@@ -98,12 +100,14 @@ async def _grade_revisions(context: StageContext) -> list[Any]:
     main, *_ = context.prompts.evaluations
     if not main.measures.revisions:
         return []
-    found = await grade_revisions(
-        context.read(CHAINS),
-        context.read(REVISION_PROMPTS),
-        main,
-        open_model=context.model_of,
-        max_failure_fraction=context.config.max_failure_fraction,
-        on_progress=context.progress("revisions"),
+    found = await context.collect(
+        grade_revisions(
+            context.read(CHAINS),
+            context.read(REVISION_PROMPTS),
+            main,
+            open_model=context.model_of,
+            max_failure_fraction=context.config.max_failure_fraction,
+            on_progress=context.progress("revisions"),
+        )
     )
     return found.results
