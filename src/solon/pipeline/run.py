@@ -27,7 +27,7 @@ from solon.pipeline.overrides import Difference, merge, validate
 from solon.pipeline.plan import RunPlan, build_plan, resolve_config
 from solon.pipeline.results import build_results, describe_plan, save_results
 from solon.pipeline.stage import Account, Outcome, load_manifest, path_digest, used_by
-from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
+from solon.pipeline.stages.method import choose_alone, choose_part
 from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.pipeline.task import Task, load_task
 from solon.pipeline.usage import Meter, Usage
@@ -37,7 +37,7 @@ from solon.report import load_run_results, write_report
 
 REPORT_STAGE = "report"
 
-_ALL_STAGES = with_evaluation(CONSTITUTIONAL_AI).stages
+_ALL_STAGES = choose_part(None).stages
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,8 @@ def run(
         ModelError: a checkpoint cannot be used.
         MissingExtraError: torch or transformers is not installed.
     """
-    method = CONSTITUTIONAL_AI if until is None else CONSTITUTIONAL_AI.until(until)
-    graph = with_evaluation(method)
-    alone = None if only is None else graph.find(only)
+    graph = choose_part(until)
+    alone = None if only is None else choose_alone(only, until)
     settings = dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed})
     found = task if isinstance(task, Task) else load_task(task)
     meter = meter or Meter()

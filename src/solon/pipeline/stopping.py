@@ -47,7 +47,7 @@ def describe_stop(
     if not counted:
         return str(error)
     reason = max(sorted(counted), key=lambda name: counted[name])
-    parts = [str(error), f"{counted[reason]} of {counted.total()} failures are {reason}"]
+    parts = [str(error), f"{counted[reason]} of {counted.total()} failures on record are {reason}"]
     remedy = stage.remedies.get(reason, "raise max_failure_fraction" if error.failures else "")
     if remedy:
         parts[-1] += f": {_describe_remedy(remedy, config, paths)}"

@@ -84,7 +84,7 @@ def is_helpful(texts):
 def test_responses_that_a_limit_cuts_are_saved_and_the_limit_named(tmp_path, engine, paths):
     low, high = {"revision": {"max_tokens": 13}}, {"revision": {"max_tokens": 64}}
     said = stop(tmp_path, engine, "revision", low)
-    assert "failures are truncated_response: raise revision.max_tokens (now 13) in this folder; " in said
+    assert "failures on record are truncated_response: raise revision.max_tokens (now 13) in this folder; " in said
     assert said.endswith(f"they can be read in {paths.records('failures_revision')}")
     failures = load(paths, "failures_revision", Failure)
     assert {failure.reason for failure in failures} == {"truncated_response"}
@@ -107,13 +107,15 @@ def test_what_earlier_parts_of_a_stage_made_is_saved_too(tmp_path, engine, paths
     assert [f for f in failures if f.reason == "truncated_critique"] == broken  # which the bound does not count
     helpful = [f.reason for f in failures if f.stage == "helpful"]
     assert set(helpful) == {"call_failed"}
-    assert f"{len(helpful)} of {len(helpful)} failures are call_failed" in said  # the file says as many as the error
+    assert (
+        f"{len(helpful)} of {len(helpful)} failures on record are call_failed" in said
+    )  # the file says as many as the error
 
 
 def test_chains_that_lost_a_round_to_failed_calls_are_saved(tmp_path, engine, paths, monkeypatch):
     fail_where(monkeypatch, lambda texts, refuses: parse_request(texts) is None)
     said = stop(tmp_path, engine, "revision")
-    assert "6 of 6 failures are call_failed" in said
+    assert "6 of 6 failures on record are call_failed" in said
     chains = load(paths, "revision_chains", RevisionChain)
     assert [chain.failure.reason for chain in chains] == ["call_failed"] * 6
     assert load(paths, "failures_revision", Failure) == [chain.failure for chain in chains]
@@ -123,7 +125,10 @@ def test_a_stage_of_which_nothing_came_saves_why(tmp_path, engine, paths):
     changes = {"prompts": {**SMALL["prompts"], "revision": {"red_team": 6, "helpful": 0}}}
     said = stop(tmp_path, engine, "revision", {**changes, "revision": {"max_critique_tokens": 2}})
     assert "no response could be revised" in said
-    assert "6 of 6 failures are truncated_critique: raise revision.max_critique_tokens (now 2) in this folder" in said
+    assert (
+        "6 of 6 failures on record are truncated_critique: raise revision.max_critique_tokens (now 2) in this folder"
+        in said
+    )
     assert len(load(paths, "revision_chains", RevisionChain)) == len(load(paths, "failures_revision", Failure)) == 6
 
 
@@ -149,7 +154,7 @@ def test_labels_are_saved_where_calls_fail(tmp_path, engine, paths, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(pipeline_fakes, "_choose", fail_now_and_then)
         said = stop(tmp_path, engine, "feedback")
-    assert "failures are call_failed: raise max_failure_fraction (now 0.05) in a new folder" in said
+    assert "failures on record are call_failed: raise max_failure_fraction (now 0.05) in a new folder" in said
     assert said.endswith(f"; they can be read in {paths.records('preference_labels')}")
     labels = load(paths, "preference_labels", PreferenceLabel)
     assert "call_failed" in {label.reason for label in labels}
@@ -186,7 +191,7 @@ def test_labels_are_saved_where_none_could_be_made(tmp_path, engine, paths, monk
     labels = load(paths, "preference_labels", PreferenceLabel)
     assert len(labels) == 18
     assert "no comparison could be labelled" in said
-    assert f"failures are {reason}{'' if help_ is None else f': {help_}'}" in said
+    assert f"failures on record are {reason}{'' if help_ is None else f': {help_}'}" in said
     assert "max_failure_fraction" not in said  # which bounds failed calls alone
     assert reason in {label.reason for label in labels}
 
@@ -223,9 +228,12 @@ def test_each_kind_goes_to_its_first_file_and_no_older_record_stays(paths):
 @pytest.mark.parametrize(
     ("reasons", "said"),
     [
-        (["long", "odd", "long"], "2 of 3 failures are long: raise seed (now 0) in a new folder with --from"),
-        (["odd"], "1 of 1 failures are odd: raise max_failure_fraction (now 0.05) in a new folder with --from"),
-        (["odd", "long"], "1 of 2 failures are long: raise seed"),
+        (["long", "odd", "long"], "2 of 3 failures on record are long: raise seed (now 0) in a new folder with --from"),
+        (
+            ["odd"],
+            "1 of 1 failures on record are odd: raise max_failure_fraction (now 0.05) in a new folder with --from",
+        ),
+        (["odd", "long"], "1 of 2 failures on record are long: raise seed"),
     ],
 )
 def test_most_failures_say_what_would_help(paths, reasons, said):
