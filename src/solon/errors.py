@@ -18,6 +18,9 @@ that a user can mend are printed by the command line as one short message with e
 error of the operating system with 1.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class SolonError(Exception):
     """Root of every error this package raises on purpose."""
@@ -44,7 +47,21 @@ class RunError(SolonError, RuntimeError):
 
 
 class StageFailedError(RunError):
-    """More items of a stage failed than its stated bound allows."""
+    """More items of a stage failed than its stated bound allows, or nothing came of them.
+
+    Args:
+        message: what is to be said.
+        failures: those that broke the bound; none where nothing came of a stage for other reasons.
+
+    Attributes:
+        failures: likewise.
+        results: what came of the items that were done, records and failures, in the order of the items.
+    """
+
+    def __init__(self, message: str, *, failures: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.failures = tuple(failures)
+        self.results: Sequence[Any] = ()
 
 
 class JournalError(SolonError, RuntimeError):

@@ -207,4 +207,4 @@ def test_calls_that_end_together_are_committed_together(tmp_path: Path) -> None:
         asyncio.run(ask_everything(JournaledModel(script(Counter()), journal)))
         journal._writer.set_trace_callback(None)
     assert statements.count("COMMIT") == 1
-    assert sum(statement.startswith("INSERT") for statement in statements) == 30
+    assert sum(statement.startswith("INSERT OR IGNORE INTO calls") for statement in statements) == 30

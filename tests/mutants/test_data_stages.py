@@ -286,8 +286,8 @@ FEEDBACK: dict[str, Mutant] = {
     ),
     "a failed call is a coin flip": (
         labeling.run_feedback,
-        "_unlabeled(comparison, item.reason, model) if isinstance(item, Failure)",
-        "_unlabeled(comparison, item.reason, model).model_copy(update={'p_a': 0.5}) if isinstance(item, Failure)",
+        "_unlabeled(item.item, item.reason, model) if isinstance(item, Failure)",
+        "_unlabeled(item.item, item.reason, model).model_copy(update={'p_a': 0.5}) if isinstance(item, Failure)",
         lambda: test_labeling.test_a_failed_call_is_unlabeled_and_bounded(True),
     ),
     "swapped a and b": (

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, sampling
+from solon.lm import draws as draws_of_calls
 from solon.lm import journal, journaled, runner
 from solon.lm.backends import local
 from solon.nets import folder, marking, scorer, tokenizer, vocabulary
@@ -77,6 +78,10 @@ def on_new_tokenizers(test: Callable[[], Any]) -> Test:
             whole_text.construct.cache_clear()
 
     return run
+
+
+def keeps_to_limits(tmp: Path, drawn: int, asked: int, *, found: bool) -> None:
+    test_journal.test_an_answer_that_ended_is_the_answer_under_every_limit_it_keeps_to(tmp, drawn, asked, found)
 
 
 def spare_token(builder: str, reserved: tuple[str, ...]) -> None:
@@ -248,6 +253,40 @@ FUNCTIONS: dict[str, Mutant] = {
         "int(span.trusted)",
         "0",
         lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+    ),
+    "an answer counts for more tokens than it has": (
+        draws_of_calls.ended_within,
+        " and tokens <= max_tokens",
+        "",
+        lambda model, tmp: keeps_to_limits(tmp, 7, 4, found=False),
+    ),
+    "an answer that was cut has ended": (
+        draws_of_calls.ended_within,
+        '("end", "stop")',
+        '("end", "stop", "length")',
+        lambda model, tmp: keeps_to_limits(tmp, 4, 7, found=False),
+    ),
+    "draws at every temperature are one": (
+        draws_of_calls.draw_of,
+        "[temperature, top_p]",
+        "[top_p]",
+        lambda model, tmp: test_journal.test_only_the_limit_may_differ(tmp),
+    ),
+    "an index that lacks calls stays so": (
+        draws_of_calls.make_index,
+        "add_draws(connection, connection.execute(_LACKING))",
+        "pass",
+        lambda model, tmp: test_journal.test_ended_answers_are_found_where_the_index_is_not_whole(
+            tmp, "none, as before there was one"
+        ),
+    ),
+    "a journal without an index is passed over": (
+        draws_of_calls.make_index_beside,
+        "add_draws(connection, connection.execute(_LACKING))",
+        "pass",
+        lambda model, tmp: test_journal.test_ended_answers_of_another_journal_are_copied_and_it_is_only_read(
+            tmp, 2, "none, as before there was one"
+        ),
     ),
     "several may write": (
         locks.take_lock,
@@ -449,6 +488,33 @@ METHODS: dict[str, tuple[type, Mutant]] = {
             "if stored.file != self._journal.path",
             "if False",
             lambda model, tmp: test_journal.test_other_journals_are_asked_in_order_and_what_they_knew_is_copied(tmp),
+        ),
+    ),
+    "an answer under another limit is not copied": (
+        journaled.JournaledModel,
+        (
+            journaled.JournaledModel._call,
+            " or stored.key != key",
+            "",
+            lambda model, tmp: keeps_to_limits(tmp, 7, 9, found=True),
+        ),
+    ),
+    "every model's limit only cuts": (
+        journaled.JournaledModel,
+        (
+            journaled.JournaledModel._call,
+            " and self.limit_only_cuts",
+            "",
+            lambda model, tmp: test_journal.test_only_a_model_that_says_so_has_limits_that_only_cut(tmp),
+        ),
+    ),
+    "the index is believed": (
+        journal._Calls,
+        (
+            journal._Calls.find_ended,
+            " and draw_of(call.request) == draw",
+            "",
+            lambda model, tmp: test_journal.test_the_index_is_not_believed(tmp),
         ),
     ),
     "never looked up": (

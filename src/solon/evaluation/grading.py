@@ -30,6 +30,7 @@ from solon.records import (
     Sample,
     Sampling,
     Temperature,
+    TokenLimit,
 )
 from solon.storage import content_digest, derive_seed
 
@@ -47,7 +48,7 @@ class EvaluationConfig(Config):
     """
 
     temperature: Temperature = 1.0
-    max_tokens: int = Field(256, ge=1)
+    max_tokens: TokenLimit = 256
     samples_per_prompt: int = Field(1, ge=1)
     layout: Layout = "chat"
 

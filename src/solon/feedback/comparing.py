@@ -11,12 +11,10 @@ Leaves out: responses of other models, more than one pair of a prompt.
 
 from collections.abc import Sequence
 
-from pydantic import Field
-
 from solon.feedback.concurrency import gather_all
 from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
 from solon.prompting import render_response
-from solon.records import Comparison, Config, Layout, Prompt, Sample, Sampling, Temperature
+from solon.records import Comparison, Config, Layout, Prompt, Sample, Sampling, Temperature, TokenLimit
 from solon.storage import content_digest, derive_seed
 
 STAGE = "comparisons"
@@ -32,7 +30,7 @@ class ComparisonConfig(Config):
     """
 
     temperature: Temperature = 1.0
-    max_tokens: int = Field(256, ge=1)
+    max_tokens: TokenLimit = 256
     layout: Layout = "chat"
 
 

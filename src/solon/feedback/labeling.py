@@ -31,12 +31,23 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from solon.constitution import Constitution, Principle, choose_principle
-from solon.errors import ConstitutionError
+from solon.errors import ConstitutionError, StageFailedError
 from solon.feedback.concurrency import gather_all
 from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
 from solon.lm import LanguageModel, OnProgress, run_items
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
-from solon.records import Comparison, Config, Failure, Layout, PreferenceLabel, Rendered, Sampling, Temperature, Vote
+from solon.records import (
+    Comparison,
+    Config,
+    Failure,
+    Layout,
+    PreferenceLabel,
+    Rendered,
+    Sampling,
+    Temperature,
+    TokenLimit,
+    Vote,
+)
 from solon.storage import derive_seed
 
 STAGE = "feedback"
@@ -69,7 +80,7 @@ class FeedbackConfig(Config):
     mass_floor: float = Field(0.5, ge=0.0, le=1.0)
     chain_of_thought: bool = False
     temperature: Temperature = 1.0
-    max_reasoning_tokens: int = Field(256, ge=1)
+    max_reasoning_tokens: TokenLimit = 256
     clamp: tuple[float, float] | Literal["paper"] | None = "paper"
     exemplars: int | None = Field(None, ge=0)
     layout: Layout = "chat"
@@ -126,18 +137,22 @@ async def run_feedback(
     async def label(comparison: Comparison) -> PreferenceLabel:
         return await label_comparison(comparison, model=model, constitution=constitution, config=config, seed=seed)
 
-    results = await run_items(
-        comparisons,
-        label,
-        key=lambda comparison: comparison.id,
-        stage=STAGE,
-        max_failure_fraction=max_failure_fraction,
-        on_progress=on_progress,
-    )
-    return [
-        _unlabeled(comparison, item.reason, model) if isinstance(item, Failure) else item
-        for comparison, item in zip(comparisons, results.results, strict=True)
-    ]
+    def say_why(item: PreferenceLabel | Failure) -> PreferenceLabel:
+        return _unlabeled(item.item, item.reason, model) if isinstance(item, Failure) else item
+
+    try:
+        found = await run_items(
+            comparisons,
+            label,
+            key=lambda comparison: comparison.id,
+            stage=STAGE,
+            max_failure_fraction=max_failure_fraction,
+            on_progress=on_progress,
+        )
+    except StageFailedError as error:
+        error.results = [say_why(item) for item in error.results]
+        raise
+    return [say_why(item) for item in found.results]
 
 
 async def label_comparison(
@@ -155,7 +170,7 @@ async def label_comparison(
     """
     fault = _find_fault(comparison)
     if fault is not None:
-        return _unlabeled(comparison, fault, model)
+        return _unlabeled(comparison.id, fault, model)
     orders: tuple[Order, ...] = ("ab", "ba") if config.orders == "both" else ("ab",)
     principles = _draw_principles(comparison, constitution, config, seed)
     voting = _Voting(model=model, constitution=constitution, config=config, seed=seed)
@@ -164,7 +179,7 @@ async def label_comparison(
     reasons = [item for item in found if isinstance(item, str)]
     reasons += [reason for vote in votes if (reason := find_vote_fault(vote, mass_floor=config.mass_floor))]
     if reasons:
-        return _unlabeled(comparison, reasons[0], model, votes)
+        return _unlabeled(comparison.id, reasons[0], model, votes)
     p_a = combine_votes(votes)
     return PreferenceLabel(
         comparison_id=comparison.id,
@@ -243,11 +258,9 @@ class _Voting:
         return reasoning, None if reasoning else "empty_reasoning"
 
 
-def _unlabeled(
-    comparison: Comparison, reason: str, model: LanguageModel, votes: tuple[Vote, ...] = ()
-) -> PreferenceLabel:
+def _unlabeled(comparison_id: str, reason: str, model: LanguageModel, votes: tuple[Vote, ...] = ()) -> PreferenceLabel:
     return PreferenceLabel(
-        comparison_id=comparison.id,
+        comparison_id=comparison_id,
         p_a=None,
         p_a_unclamped=None,
         votes=votes,

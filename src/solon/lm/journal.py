@@ -8,6 +8,8 @@ On a network file system, where a write-ahead log is unsafe, the file has a roll
 Every row carries a digest of itself, checked whenever it is read: an answer that was changed on disk is refused, never
 replayed and never asked for again behind the user's back. Version 1 of the file had no digests. A file of that version
 gets them for what is added to it; its old rows are read as before, and are said to be unchecked.
+
+Beside the calls lies an index of them by draw (`draws`), which is no part of a version.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from solon.errors import JournalError
+from solon.lm.draws import add_draws, draw_of, ended_within, find_keys, make_index, make_index_beside
 from solon.storage import content_digest, take_lock
 
 SCHEMA_VERSION = 2
@@ -77,7 +80,7 @@ class Journal:
         self._readers: list[_Reader] = []
         try:
             self._writer, self._mode = _open_to_write(self._path)
-            self._select = _select(self._writer)
+            self._own = _Calls(self._writer, self._path)
             self._readers = [_Reader(other) for other in also_read]
         except BaseException:
             os.close(self._lock)
@@ -115,11 +118,26 @@ class Journal:
         Raises:
             JournalError: a file turned out damaged, or the call was changed after it was stored.
         """
-        with _explaining(self._path):
-            row = self._writer.execute(f"{self._select} WHERE key = ?", (key,)).fetchone()
-        if row is not None:
-            return _stored(row, self._path)
+        if (own := self._own.find(key)) is not None:
+            return own
         return next((call for reader in self._readers if (call := reader.find(key)) is not None), None)
+
+    def find_ended(self, request: str) -> StoredCall | None:
+        """Look up, in the same order, a call that differs from a request in its limit alone and that no limit cut.
+
+        Args:
+            request: to continue a prompt, as it would be stored.
+
+        Returns:
+            A call whose answer ended by itself, after no more tokens than the request allows; its limit may be lower
+            or higher.
+
+        Raises:
+            JournalError: a file turned out damaged, or a call was changed after it was stored.
+        """
+        body = json.loads(request)
+        found = (source.find_ended(body) for source in (self._own, *self._readers))
+        return next((call for call in found if call is not None), None)
 
     async def add(self, key: str, kind: Kind, request: str, response: str) -> None:
         """Store a call; return once it is on disk, together with all others of this turn of the event loop.
@@ -143,6 +161,7 @@ class Journal:
             with _explaining(self._path), self._writer:
                 self._writer.execute("BEGIN")
                 self._writer.executemany(_ADD, rows)
+                add_draws(self._writer, [(request, key) for key, kind, request, *_ in rows if kind == "generate"])
         except Exception as error:  # a caller who is not told waits for ever
             failure = error
         for _, written in pending:
@@ -198,7 +217,29 @@ def read_keys(path: Path) -> set[str]:
         return reader.keys()
 
 
-class _Reader:
+class _Calls:
+    """The calls of one open file."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._select = _select(connection)
+
+    def find(self, key: str) -> StoredCall | None:
+        with _explaining(self._path):
+            row = self._connection.execute(f"{self._select} WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _stored(row, self._path)
+
+    def find_ended(self, request: dict[str, Any]) -> StoredCall | None:
+        """Return the first call of the draw of a request whose answer ended within the limit of the request."""
+        draw, (_, max_tokens, _) = draw_of(request), request["sampling"]
+        with _explaining(self._path):
+            keys = [] if draw is None else find_keys(self._connection, draw)
+        of_draw = (call for key in keys if (call := self.find(key)) is not None and draw_of(call.request) == draw)
+        return next((call for call in of_draw if ended_within(call.response, max_tokens)), None)
+
+
+class _Reader(_Calls):
     """A journal opened to read."""
 
     def __init__(self, path: Path) -> None:
@@ -207,13 +248,13 @@ class _Reader:
             raise JournalError(f"{self._path}: no such journal: give the journal.sqlite of a run")
         with _explaining(self._path):
             try:
-                self._connection = self._open("mode=ro")
+                connection = self._open("mode=ro")
             except sqlite3.OperationalError:
                 # A folder that cannot be written has no place for the log's index; without a log it needs none.
                 if self._path.with_name(self._path.name + "-wal").exists():
                     raise
-                self._connection = self._open("immutable=1")
-            self._select = _select(self._connection)
+                connection = self._open("immutable=1")
+            super().__init__(connection, self._path)
 
     def _open(self, how: str) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?{how}", uri=True)
@@ -225,10 +266,10 @@ class _Reader:
             raise
         return connection
 
-    def find(self, key: str) -> StoredCall | None:
+    def find_ended(self, request: dict[str, Any]) -> StoredCall | None:
         with _explaining(self._path):
-            row = self._connection.execute(f"{self._select} WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _stored(row, self._path)
+            make_index_beside(self._connection)
+        return super().find_ended(request)
 
     def keys(self) -> set[str]:
         with _explaining(self._path):
@@ -302,6 +343,9 @@ def _open_to_write(path: Path) -> tuple[sqlite3.Connection, Mode]:
                     connection.execute("BEGIN")
                     connection.execute(_MIGRATION)
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            with connection:
+                connection.execute("BEGIN")
+                make_index(connection)
             mode: Mode = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0].lower()
             if mode not in ("wal", "delete"):
                 raise sqlite3.OperationalError(f"its journal mode is {mode} and cannot be changed")

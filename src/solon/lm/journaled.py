@@ -4,6 +4,10 @@ A call's key is the digest of all that decides its answer: the model's identity,
 parameters or options, and the seed. A run that was interrupted executes the same code again and finds its finished
 calls in its journal. A call that is found in the journal of another run, as when a constitution was edited, is copied,
 so that the run's own journal holds every call its records name.
+
+Where a model's limit does nothing but cut (`LanguageModel.limit_only_cuts`), an answer that ended by itself is the
+answer under every limit that it keeps to, a lower one than it was drawn with too. It answers such calls and is copied
+for each of them. An answer that was cut answers no other call.
 """
 
 import asyncio
@@ -61,6 +65,11 @@ class JournaledModel:
         """The inner model's."""
         return self._inner.identity
 
+    @property
+    def limit_only_cuts(self) -> bool:
+        """As of the inner model."""
+        return self._inner.limit_only_cuts
+
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Replay or make the call; see `LanguageModel.generate`."""
         request = _generate_request(self.identity, prompt, sampling, seed)
@@ -106,10 +115,12 @@ class JournaledModel:
         while (other := self._under_way.get(key)) is not None:
             await asyncio.wait([other])
         stored = self._journal.find(key)
+        if stored is None and kind == "generate" and self.limit_only_cuts:
+            stored = self._journal.find_ended(text)
         if stored is not None:
             response = stored.response
             self.counter.replayed += 1
-            if stored.file != self._journal.path:
+            if stored.file != self._journal.path or stored.key != key:
                 await self._journal.add(key, kind, text, _dump(response))
         else:
             done = self._under_way[key] = asyncio.get_running_loop().create_future()
@@ -124,8 +135,9 @@ class JournaledModel:
         except (TypeError, ValidationError) as error:
             if stored is None:
                 raise
+            said = describe_error(error)
             raise JournalError(
-                f"{stored.file}: call {key} holds no answer ({describe_error(error)}): restore the file from a copy"
+                f"{stored.file}: call {stored.key} holds no answer ({said}): restore the file from a copy"
             ) from error
         self.counter.calls += 1
         self.counter.prompt_tokens += result.prompt_tokens

@@ -19,6 +19,15 @@ class LanguageModel(Protocol):
         """Name and weights digest (or endpoint): equal only where the answers are the same distribution."""
         ...
 
+    @property
+    def limit_only_cuts(self) -> bool:
+        """Whether a draw under one `max_tokens` is the beginning of the draw under a higher one, all else equal.
+
+        Then a text that ended after n tokens (`generated_tokens`, its end counted) is the answer under every limit of
+        at least n, and the journal gives it. False where that is not known.
+        """
+        ...
+
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Continue `prompt`.
 

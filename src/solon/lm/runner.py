@@ -69,10 +69,10 @@ async def run_items(
         on_progress: told after every item.
 
     Raises:
-        StageFailedError: more items failed than allowed; raised as soon as that is certain.
+        StageFailedError: more items failed than allowed; raised as soon as that is certain, with what is done.
         Exception: whatever else `work` raised first; the other items are cancelled.
     """
-    results: list[Any] = [None] * len(items)
+    results: dict[int, Any] = {}
     queue = iter(enumerate(items))
     failures: list[Failure] = []
     done = 0
@@ -95,11 +95,15 @@ async def run_items(
     workers = [asyncio.ensure_future(work_off()) for _ in range(min(concurrency, len(items)))]
     try:
         await asyncio.gather(*workers)
+    except StageFailedError as error:
+        error.results = [results[index] for index in sorted(results)]
+        error.failures = tuple(failures)  # one or another may have followed the one too many
+        raise
     finally:
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-    return ItemResults(results)
+    return ItemResults([results[index] for index in range(len(items))])
 
 
 def check_failures(failures: Sequence[Failure], count: int, *, stage: str, max_failure_fraction: float) -> None:
@@ -118,5 +122,6 @@ def check_failures(failures: Sequence[Failure], count: int, *, stage: str, max_f
         last = failures[-1]
         raise StageFailedError(
             f"{stage}: {len(failures)} of {count} items failed, more than the {100 * max_failure_fraction:g}% allowed; "
-            f"the last was {last.item}: {last.reason} {last.detail}".rstrip()
+            f"the last was {last.item}: {last.reason} {last.detail}".rstrip(),
+            failures=failures,
         )

@@ -4,14 +4,14 @@ A stage can read and write what it declares and nothing else. Models are opened 
 that no more than a stage needs is in memory. Each is wrapped by the run's journal, and what it was asked is counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from solon.errors import ConfigError
-from solon.lm import Journal, JournaledModel, LanguageModel, ModelSpec, OnProgress, find_backend
+from solon.errors import ConfigError, StageFailedError
+from solon.lm import ItemResults, Journal, JournaledModel, LanguageModel, ModelSpec, OnProgress, find_backend
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
 from solon.pipeline.observer import Observer
@@ -22,6 +22,8 @@ from solon.storage import pass_point
 if TYPE_CHECKING:
     from solon.pipeline.graph import Stage
     from solon.pipeline.plan import RunPlan
+
+FoundT = TypeVar("FoundT", bound=ItemResults[Any] | list[Any])
 
 
 class StageContext:
@@ -59,6 +61,7 @@ class StageContext:
         self._account = account
         self._stack = ExitStack()
         self._open: dict[str, JournaledModel] = {}
+        self._collected: list[Any] = []
 
     def __enter__(self) -> Self:
         return self
@@ -138,6 +141,21 @@ class StageContext:
     def notice(self, text: str) -> None:
         """Tell whoever watches something they should know."""
         self._observer.notice(text)
+
+    async def collect(self, part: Awaitable[FoundT]) -> FoundT:
+        """Return what comes of the items of a part of this stage; it is kept in case the stage stops, here or later."""
+        try:
+            found = await part
+        except StageFailedError as error:
+            self._collected += error.results
+            raise
+        self._collected += found.results if isinstance(found, ItemResults) else found
+        return found
+
+    @property
+    def collected(self) -> Sequence[Any]:
+        """What was collected, records and failures, in the order in which it came."""
+        return self._collected
 
     @property
     def calls(self) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 A folder is a run if it holds `run.yaml`. An absent or empty folder may become one; any other folder, and a file,
 is refused. A run that exists is resumed if it was asked for the same thing: the header on disk is compared with
-the new one field by field, and a difference is shown and refused. Where the constitution and the checkpoints lie
-does not matter, only what is in them.
+the new one field by field, and a difference is shown and refused; but a limit on what models write may grow. Where the
+constitution and the checkpoints lie does not matter, only what is in them.
 """
 
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import RecordError, RunError
+from solon.pipeline.limits import is_growth
 from solon.pipeline.overrides import Difference, find_differences
 from solon.records import RunHeader, RunPaths
 from solon.storage import take_lock
@@ -99,7 +100,7 @@ def check_run_folder(root: Path) -> None:
 
 def _refuse_another_run(root: Path, header: RunHeader) -> None:
     differences = compare_headers(load_header(root), header)
-    if differences:
+    if not all(is_growth(difference) for difference in differences):
         lines = "\n".join(f"  {difference}" for difference in differences)
         raise RunError(
             f"{root}: holds a run that was asked for something else (old -> new):\n{lines}\n"

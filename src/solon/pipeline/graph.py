@@ -5,8 +5,9 @@ begins anew, what `show` finds, which models can be talked to and are evaluated,
 Another method is another list.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from solon.errors import ConfigError
@@ -14,6 +15,7 @@ from solon.messages import nearest
 from solon.pipeline.artifacts import Checkpoint, Given, Input, Output, Records, Role
 from solon.pipeline.sources import sources_digest
 from solon.pipeline.stage import Outcome
+from solon.records import RunPaths
 
 if TYPE_CHECKING:
     from solon.pipeline.context import StageContext
@@ -30,6 +32,7 @@ class Stage:
         writes: what it makes.
         work: does it; what it wrote and asked is found out without its help.
         trains: those it trains from or by, whose folders it needs.
+        remedies: reason of a failure to what helps against it, a verb and a field: `raise revision.max_tokens`.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Stage:
     writes: tuple[Output, ...]
     work: "Callable[[StageContext], Outcome]"
     trains: tuple[Role | Checkpoint, ...] = ()
+    remedies: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def code_digest(self) -> str:
@@ -94,15 +98,28 @@ class Graph:
         """Return the beginning of this graph that ends with a stage, or with the one that writes an artifact.
 
         Args:
-            name: of a stage, a record file or a checkpoint.
+            name: of a stage, a record file or a checkpoint; see `maker`.
 
         Raises:
             ConfigError: nothing is called so.
         """
-        ends = {name: place for place, stage in enumerate(self.stages) for name in _names(stage)}
-        if name not in ends:
-            raise ConfigError(f"--until {name}: no stage and no artifact is called so; {nearest(name, ends)}")
-        return Graph(*self.stages[: ends[name] + 1])
+        end = self.maker(name)
+        if end is None:
+            known = {
+                known for stage in self.stages for known in (stage.name, *(output.name for output in stage.writes))
+            }
+            hint = nearest(PurePosixPath(name).stem, known)
+            raise ConfigError(f"--until {name}: no stage and no artifact is called so; {hint}")
+        return Graph(*self.stages[: self.stages.index(end) + 1])
+
+    def maker(self, name: str) -> Stage | None:
+        """Return the stage that is called so, or that writes what is; None where nothing is.
+
+        Args:
+            name: of a stage; or of an artifact, as it is declared, its file is called, or it lies in a run's folder.
+        """
+        name = PurePosixPath(name).as_posix()
+        return next((stage for stage in self.stages if name in _names(stage)), None)
 
     def find(self, name: str) -> Stage:
         """Return a stage by its name.
@@ -111,10 +128,14 @@ class Graph:
             ConfigError: none is called so.
         """
         by_name = {stage.name: stage for stage in self.stages}
+        if name not in by_name and (maker := self.maker(name)) is not None:
+            raise ConfigError(f"--only {name}: is what a stage writes, and no stage: give  --only {maker.name}")
         if name not in by_name:
             raise ConfigError(f"--only {name}: no stage is called so; {nearest(name, by_name)}")
         return by_name[name]
 
 
-def _names(stage: Stage) -> list[str]:
-    return [stage.name, *(output.name for output in stage.writes)]
+def _names(stage: Stage) -> set[str]:
+    places = [output.path(RunPaths(Path())) for output in stage.writes]
+    files = {name for place in places for name in (place.name, place.as_posix())}
+    return {stage.name, *(output.name for output in stage.writes), *files}

@@ -12,21 +12,23 @@ from typing import Any
 
 from solon import __version__
 from solon.constitution import Constitution, load_run_constitution
-from solon.errors import ConfigError, RecordError, RunError
+from solon.errors import ConfigError, RecordError, RunError, StageFailedError
 from solon.evaluation import Grader, PairGrader
 from solon.lm import Journal, describe_lost_calls
 from solon.pipeline.artifacts import Checkpoint
 from solon.pipeline.config import RunConfig
 from solon.pipeline.context import StageContext
-from solon.pipeline.folder import check_run_folder, claim_folder, load_header
+from solon.pipeline.folder import check_run_folder, claim_folder, compare_headers, load_header
 from solon.pipeline.graph import Stage
+from solon.pipeline.limits import describe_growth, stages_under
 from solon.pipeline.models import limit_threads
 from solon.pipeline.observer import NullObserver, Observer
-from solon.pipeline.overrides import merge, validate
+from solon.pipeline.overrides import Difference, merge, validate
 from solon.pipeline.plan import RunPlan, build_plan, resolve_config
 from solon.pipeline.results import build_results, describe_plan, save_results
 from solon.pipeline.stage import ManifestWriter, Outcome, load_manifest, used_by
-from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
+from solon.pipeline.stages.method import choose_alone, choose_part
+from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.pipeline.task import Task, load_task
 from solon.pipeline.usage import Meter, Usage
 from solon.pipeline.waiting import run_blocking
@@ -35,6 +37,8 @@ from solon.report import load_run_results, write_report
 from solon.storage import file_digest, path_digest, replace_file
 
 REPORT_STAGE = "report"
+
+_ALL_STAGES = choose_part(None).stages
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,8 @@ def run(
         ModelError: a checkpoint cannot be used.
         MissingExtraError: torch or transformers is not installed.
     """
-    method = CONSTITUTIONAL_AI if until is None else CONSTITUTIONAL_AI.until(until)
-    graph = with_evaluation(method)
-    alone = None if only is None else graph.find(only)
+    graph = choose_part(until)
+    alone = None if only is None else choose_alone(only, until)
     settings = dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed})
     found = task if isinstance(task, Task) else load_task(task)
     meter = meter or Meter()
@@ -127,9 +130,12 @@ def run(
                 until=until,
             )
             paths = stack.enter_context(claim_folder(Path(out), plan.header))
-            runner = _Runner(plan, paths, observer, meter, stack, journals, accept_code=accept_code)
+            runner = _Runner(plan, paths, observer, meter, accept_code=accept_code)
             if alone is not None:
-                runner.run_alone(alone)
+                runner.refuse_unmade(alone)
+            runner.begin(stack, journals)
+            if alone is not None:
+                runner.run_stage(alone)
                 return RunResult(paths.root, {}, plan.config)
             manifests = {stage.name: runner.run_stage(stage) for stage in plan.graph}
             return RunResult(paths.root, runner.report(manifests), plan.config)
@@ -166,8 +172,6 @@ class _Runner:
         paths: RunPaths,
         observer: Observer,
         meter: Meter,
-        stack: ExitStack,
-        journals: Sequence[Path],
         *,
         accept_code: bool,
     ) -> None:
@@ -176,9 +180,18 @@ class _Runner:
         self._paths = paths
         self._observer = observer
         self._whole = _RunManifest(paths, plan.config.seed, meter)
+
+    def begin(self, stack: ExitStack, journals: Sequence[Path]) -> None:
+        """Say what is to be said, bring the run's own files up to date and open its journal."""
+        plan, paths, observer = self._plan, self._paths, self._observer
         for notice in plan.header.notices:
             observer.notice(notice)
-        self._whole.keep(plan.header, plan.constitution, observer)
+        old = load_header(paths.root)
+        grown = compare_headers(old, plan.header)  # limits alone: with any other difference the folder was refused
+        for growth in grown:
+            observer.notice(describe_growth(growth, _ALL_STAGES))
+            _reopen(growth, paths)
+        self._whole.keep(plan.header, plan.constitution, observer, before=old if grown else None)
         self._journal = stack.enter_context(Journal(paths.journal, also_read=journals))
         for notice in self._journal.notices:
             observer.notice(notice)
@@ -206,7 +219,12 @@ class _Runner:
         with StageContext(
             stage, plan, paths=paths, journal=self._journal, observer=self._observer, account=account
         ) as context:
-            outcome = stage.work(context)
+            try:
+                outcome = stage.work(context)
+            except StageFailedError as error:
+                save_stopped(stage, context.collected, paths)
+                said = describe_stop(error, stage, context.collected, plan.config, paths)
+                raise StageFailedError(said, failures=error.failures) from error
             outputs = tuple(output.path(paths) for output in stage.writes)
             manifest = account.close(replace(outcome, outputs=outputs, **context.calls))
         self._whole.renew()
@@ -236,8 +254,8 @@ class _Runner:
         """Return the digest of the sources of a stage, or of those that made it, where they are accepted."""
         return self._made_by(stage) if self._accept_code else stage.code_digest
 
-    def run_alone(self, stage: Stage) -> Manifest:
-        """Run one stage, whose inputs are there, as their stages wrote them.
+    def refuse_unmade(self, stage: Stage) -> None:
+        """Make sure that the inputs of a stage which is to run alone are there, as their stages write them.
 
         Raises:
             RunError: a stage that writes an input is not complete, or what it read, wrote or ran on has changed since.
@@ -249,7 +267,6 @@ class _Runner:
                     f"--only {stage.name}: {needed[0].path(self._paths)} is not as stage {maker.name} writes it: run "
                     f"that first (--only {maker.name}), or the whole run without --only"
                 )
-        return self.run_stage(stage)
 
     def report(self, manifests: Mapping[str, Manifest]) -> dict[str, Any]:
         """Write results and report, unless they are there and nothing has changed; return the results."""
@@ -294,6 +311,14 @@ def _forget(stage: Stage, paths: RunPaths) -> None:
                 file.unlink()
 
 
+def _reopen(growth: Difference, paths: RunPaths) -> None:
+    """Set the accounts of the stages under a limit that grows back to `started`: what they made is of the old limit."""
+    for stage in stages_under(growth.field, _ALL_STAGES):
+        manifest = load_manifest(paths.manifest(stage.name))
+        if manifest is not None:
+            manifest.model_copy(update={"status": "started", "outputs": {}}).save(paths.manifest(stage.name))
+
+
 def _is_kept(paths: RunPaths, header: RunHeader) -> bool:
     """Say whether the constitution of the header is the one in the folder."""
     try:
@@ -315,12 +340,24 @@ class _RunManifest:
         self._seed = seed
         self._meter = meter
 
-    def keep(self, header: RunHeader, constitution: Constitution, observer: Observer) -> None:
-        """Keep the header, which is there, and the constitution; what has changed is made again, and that said."""
+    def keep(
+        self, header: RunHeader, constitution: Constitution, observer: Observer, *, before: RunHeader | None
+    ) -> None:
+        """Keep the header, which is there, and the constitution; what has changed is made again, and that said.
+
+        Args:
+            header: what the run is asked for.
+            constitution: what governs it.
+            observer: told what has changed.
+            before: the header that is there, if it is to be replaced, as where a limit grows.
+        """
         paths = self._paths
         if self._is_changed(paths.header):
             observer.notice(f"{paths.header}: was not as the run wrote it: it is made again")
             header.save(paths.header)
+        elif before is not None:
+            self._forget_header()
+            header.model_copy(update={"code_version": before.code_version}).save(paths.header)
         missing = not paths.constitution.is_file()
         if missing or self._is_changed(paths.constitution) or not _is_kept(paths, header):
             with replace_file(paths.constitution) as temporary:
@@ -332,6 +369,13 @@ class _RunManifest:
         if self._account is not None and self._account.outputs != kept:
             self._account.model_copy(update={"outputs": kept}).save(self._path)
         self._outputs = kept
+
+    def _forget_header(self) -> None:
+        """Hold the header to nothing until it is replaced, so that a kill in between leaves none that seems edited."""
+        if self._account is not None:
+            outputs = {name: digest for name, digest in self._outputs.items() if name != self._paths.header.name}
+            self._account = self._account.model_copy(update={"outputs": outputs})
+            self._account.save(self._path)
 
     def _is_changed(self, file: Path) -> bool:
         return self._outputs.get(file.name, file_digest(file)) != file_digest(file)

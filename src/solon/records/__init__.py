@@ -5,7 +5,17 @@ the types alone.
 """
 
 from solon.records.base import Config, Record, load_records, save_records
-from solon.records.calls import Choice, Failure, Sample, SampledTokens, Sampling, StopReason, Temperature
+from solon.records.calls import (
+    MAY_GROW,
+    Choice,
+    Failure,
+    Sample,
+    SampledTokens,
+    Sampling,
+    StopReason,
+    Temperature,
+    TokenLimit,
+)
 from solon.records.conversation import (
     TRAIN,
     Conversation,
@@ -30,6 +40,7 @@ __all__ = [
     "COUNTS",
     "GIVEN",
     "MADE_AGAIN",
+    "MAY_GROW",
     "MODEL_NAMES",
     "NOBODY",
     "RESULTS_SCHEMA",
@@ -74,6 +85,7 @@ __all__ = [
     "StopReason",
     "Temperature",
     "TokenCounts",
+    "TokenLimit",
     "Turn",
     "Vote",
     "hold_to_accounts",

@@ -23,6 +23,11 @@ def _check_temperature(value: float) -> float:
 Temperature = Annotated[float, Field(ge=0.0, allow_inf_nan=False), AfterValidator(_check_temperature)]
 """A temperature to draw at: 0 is greedy."""
 
+MAY_GROW: Final = "a limit on what a model may write, which a run that exists may be asked to raise"
+
+TokenLimit = Annotated[int, Field(ge=1), MAY_GROW]
+"""A field of a configuration that says how many tokens a model may write at most."""
+
 
 class Sampling(Record):
     """How a continuation is drawn. What is left out is as stated here: no backend has a default of its own.

@@ -24,10 +24,21 @@ from typing import Literal
 from pydantic import Field
 
 from solon.constitution import Constitution, Principle, choose_principle
-from solon.errors import CallFailedError, ConstitutionError
+from solon.errors import CallFailedError, ConstitutionError, StageFailedError
 from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, run_items
 from solon.prompting import render_critique, render_response, render_revision
-from solon.records import Config, Failure, Layout, Prompt, RevisionChain, RevisionStep, Sample, Sampling, Temperature
+from solon.records import (
+    Config,
+    Failure,
+    Layout,
+    Prompt,
+    RevisionChain,
+    RevisionStep,
+    Sample,
+    Sampling,
+    Temperature,
+    TokenLimit,
+)
 from solon.storage import content_digest, derive_seed
 
 STAGE = "revision"
@@ -55,8 +66,8 @@ class RevisionConfig(Config):
     direct: bool = False
     helpful_samples: int = Field(2, ge=0)
     temperature: Temperature = 1.0
-    max_tokens: int = Field(256, ge=1)
-    max_critique_tokens: int = Field(256, ge=1)
+    max_tokens: TokenLimit = 256
+    max_critique_tokens: TokenLimit = 256
     exemplars: int | None = Field(None, ge=0)
     layout: Layout = "chat"
 
@@ -230,4 +241,8 @@ def _check_calls(results: ItemResults[RevisionChain], bound: float) -> None:
     """Hold calls that failed in a round, which their chains survive, to the same bound as prompts without a chain."""
     broken = [chain.failure for chain in results.kept if chain.failure is not None]
     failed = [*results.failures, *(failure for failure in broken if failure.reason == "call_failed")]
-    check_failures(failed, len(results.results), stage=STAGE, max_failure_fraction=bound)
+    try:
+        check_failures(failed, len(results.results), stage=STAGE, max_failure_fraction=bound)
+    except StageFailedError as error:
+        error.results = results.results
+        raise

@@ -11,7 +11,7 @@ import pytest
 
 from solon.errors import JournalError
 from solon.lm import Journal, JournaledModel, ScriptedModel, journal, read_call
-from solon.records import Choice, Rendered, Sample, Sampling, Span, Turn
+from solon.records import Choice, Rendered, Sample, Sampling, Span, StopReason, Turn
 from tests.asking import ask
 
 PROMPT = ask(("user", "how"), ("assistant", "so"))
@@ -374,3 +374,138 @@ def test_stored_values_are_compact_json(tmp_path: Path) -> None:
         "generated_tokens",
         "vocabulary",
     }
+
+
+# ------------------------------------------------------------------------------------------ limits that only cut
+
+
+def answer(store: Journal, limit: int, *, words: int = 5, cuts: bool = True, seed: int = 1) -> tuple[Sample, bool]:
+    """Ask a model that would write so many words; return what it wrote and whether it was replayed."""
+
+    def write(prompt: Rendered, sampling: Sampling, seed: int) -> tuple[str, StopReason]:
+        written = [str(number) for number in range(words)]
+        return " ".join(written[: sampling.max_tokens]), "end" if words <= sampling.max_tokens else "length"
+
+    model = JournaledModel(ScriptedModel(write, identity="m", limit_only_cuts=cuts), store)
+    sample = asyncio.run(model.generate(PROMPT, Sampling(max_tokens=limit), seed=seed))
+    return sample, model.counter.replayed == 1
+
+
+@pytest.mark.parametrize(
+    ("drawn", "asked", "found"),
+    [(7, 9, True), (9, 7, True), (7, 5, True), (5, 7, True), (7, 4, False), (4, 7, False), (4, 3, False)],
+)
+def test_an_answer_that_ended_is_the_answer_under_every_limit_it_keeps_to(
+    tmp_path: Path, drawn: int, asked: int, found: bool
+) -> None:
+    with Journal(tmp_path / "fresh") as store:
+        fresh, _ = answer(store, asked)
+    with Journal(tmp_path / "j") as store:
+        first, _ = answer(store, drawn)
+        assert answer(store, asked) == (fresh, found)
+        assert answer(store, asked) == (fresh, True)
+    copied = read_call(tmp_path / "j", fresh.call)  # the call that a record names is in its own right
+    assert copied is not None
+    assert copied.request["sampling"][1] == asked
+    assert first.call != fresh.call
+
+
+def test_only_a_model_that_says_so_has_limits_that_only_cut(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        answer(store, 7)
+        assert answer(store, 9, cuts=False)[1] is False
+        assert JournaledModel(ScriptedModel(limit_only_cuts=True), store).limit_only_cuts
+        assert not JournaledModel(ScriptedModel(), store).limit_only_cuts
+
+
+def test_only_the_limit_may_differ(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        answer(store, 7)
+        assert answer(store, 9, seed=2)[1] is False
+        model = JournaledModel(ScriptedModel(["x"] * 4, identity="m", limit_only_cuts=True), store)
+        for prompt, sampling in (
+            (PROMPT, Sampling(max_tokens=9, temperature=0.5)),
+            (PROMPT, Sampling(max_tokens=9, top_p=0.5)),
+            (ask(("user", "how"), ("assistant", "so?")), Sampling(max_tokens=9)),
+            (ask(("user", "how"), ("assistant", "so"), stop=("x",)), Sampling(max_tokens=9)),
+        ):
+            asyncio.run(model.generate(prompt, sampling, seed=1))
+    assert (model.counter.calls, model.counter.replayed) == (4, 0)
+
+
+INDEXES = {
+    "whole": "SELECT 1",
+    "none, as before there was one": "DROP TABLE draws",
+    "without what a version that has none added": "DELETE FROM draws",
+}
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_ended_answers_are_found_where_the_index_is_not_whole(tmp_path: Path, index: str) -> None:
+    with Journal(tmp_path / "j") as store:
+        answer(store, 4)
+        answer(store, 7)
+    execute(tmp_path / "j", INDEXES[index])
+    with Journal(tmp_path / "j") as store:
+        assert answer(store, 9)[1] is True
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("index", ["whole", "none, as before there was one"])
+def test_ended_answers_of_another_journal_are_copied_and_it_is_only_read(
+    tmp_path: Path, version: int, index: str
+) -> None:
+    with Journal(tmp_path / "old") as store:
+        answer(store, 4)
+        old, _ = answer(store, 7)
+        answer(store, 4, words=6, seed=2)
+    execute(tmp_path / "old", INDEXES[index])
+    if version == 1:
+        make_old(tmp_path / "old")
+    before = (tmp_path / "old").read_bytes()
+    with Journal(tmp_path / "new", [tmp_path / "old"]) as store:
+        sample, found = answer(store, 9)
+        assert (sample.text, found) == (old.text, True)
+        assert answer(store, 9, words=6, seed=2)[1] is False
+    assert (tmp_path / "old").read_bytes() == before
+    with Journal(tmp_path / "new") as store:
+        assert answer(store, 9) == (sample, True)
+        assert getattr(read_call(tmp_path / "new", sample.call), "checked", None) is True
+
+
+def test_the_index_is_not_believed(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        answer(store, 7)
+        for seed in range(2, 12):
+            answer(store, 7, words=2, seed=seed)
+    execute(tmp_path / "j", "INSERT OR IGNORE INTO draws SELECT draws.draw, calls.key FROM draws, calls")
+    with Journal(tmp_path / "j") as store:
+        sample, found = answer(store, 9)
+    assert (sample.generated_tokens, found) == (5, True)
+
+
+def test_an_ended_answer_that_was_changed_is_refused_under_another_limit_too(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        kept, _ = answer(store, 7)
+    execute(tmp_path / "j", "UPDATE calls SET response = replace(response, '0 1', '1 0')")
+    with Journal(tmp_path / "j") as store, pytest.raises(JournalError, match=f"call {kept.call} is damaged"):
+        answer(store, 9)
+
+
+def test_a_request_that_cannot_be_read_is_in_no_index_and_in_nobodys_way(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        broken, _ = answer(store, 7)
+        answer(store, 7, seed=2)
+    for request in ("'half a rec'", "'[]'", "'{\"sampling\": 3}'", "CAST(x'7bff7d' AS TEXT)"):
+        execute(tmp_path / "j", f"UPDATE calls SET request = {request} WHERE key = '{broken.call}'")
+        execute(tmp_path / "j", "DELETE FROM draws")
+        execute(tmp_path / "j", "DELETE FROM calls WHERE request LIKE '%[1.0,9,%'")
+        with Journal(tmp_path / "j") as store:
+            assert answer(store, 9, seed=2)[1] is True
+            assert answer(store, 9)[1] is False
+
+
+def test_the_keys_of_calls_are_those_of_every_journal_so_far(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        assert generate(store)[0].call == "766205598b31dcfbd5298c23dc8aac0f"
+        assert choose(store).call == "efcdfd11a3b340d47c939f2c6affbf16"

@@ -81,6 +81,24 @@ def test_a_share_that_is_reached_exactly_is_allowed(percent: int) -> None:
             check_failures([failure] * (allowed + 1), count, stage="stage", max_failure_fraction=percent / 100)
 
 
+def test_a_stage_that_stops_says_what_it_has_and_what_broke_its_bound() -> None:
+    async def fail_late(item: int) -> int:
+        for _ in range(10 - item if item else 60):
+            await asyncio.sleep(0)
+        if item in (1, 3):
+            raise CallFailedError(f"no answer to {item}")
+        return item
+
+    failed = {
+        item: Failure(item=str(item), stage="stage", reason="call_failed", detail=f"no answer to {item}")
+        for item in (1, 3)
+    }
+    with pytest.raises(StageFailedError) as caught:
+        run(fail_late, bound=0.2)
+    assert list(caught.value.results) == [failed[1], 2, failed[3], 4, 5]  # in the order of the items; 0 was not done
+    assert caught.value.failures == (failed[3], failed[1])
+
+
 def test_the_bound_is_said_as_it_was_set() -> None:
     with pytest.raises(StageFailedError, match=r"1 of 6 items failed, more than the 0\.5% allowed"):
         run(fail_on_even, bound=0.005)

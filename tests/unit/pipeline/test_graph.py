@@ -68,6 +68,23 @@ def test_a_graph_ends_with_a_stage_or_with_what_it_writes(name):
         graph.until("mode")
 
 
+@pytest.mark.parametrize(
+    "name", ["second.jsonl", "records/second.jsonl", "model", "models/model", "models/model/", "./records/second.jsonl"]
+)
+def test_an_artifact_may_be_named_as_it_lies_in_the_folder(name):
+    graph = Graph(stage("a", (), (FIRST,)), stage("b", (FIRST,), (SECOND, MODEL)), stage("c", (SECOND,)))
+    assert [s.name for s in graph.until(name)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["secnd.jsonl", "records/secnd.jsonl", "records/secnd"])
+def test_a_misspelt_file_is_told_its_name(name):
+    graph = Graph(stage("a", (), (FIRST,)), stage("b", (FIRST,), (SECOND, MODEL)))
+    with pytest.raises(
+        ConfigError, match=rf"--until {name}: no stage and no artifact is called so; did you mean 'second'\?$"
+    ):
+        graph.until(name)
+
+
 def test_models_and_files_follow_from_what_stages_write():
     graph = with_evaluation(CONSTITUTIONAL_AI)
     assert [MODEL_NAMES[model.key] for model in graph.assistants()] == ["SL-CAI", "RL-CAI"]
@@ -121,6 +138,49 @@ def test_one_stage_alone(tmp_path, fakes):
         start(tmp_path, fakes, only="sft")
     with pytest.raises(ConfigError, match=r"--only sff: no stage is called so; did you mean 'sft'\?"):
         start(tmp_path, fakes, only="sff")
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluation", "report", "results.json", "revision_grades", "records/example.jsonl", "failures_evaluation"]
+)
+def test_a_run_does_not_end_with_what_always_follows(tmp_path, fakes, name):
+    wanted = (
+        rf"--until {name}: evaluation and report follow whatever a run ends with: .*\(prompts, revision, sft, .*ppo\)"
+    )
+    with pytest.raises(ConfigError, match=wanted) as caught:
+        start(tmp_path, fakes, until=name)
+    assert "did you mean" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_until_a_file_is_a_run_until_its_stage(tmp_path, fakes):
+    log = Log()
+    result = start(tmp_path, fakes, until="records/sft_examples.jsonl", log=log)
+    assert made(log) == ["prompts", "revision", "evaluation", "report"]
+    assert "--until records/sft_examples.jsonl" in result.report.read_text()
+    again = Log()
+    start(tmp_path, fakes, until="sft_examples", log=again)
+    assert made(again) == ["report"]  # which names its command
+
+
+@pytest.mark.parametrize(
+    ("until", "only", "said"),
+    [
+        (
+            "revision",
+            "sft",
+            "--until revision leaves this stage out: leave --until out, .*: prompts, revision, evaluation$",
+        ),
+        ("sl-cai", "comparisons", "--until sl-cai leaves this stage out: .*: prompts, revision, sft, evaluation$"),
+        ("revision", "sff", r"no stage is called so; expected one of prompts, revision, evaluation$"),
+        (None, "sl-cai", "is what a stage writes, and no stage: give  --only sft$"),
+        (None, "records/sft_examples.jsonl", "is what a stage writes, and no stage: give  --only revision$"),
+        (None, "report", "the report is no stage: .* solon report DIR$"),
+    ],
+)
+def test_a_stage_that_cannot_be_done_alone_says_why(tmp_path, fakes, until, only, said):
+    with pytest.raises(ConfigError, match=f"--only {only}: {said}"):
+        start(tmp_path, fakes, until=until, only=only)
 
 
 def test_an_old_run_without_a_journal_is_refused_before_a_folder_is_claimed(tmp_path, fakes):

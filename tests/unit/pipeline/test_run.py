@@ -696,6 +696,8 @@ def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on
     working = fakes.open_model
 
     class Failing:
+        limit_only_cuts = False
+
         def __init__(self, inner, after):
             self.inner, self.left, self.identity = inner, after, inner.identity
 
@@ -720,7 +722,8 @@ def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on
     manifest = load_manifest(tmp_path / "run" / "manifest" / "revision.json")
     assert manifest is not None
     assert manifest.status == "started"
-    assert not (tmp_path / "run" / "records" / "revision_chains.jsonl").exists()
+    failures = load_records(RunPaths(tmp_path / "run").records("failures_revision"), Failure)
+    assert {failure.reason for failure in failures} == {"call_failed"}
     fakes.open_model = working
     start(tmp_path, fakes)
     assert manifests(tmp_path / "run")["revision"].replayed_calls == 10

@@ -132,6 +132,11 @@ class LocalModel:
         """Name and digest of the weights."""
         return self._identity
 
+    @property
+    def limit_only_cuts(self) -> bool:
+        """True: a step's random number is a function of the seed and the step, and its logits see nothing ahead."""
+        return True
+
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Continue a prompt; see `LanguageModel.generate`."""
         with self._one_item():

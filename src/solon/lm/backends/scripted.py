@@ -36,6 +36,7 @@ class ScriptedModel:
         choose: a function of prompt and options that returns natural log-probabilities or an error to raise, or such
             answers in order.
         identity: what the model calls itself.
+        limit_only_cuts: what it says of itself; the script has to keep to it.
 
     Attributes:
         generated: the prompts, samplings and seeds it was asked to continue, in order.
@@ -50,8 +51,11 @@ class ScriptedModel:
             | Sequence[tuple[float, ...] | Exception]
         ) = (),
         identity: str = "scripted",
+        *,
+        limit_only_cuts: bool = False,
     ) -> None:
         self._identity = identity
+        self._limit_only_cuts = limit_only_cuts
         self._reply = reply
         self._choose = choose
         self.generated: list[tuple[Rendered, Sampling, int]] = []
@@ -61,6 +65,11 @@ class ScriptedModel:
     def identity(self) -> str:
         """The name it was given."""
         return self._identity
+
+    @property
+    def limit_only_cuts(self) -> bool:
+        """What it was told to say."""
+        return self._limit_only_cuts
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Say what the script says; see `LanguageModel.generate`."""

@@ -21,13 +21,15 @@ def compare(context: StageContext) -> Outcome:
     prompts = context.read(COMPARISON_PROMPTS)
 
     async def work() -> Any:
-        return await run_comparisons(
-            prompts,
-            model=context.model(SL_CAI),
-            config=context.config.comparisons,
-            seed=context.seed,
-            max_failure_fraction=context.config.max_failure_fraction,
-            on_progress=context.progress("pairs"),
+        return await context.collect(
+            run_comparisons(
+                prompts,
+                model=context.model(SL_CAI),
+                config=context.config.comparisons,
+                seed=context.seed,
+                max_failure_fraction=context.config.max_failure_fraction,
+                on_progress=context.progress("pairs"),
+            )
         )
 
     found = asyncio.run(work())

@@ -76,16 +76,18 @@ async def _ask(context: StageContext, model: Role | Checkpoint) -> Sequence[Eval
         paired = isinstance(evaluation.grader, PairGrader)
         if paired and model == ASSISTANT:
             continue
-        found = await run_evaluation(
-            model.name,
-            context.model(model),
-            evaluation,
-            context.config.evaluation,
-            reference=context.model(ASSISTANT) if paired else None,
-            open_model=context.model_of,
-            seed=context.seed,
-            max_failure_fraction=context.config.max_failure_fraction,
-            on_progress=context.progress(f"{model.name}, {evaluation.name}"),
+        found = await context.collect(
+            run_evaluation(
+                model.name,
+                context.model(model),
+                evaluation,
+                context.config.evaluation,
+                reference=context.model(ASSISTANT) if paired else None,
+                open_model=context.model_of,
+                seed=context.seed,
+                max_failure_fraction=context.config.max_failure_fraction,
+                on_progress=context.progress(f"{model.name}, {evaluation.name}"),
+            )
         )
         answers += found.results
     return answers
@@ -96,11 +98,13 @@ async def _grade_revisions(context: StageContext) -> ItemResults[RevisionGrade]:
     main, *_ = context.prompts.evaluations
     if not main.measures.revisions:
         return ItemResults([])
-    return await grade_revisions(
-        context.read(CHAINS),
-        context.read(REVISION_PROMPTS),
-        main,
-        open_model=context.model_of,
-        max_failure_fraction=context.config.max_failure_fraction,
-        on_progress=context.progress("revisions"),
+    return await context.collect(
+        grade_revisions(
+            context.read(CHAINS),
+            context.read(REVISION_PROMPTS),
+            main,
+            open_model=context.model_of,
+            max_failure_fraction=context.config.max_failure_fraction,
+            on_progress=context.progress("revisions"),
+        )
     )

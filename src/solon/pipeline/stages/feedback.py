@@ -25,14 +25,16 @@ def label(context: StageContext) -> Outcome:
     comparisons = context.read(COMPARISONS)
 
     async def work() -> list[PreferenceLabel]:
-        return await run_feedback(
-            comparisons,
-            model=context.model(FEEDBACK_MODEL),
-            constitution=context.constitution,
-            config=context.config.feedback,
-            seed=context.seed,
-            max_failure_fraction=context.config.max_failure_fraction,
-            on_progress=context.progress("labels"),
+        return await context.collect(
+            run_feedback(
+                comparisons,
+                model=context.model(FEEDBACK_MODEL),
+                constitution=context.constitution,
+                config=context.config.feedback,
+                seed=context.seed,
+                max_failure_fraction=context.config.max_failure_fraction,
+                on_progress=context.progress("labels"),
+            )
         )
 
     labels = asyncio.run(work())
@@ -62,4 +64,10 @@ LABEL = Stage(
     reads=(CONSTITUTION, TEMPLATES, COMPARISONS, FEEDBACK_MODEL),
     writes=(LABELS, PAIRS),
     work=label,
+    remedies={
+        "truncated_response": "raise comparisons.max_tokens",
+        "truncated_reasoning": "raise feedback.max_reasoning_tokens",
+        "identical": "raise comparisons.temperature",
+        "below_mass_floor": "lower feedback.mass_floor",
+    },
 )

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from solon.pipeline.graph import Graph
+from solon.errors import ConfigError
+from solon.pipeline.graph import Graph, Stage
 from solon.pipeline.stages.comparisons import COMPARE
 from solon.pipeline.stages.evaluation import evaluate_models
 from solon.pipeline.stages.feedback import LABEL
@@ -15,7 +16,47 @@ from solon.pipeline.stages.sft import SFT
 CONSTITUTIONAL_AI: Final = Graph(DRAW_PROMPTS, REVISE, SFT, COMPARE, LABEL, TRAIN_PREFERENCE_MODEL, PPO)
 """Stage 1 and stage 2 of the paper."""
 
+_REPORT: Final = ("report", "report.html", "results", "results.json")
+
 
 def with_evaluation(graph: Graph) -> Graph:
     """Return a graph that ends with the evaluation of the base and of all models made before."""
     return graph.then(evaluate_models(graph))
+
+
+def choose_part(until: str | None) -> Graph:
+    """Return the method up to a stage or artifact, or the whole, and its evaluation.
+
+    Raises:
+        ConfigError: nothing of the method is called so; or it follows every part of it.
+    """
+    whole = with_evaluation(CONSTITUTIONAL_AI)
+    if until is None:
+        return whole
+    if until in _REPORT or whole.maker(until) is whole.stages[-1]:
+        names = ", ".join(stage.name for stage in CONSTITUTIONAL_AI)
+        raise ConfigError(
+            f"--until {until}: evaluation and report follow whatever a run ends with: leave --until out for the whole "
+            f"method, or name a stage ({names}), or a record file or model that one writes"
+        )
+    return with_evaluation(CONSTITUTIONAL_AI.until(until))
+
+
+def choose_alone(name: str, until: str | None) -> Stage:
+    """Return the one stage that is to be done.
+
+    Raises:
+        ConfigError: none is called so, or the method was ended before it.
+    """
+    if name in _REPORT:
+        raise ConfigError(
+            f"--only {name}: the report is no stage: leave --only out, or write it with  solon report DIR"
+        )
+    part = choose_part(until)
+    names = [stage.name for stage in part]
+    if name not in names and name in [stage.name for stage in choose_part(None)]:
+        raise ConfigError(
+            f"--only {name}: --until {until} leaves this stage out: leave --until out, or name one that it keeps: "
+            f"{', '.join(names)}"
+        )
+    return part.find(name)

@@ -29,23 +29,27 @@ def revise(context: StageContext) -> Outcome:
     config, fraction = context.config.revision, context.config.max_failure_fraction
 
     async def work() -> tuple[Any, Any]:
-        chains = await run_revision(
-            [p for p in prompts if p.kind == "red_team"],
-            assistant=context.model(ASSISTANT),
-            critic=context.model(CRITIC),
-            constitution=context.constitution,
-            config=config,
-            seed=context.seed,
-            max_failure_fraction=fraction,
-            on_progress=context.progress("chains"),
+        chains = await context.collect(
+            run_revision(
+                [p for p in prompts if p.kind == "red_team"],
+                assistant=context.model(ASSISTANT),
+                critic=context.model(CRITIC),
+                constitution=context.constitution,
+                config=config,
+                seed=context.seed,
+                max_failure_fraction=fraction,
+                on_progress=context.progress("chains"),
+            )
         )
-        helpful = await sample_helpful(
-            [p for p in prompts if p.kind == "helpful"],
-            assistant=context.model(ASSISTANT),
-            config=config,
-            seed=context.seed,
-            max_failure_fraction=fraction,
-            on_progress=context.progress("helpful answers"),
+        helpful = await context.collect(
+            sample_helpful(
+                [p for p in prompts if p.kind == "helpful"],
+                assistant=context.model(ASSISTANT),
+                config=config,
+                seed=context.seed,
+                max_failure_fraction=fraction,
+                on_progress=context.progress("helpful answers"),
+            )
         )
         return chains, helpful
 
@@ -66,4 +70,9 @@ REVISE = Stage(
     reads=(CONSTITUTION, TEMPLATES, REVISION_PROMPTS, ASSISTANT, CRITIC),
     writes=(CHAINS, HELPFUL_SAMPLES, SFT_EXAMPLES, FAILURES),
     work=revise,
+    remedies={
+        "truncated_response": "raise revision.max_tokens",
+        "truncated_revision": "raise revision.max_tokens",
+        "truncated_critique": "raise revision.max_critique_tokens",
+    },
 )

@@ -310,3 +310,21 @@ def test_a_call_elsewhere_holds_up_only_the_items_that_need_it(tiny_model_dir: P
 
     asyncio.run(asyncio.wait_for(work(), timeout=60))
     assert order == ["near"] * 4 + ["far"]
+
+
+def test_a_limit_only_cuts_a_draw(model: LocalModel) -> None:
+    assert model.limit_only_cuts
+    request = ask(("user", "how do i find the lamp"), stop=(" t",))
+    reasons = []
+    for seed in range(40):
+        whole = wait(model.generate(request, Sampling(max_tokens=24), seed=seed))
+        assert whole.token_ids is not None
+        for limit in (1, 2, 5, len(whole.token_ids)):
+            drawn = wait(model.generate(request, Sampling(max_tokens=limit), seed=seed))
+            assert drawn.token_ids == whole.token_ids[:limit]
+            if limit >= len(whole.token_ids):
+                assert (drawn.text, drawn.stop_reason) == (whole.text, whole.stop_reason)
+                reasons.append(whole.stop_reason)
+            else:
+                assert drawn.stop_reason == "length"
+    assert {"end", "stop"} <= set(reasons)
