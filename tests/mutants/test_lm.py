@@ -10,7 +10,7 @@ import pytest
 
 from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, sampling
 from solon.lm import journal, journaled, local, runner
-from solon.nets import folder, marking, scorer, tokenizer, vocabulary
+from solon.nets import folder, llama, marking, scorer, tokenizer, vocabulary
 from solon.records import Sampling
 from solon.storage import locks
 from tests import made_up_tokenizers
@@ -196,13 +196,13 @@ FUNCTIONS: dict[str, Mutant] = {
         draws(test_prefix_sharing.test_a_plan_puts_every_row_together_again),
     ),
     "sliding windows are fused": (
-        decoder.is_llama_shaped,
+        llama.is_llama_shaped,
         '(window and (windows is None or "sliding_attention" in windows))',
         "False",
         draws(reference.test_architectures_that_the_decoder_would_get_wrong_are_left_to_generate),
     ),
     "only the first layer is looked at": (
-        decoder.is_llama_shaped,
+        llama.is_llama_shaped,
         "for layer in base.layers for",
         "for layer in base.layers[:1] for",
         draws(

@@ -6,13 +6,12 @@ in one contiguous tensor per layer that grows by buckets of 32 columns. A row's 
 a bias of 0 or -inf per column says which columns are the row's own, and positions are per row, so that padding,
 shared prefixes and rows of different length are exact.
 
-Left out: dropout, sliding windows, positions scaled by length, quantised or adapted layers. `is_llama_shaped` says
-whether a model fits; others are driven through transformers' own `generate`.
+Left out: dropout, sliding windows, positions scaled by length, quantised or adapted layers. `nets.is_llama_shaped`
+says whether a model fits; others are driven through transformers' own `generate`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,41 +19,13 @@ from torch.nn import functional
 
 from solon.inference.cache import Cache
 from solon.inference.prefix_sharing import plan_prefixes
-from solon.nets.policy import PreTrainedModel
+from solon.nets.llama import LlamaLayer, LlamaModel
 
 CHUNK_TOKENS = 2048
 """Tokens that one pass over a batch of prompts reads at a time, so that activations stay in the processor's cache."""
 
 POSITIONS = 256
 """Positions whose rotations are computed in advance; more when they are reached."""
-
-_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-_STATIC_POSITIONS = ("default", "linear", "llama3", "yarn")
-
-
-def is_llama_shaped(model: PreTrainedModel) -> bool:
-    """Say whether `FusedDecoder` computes what the model computes; one without a word head is judged by its trunk."""
-    config = model.config
-    if config.model_type not in _FAMILIES or getattr(config, "hidden_act", "") != "silu":
-        return False
-    positions = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    windows = getattr(config, "layer_types", None)
-    window = getattr(config, "sliding_window", None)
-    if positions not in _STATIC_POSITIONS or (window and (windows is None or "sliding_attention" in windows)):
-        return False
-    base, head = model.base_model, model.get_output_embeddings()
-    linear = [projection for layer in base.layers for projection in _projections(layer)]
-    return (
-        all(type(projection) is torch.nn.Linear for projection in (linear if head is None else [*linear, head]))
-        and type(base.embed_tokens) is torch.nn.Embedding
-        and 2 * base.rotary_emb.inv_freq.shape[0] == base.layers[0].self_attn.head_dim
-    )
-
-
-def _projections(layer: Any) -> list[Any]:
-    attention, mlp = layer.self_attn, layer.mlp
-    inner = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
-    return [*inner, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
 
 
 @dataclass(slots=True)
@@ -101,7 +72,7 @@ class FusedDecoder:
         model: a causal language model for which `is_llama_shaped` holds.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: LlamaModel) -> None:
         self._model = model
         config, attention = model.config, model.base_model.layers[0].self_attn
         self._head_dim: int = attention.head_dim
@@ -121,10 +92,11 @@ class FusedDecoder:
         """Read the model's parameters again; called whenever they may have changed."""
         base, head = self._model.base_model, self._model.get_output_embeddings()
         self._embedding = base.embed_tokens.weight.detach()
+        assert head is not None  # what tokens are drawn from has one
         self._norm, self._head, self._head_bias = base.norm.weight.detach(), head.weight.detach(), _optional(head.bias)
         self._layers = [self._fuse(layer) for layer in base.layers]
 
-    def _fuse(self, layer: Any) -> _Layer:
+    def _fuse(self, layer: LlamaLayer) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
         qkv = torch.cat([self._reorder(query.weight), self._reorder(key.weight), value.weight])

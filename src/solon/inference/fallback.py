@@ -6,17 +6,18 @@ checkpoint's own generation defaults (penalties, nucleus, forced tokens) are put
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from solon.nets import CausalLM
 
 MAX_LOGITS = 2**26
 """Numbers that a plain forward pass may return at once: a vocabulary's worth for each token it reads."""
 
 
 def generate_with_draws(
-    model: Any, prompts: Sequence[list[int]], max_tokens: int, draw: Callable[[int, Tensor], tuple[Tensor, bool]]
+    model: CausalLM, prompts: Sequence[list[int]], max_tokens: int, draw: Callable[[int, Tensor], tuple[Tensor, bool]]
 ) -> None:
     """Continue prompts by `generate`, every token drawn by `draw`.
 
@@ -38,7 +39,7 @@ def generate_with_draws(
         tokens, done = draw(input_ids.shape[1] - longest, scores.float())
         return torch.full_like(scores, float("-inf")).scatter_(1, tokens[:, None], 0.0)
 
-    def ended(input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+    def ended(input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
         return torch.full((len(prompts),), done, dtype=torch.bool, device=input_ids.device)
 
     own = model.generation_config
@@ -55,7 +56,7 @@ def generate_with_draws(
         model.generation_config = own
 
 
-def logits_after(model: Any, rows: Sequence[list[int]], places: Tensor) -> Tensor:
+def logits_after(model: CausalLM, rows: Sequence[list[int]], places: Tensor) -> Tensor:
     """Return logits of the next token after some places of each row, by plain forward passes.
 
     Args:

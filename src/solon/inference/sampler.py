@@ -15,17 +15,24 @@ included, are normalised over the rest.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from solon.errors import ModelError, PromptingError
 from solon.inference.cache import Cache
-from solon.inference.decoder import FusedDecoder, is_llama_shaped
+from solon.inference.decoder import FusedDecoder
 from solon.inference.sampling import draw_tokens, draw_uniforms
-from solon.nets import decode_response, end_token_id, find_absent_rows, rule_out
-from solon.nets.policy import count_rows
+from solon.nets import (
+    CausalLM,
+    Tokenizer,
+    count_rows,
+    decode_response,
+    end_token_id,
+    find_absent_rows,
+    is_llama_shaped,
+    rule_out,
+)
 from solon.records import Sampling, StopReason
 
 MAX_FUSED_BYTES = 8 * 2**30
@@ -74,8 +81,8 @@ class Sampler:
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: CausalLM,
+        tokenizer: Tokenizer,
         *,
         batch_size: int = 64,
         frozen: bool = False,
@@ -86,8 +93,8 @@ class Sampler:
         self._batch_size = batch_size
         self._frozen = frozen
         self._device: torch.device = next(model.parameters()).device
-        own_ends = {end_token_id(tokenizer), tokenizer.eos_token_id} - {None}
-        self._end_ids = sorted(own_ends if end_ids is None else end_ids)
+        own_ends = (end_token_id(tokenizer), tokenizer.eos_token_id)
+        self._end_ids = sorted({end for end in own_ends if end is not None} if end_ids is None else end_ids)
         self._context = _read_context(model, tokenizer)
         self._rows = count_rows(model.config)
         self._absent = find_absent_rows(tokenizer, self._rows, self._device)
@@ -272,7 +279,7 @@ class Sampler:
         )
 
 
-def _read_context(model: Any, tokenizer: Any) -> int:
+def _read_context(model: CausalLM, tokenizer: Tokenizer) -> int:
     """Return how many tokens fit, as the model says or else its tokenizer; models without positions say nothing.
 
     With `longrope` and `dynamic` positions, a row past the original length changes the rotations of all others in its
@@ -345,7 +352,7 @@ class _Record:
 class _StopWatch:
     """Finds stop strings in decoded text, decoding only rows whose newest token could complete one."""
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str], rows: int, device: torch.device) -> None:
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], rows: int, device: torch.device) -> None:
         self._tokenizer = tokenizer
         self._stop = stop
         vocabulary = [[index] for index in range(rows)]

@@ -24,6 +24,8 @@ import torch
 from solon.errors import CallFailedError, PromptingError
 from solon.inference.sampler import Generated, Sampler
 from solon.nets import (
+    CausalLM,
+    Tokenizer,
     decode_response,
     encode_continuations,
     encode_prompt,
@@ -74,8 +76,8 @@ class LocalModel:
 
     def __init__(
         self,
-        model: Path | Any,
-        tokenizer: Any = None,
+        model: Path | CausalLM,
+        tokenizer: Tokenizer | None = None,
         *,
         identity: str | None = None,
         device: str = "cpu",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from solon.algorithms import clipped_policy_loss, clipped_value_loss
-from solon.nets.policy import PreTrainedModel
+from solon.nets import CausalLM, Network, Trainable
 from solon.storage import derive_seed
 from solon.training.batching import pack_rows, plan_microbatches, shuffle_order
 from solon.training.forward import can_share_prompts, read_logprobs
@@ -32,25 +32,25 @@ class Learner(NamedTuple):
         absent: rows of the policy's embeddings that stand for no token; None where there are none.
     """
 
-    policy: PreTrainedModel
+    policy: CausalLM
     value: ValueModel
     policy_optimizer: torch.optim.Optimizer
     value_optimizer: torch.optim.Optimizer
     absent: Tensor | None
 
     @classmethod
-    def build(cls, policy: PreTrainedModel, value: ValueModel, absent: Tensor | None) -> "Learner":
+    def build(cls, policy: CausalLM, value: ValueModel, absent: Tensor | None) -> "Learner":
         """Give each network an optimizer of its own."""
         return cls(policy, value, build_adamw(policy), build_adamw(value.trained), absent)
 
     @property
     def can_share_prompts(self) -> bool:
         """Whether responses to one prompt may lie in one sequence for both networks."""
-        networks = [self.policy] if self.value.network is None else [self.policy, self.value.network]
+        networks: list[Network] = [self.policy] if self.value.network is None else [self.policy, self.value.network]
         return all(map(can_share_prompts, networks))
 
     @property
-    def models(self) -> dict[str, torch.nn.Module]:
+    def models(self) -> dict[str, Trainable]:
         """What a checkpoint keeps of the networks."""
         return {"policy": self.policy, "value": self.value.trained}
 

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from solon.errors import ModelError
+from solon.nets import Trainable
 
 LearningRateSchedule = Literal["constant", "linear", "cosine"]
 
 
 def build_adamw(
-    model: nn.Module, *, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.95)
+    model: Trainable, *, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.95)
 ) -> torch.optim.AdamW:
     """Build AdamW over a model's trainable weights; only matrices decay, norms and biases do not.
 

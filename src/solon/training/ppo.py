@@ -28,6 +28,10 @@ from solon.algorithms import explained_variance, kl_k1, kl_k3
 from solon.errors import ModelError, RecordError
 from solon.inference.sampler import Sampler
 from solon.nets import (
+    CausalLM,
+    Scorer,
+    Tokenizer,
+    count_rows,
     decode_response,
     find_absent_rows,
     load_policy,
@@ -37,7 +41,6 @@ from solon.nets import (
     save_scorer,
     weights_digest,
 )
-from solon.nets.policy import PreTrainedModel, count_rows
 from solon.records import Prompt, Record, Sampling
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
@@ -258,8 +261,8 @@ def run_ppo(
                 if on_progress is not None:
                     on_progress(done, config.iterations)
         if value_out is not None:
-            if network is None:
-                scorer.score.weight.data.copy_(learner.value.trained.weight.data)
+            if learner.value.head is not None:
+                scorer.score.weight.data.copy_(learner.value.head.weight.data)
             save_scorer(scorer if network is None else network, pm_tokenizer, value_out)
         save_policy(trained, tokenizer, out)
     checkpoint.remove()
@@ -315,8 +318,8 @@ def _roll_out(
     iteration: int,
     learner: Learner,
     sampler: Sampler,
-    reference: PreTrainedModel,
-    scorer: PreTrainedModel,
+    reference: CausalLM,
+    scorer: Scorer,
     end: int,
     config: PPOConfig,
     seed: int,
@@ -340,7 +343,7 @@ def _roll_out(
     )
 
 
-def _show(prompts: Sequence[Prompt], rollout: Rollout, tokenizer: Any) -> list[Mapping[str, Any]]:
+def _show(prompts: Sequence[Prompt], rollout: Rollout, tokenizer: Tokenizer) -> list[Mapping[str, Any]]:
     """Return the first few responses of an iteration as people read them."""
     kl = kl_k1(rollout.logprobs, rollout.ref_logprobs, rollout.mask)
     shown: list[Mapping[str, Any]] = []

@@ -22,8 +22,7 @@ from torch import Tensor
 
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
 from solon.errors import RecordError
-from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
-from solon.nets.policy import PreTrainedModel
+from solon.nets import Scorer, init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
 from solon.records import PreferencePair, Record
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
@@ -220,7 +219,7 @@ def _digest(rows: Sequence[_PairRow]) -> list[Any]:
 
 
 def _scored(
-    model: PreTrainedModel, rows: Sequence[_PairRow], microbatch_tokens: int
+    model: Scorer, rows: Sequence[_PairRow], microbatch_tokens: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Yield microbatches of pairs with the scores of both texts; each is read once, and the prompt once for both."""
     texts = [text for row in rows for text in (row.a, row.b)]
@@ -233,7 +232,7 @@ def _scored(
         yield [index // 2 for index in group[::2]], scores[::2], scores[1::2]
 
 
-def _accumulate(model: PreTrainedModel, batch: Sequence[_PairRow], config: PreferenceModelConfig) -> float:
+def _accumulate(model: Scorer, batch: Sequence[_PairRow], config: PreferenceModelConfig) -> float:
     """Add the gradient of the batch's mean loss to the weights and return that loss."""
     total = 0.0
     for group, a, b in _scored(model, batch, config.microbatch_tokens):
@@ -244,9 +243,7 @@ def _accumulate(model: PreTrainedModel, batch: Sequence[_PairRow], config: Prefe
     return total
 
 
-def _measure(
-    model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig
-) -> dict[str, float | None]:
+def _measure(model: Scorer, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> dict[str, float | None]:
     if not rows:
         return {"pm/heldout_loss": None, "pm/accuracy": None, "pm/ece": None, "pm/clear_pairs": 0}
     gaps, targets = _read_gaps(model, rows, config)
@@ -259,9 +256,7 @@ def _measure(
     }
 
 
-def _read_gaps(
-    model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig
-) -> tuple[Tensor, Tensor]:
+def _read_gaps(model: Scorer, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> tuple[Tensor, Tensor]:
     """Return the score of A minus that of B, and the label; float64. Shape (N,) each."""
     gaps = torch.empty(len(rows), dtype=torch.float64)
     with torch.no_grad():
@@ -270,7 +265,7 @@ def _read_gaps(
     return gaps, torch.tensor([row.target for row in rows], dtype=torch.float64)
 
 
-def _rank(model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> dict[str, float]:
+def _rank(model: Scorer, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> dict[str, float]:
     """Return for each clear pair, by id, the accuracy of this pair alone."""
     gaps, targets = _read_gaps(model, rows, config)
     alone = [preference_accuracy(gaps[[i]], targets[[i]], margin=config.clear_margin) for i in range(len(rows))]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from solon.algorithms import gae_advantages, kl_penalty_rewards, masked_mean, standard_deviation, standardize
 from solon.errors import ModelError
-from solon.nets.policy import PreTrainedModel
+from solon.nets import CausalLM, Scorer, Trainable
 from solon.training.batching import TokenBatch, TokenRow, pack_rows, plan_microbatches
 from solon.training.forward import can_share_prompts, read_logprobs, read_scores, read_trunk, read_values
 
@@ -102,12 +102,14 @@ class ValueModel:
             computes anyway.
     """
 
-    def __init__(self, scorer: PreTrainedModel, network: PreTrainedModel | None) -> None:
+    def __init__(self, scorer: Scorer, network: Scorer | None) -> None:
         self.network = network
+        self.head: nn.Linear | None = None
+        self.trained: Trainable
         if network is None:
-            head = scorer.score
-            self.trained: nn.Module = nn.Linear(head.in_features, 1, bias=False, device=head.weight.device)
-            self.trained.load_state_dict({"weight": head.weight.detach().float()})
+            own = scorer.score
+            self.trained = self.head = nn.Linear(own.in_features, 1, bias=False, device=own.weight.device)
+            self.head.load_state_dict({"weight": own.weight.detach().float()})
         else:
             self.trained = network
 
@@ -115,8 +117,9 @@ class ValueModel:
         """Return values in preference-model units, with gradient. Shape (B, R)."""
         if self.network is not None:
             return read_values(self.network, batch)
+        assert self.head is not None
         assert features is not None
-        values: Tensor = self.trained(features).squeeze(-1)
+        values: Tensor = self.head(features).squeeze(-1)
         return values * batch.response_mask
 
 
@@ -125,8 +128,8 @@ def read_rollout(
     ended: Sequence[bool],
     logprobs: Sequence[Sequence[float]],
     *,
-    reference: PreTrainedModel,
-    scorer: PreTrainedModel,
+    reference: CausalLM,
+    scorer: Scorer,
     value: ValueModel,
     end: int,
     absent: Tensor | None,
@@ -227,7 +230,7 @@ def mean_entropy(rollout: Rollout) -> float:
     return float(-masked_mean(rollout.logprobs, rollout.mask))
 
 
-def _features_and_scores(scorer: PreTrainedModel, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+def _features_and_scores(scorer: Scorer, batch: TokenBatch) -> tuple[Tensor, Tensor]:
     """Return the trunk's output before each response token (B, R, width) and each text's score (B,), in one pass."""
     hidden = read_trunk(scorer, batch)
     score: Tensor = scorer.score(hidden[batch.last]).squeeze(-1).float()

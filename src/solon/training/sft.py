@@ -21,8 +21,15 @@ from torch import Tensor
 
 from solon.algorithms import sequence_nll
 from solon.errors import RecordError
-from solon.nets import find_absent_rows, load_policy, load_tokenizer, save_policy, weights_digest
-from solon.nets.policy import PreTrainedModel, count_rows
+from solon.nets import (
+    CausalLM,
+    count_rows,
+    find_absent_rows,
+    load_policy,
+    load_tokenizer,
+    save_policy,
+    weights_digest,
+)
 from solon.records import Record, SFTExample
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
@@ -172,9 +179,7 @@ def run_sft(
     )
 
 
-def mean_nll(
-    model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
-) -> float | None:
+def mean_nll(model: CausalLM, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None) -> float | None:
     """Return the mean negative log-likelihood in nats per response token; None without rows.
 
     Args:
@@ -209,9 +214,7 @@ def _encode(
     return rows, [row for prompt, row in kept if prompt in held], len(examples) - len(kept)
 
 
-def _accumulate(
-    model: PreTrainedModel, batch: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
-) -> float:
+def _accumulate(model: CausalLM, batch: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None) -> float:
     """Add the gradient of the batch's mean loss to the weights and return that loss."""
     total = 0.0
     for loss in _pieces(model, batch, microbatch_tokens, absent):
@@ -221,7 +224,7 @@ def _accumulate(
 
 
 def _pieces(
-    model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
+    model: CausalLM, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
 ) -> Iterator[Tensor]:
     """Yield each microbatch's share of the mean loss over all counted tokens of `rows`."""
     count = sum(row.response_length for row in rows)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from solon.nets.policy import PreTrainedModel
+from solon.nets import Trainable
 from solon.training.batching import batch_at
 from solon.training.checkpoint import Checkpoint
 from solon.training.metrics import StepLog
@@ -43,7 +43,7 @@ class StepsConfig(Protocol):
 
 def run_steps(
     name: str,
-    model: PreTrainedModel,
+    model: Trainable,
     count: int,
     config: StepsConfig,
     *,
@@ -108,7 +108,7 @@ def run_steps(
     return notes
 
 
-def _measure(model: PreTrainedModel, measure: Callable[[], Mapping[str, float | None]]) -> dict[str, float | None]:
+def _measure(model: Trainable, measure: Callable[[], Mapping[str, float | None]]) -> dict[str, float | None]:
     model.eval()
     return dict(measure())
 
