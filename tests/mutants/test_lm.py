@@ -330,10 +330,10 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "weights are read once": (
         sampler.Sampler,
         (
-            sampler.Sampler._refresh,
-            "not self._frozen",
-            "False",
-            draws(batching.test_changed_weights_are_read_again_unless_frozen),
+            sampler.Sampler.refresh,
+            "self._decoder.refresh()",
+            "pass",
+            draws(batching.test_changed_weights_are_taken_up_when_it_is_told),
         ),
     ),
     "an option's later tokens are weighed one late": (

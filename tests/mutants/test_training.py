@@ -330,6 +330,12 @@ FUNCTIONS: dict[str, Case] = {
         "range(count)",
         lambda m, f: test_ppo.test_every_prompt_has_its_turn_before_any_has_two(2),
     ),
+    "responses are drawn by the weights of before": (
+        ppo._roll_out,
+        "sampler.refresh()",
+        "pass",
+        lambda m, f: test_ppo.test_responses_may_be_drawn_by_any_sampler(m, f),
+    ),
     "decay of vectors": (
         optimizer.build_adamw,
         '"weight_decay": 0.0',

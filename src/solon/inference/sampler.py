@@ -14,7 +14,6 @@ included, are normalised over the rest.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from torch import Tensor
 from solon.errors import ModelError, PromptingError
 from solon.inference.cache import Cache
 from solon.inference.decoder import FusedDecoder
+from solon.inference.protocol import Generated
 from solon.inference.sampling import draw_tokens, draw_uniforms
 from solon.nets import (
     CausalLM,
@@ -47,32 +47,16 @@ _KEEP_FRACTION = 0.75
 """A batch is compacted once no more than this share of its rows is unfinished."""
 
 
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """One continuation in tokens.
-
-    Attributes:
-        token_ids: what was drawn, the end token included where there is one.
-        logprobs: natural log-probability of each at temperature 1, among the tokens of the tokenizer.
-        stop_reason: `end`, `stop` or `length`.
-    """
-
-    token_ids: list[int]
-    logprobs: list[float]
-    stop_reason: StopReason
-
-
 class Sampler:
-    """Samples from a causal language model in memory.
+    """Samples from a causal language model in memory; a `ChoosingSampler`.
 
-    The model's weights may change between calls: unless `frozen`, each call reads them again (a copy of the
-    weights, which is little beside a batch).
+    A model that runs through our own forward pass is read from fused copies of some of its weights, made now and at
+    each `refresh` (which is little beside a batch).
 
     Args:
         model: a causal language model in evaluation mode.
         tokenizer: its tokenizer; gives the end tokens and the text in which stop strings are sought.
         batch_size: rows decoded together.
-        frozen: True where the weights will not change while this sampler is used.
         end_ids: tokens that end a continuation; None for the tokenizer's end of turn and end of sequence.
 
     Raises:
@@ -85,13 +69,11 @@ class Sampler:
         tokenizer: Tokenizer,
         *,
         batch_size: int = 64,
-        frozen: bool = False,
         end_ids: Sequence[int] | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._batch_size = batch_size
-        self._frozen = frozen
         self._device: torch.device = next(model.parameters()).device
         own_ends = (end_token_id(tokenizer), tokenizer.eos_token_id)
         self._end_ids = sorted({end for end in own_ends if end is not None} if end_ids is None else end_ids)
@@ -112,28 +94,17 @@ class Sampler:
         """Tokens that prompt and continuation may have together."""
         return self._context
 
+    def refresh(self) -> None:
+        """Fuse the model's weights again; see `TokenSampler.refresh`."""
+        if self._decoder is not None:
+            self._decoder.refresh()
+
     @torch.inference_mode()
     def sample(
         self, prompts: Sequence[list[int]], sampling: Sampling, seeds: Sequence[int], *, stop: Sequence[str] = ()
     ) -> list[Generated]:
-        """Continue each prompt.
-
-        Args:
-            prompts: token ids, each row with at least one.
-            sampling: how tokens are drawn, for all rows.
-            seeds: one per row.
-            stop: strings whose appearance in a continuation's text ends it.
-
-        Returns:
-            Continuations in the order of the prompts.
-
-        Raises:
-            ModelError: a prompt is empty, leaves no room for `max_tokens` in the model's context, or has a token that
-                the model has no row for.
-            PromptingError: a stop string is empty.
-        """
+        """Continue each prompt; see `TokenSampler.sample`."""
         self._check(prompts, [sampling.max_tokens] * len(prompts))
-        self._refresh()
         uniforms = torch.from_numpy(draw_uniforms(seeds, sampling.max_tokens)).to(self._device)
         watch = self._watch(tuple(stop))
         draw = self._sample_fused if self._decoder is not None else self._sample_generate
@@ -147,24 +118,12 @@ class Sampler:
 
     @torch.inference_mode()
     def choose(self, prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]]) -> list[list[float]]:
-        """Return the log-probability of each option's whole token sequence after its prompt.
+        """Return the log-probability of each option's whole token sequence after its prompt; see `ChoosingSampler`.
 
         Prompts are read once. Options of one token are looked up in the distribution that follows; longer ones
         are read in a second pass over the same cache.
-
-        Args:
-            prompts: token ids, each row with at least one.
-            options: for each prompt, its options, each with at least one token.
-
-        Returns:
-            For each prompt, natural log-probabilities in the order of its options.
-
-        Raises:
-            ModelError: a prompt is empty, does not fit the model's context with its longest option, or has a token
-                that the model has no row for.
         """
         self._check(prompts, [max(map(len, row)) - 1 for row in options])
-        self._refresh()
         results: list[list[float]] = [[] for _ in prompts]
         for rows in self._batches(prompts):
             found = self._choose_batch([prompts[row] for row in rows], [options[row] for row in rows])
@@ -191,10 +150,6 @@ class Sampler:
         if stop and stop not in self._watches:
             self._watches[stop] = _StopWatch(self._tokenizer, stop, self._rows, self._device)
         return self._watches.get(stop)
-
-    def _refresh(self) -> None:
-        if self._decoder is not None and not self._frozen:
-            self._decoder.refresh()
 
     def _batches(self, prompts: Sequence[list[int]]) -> list[list[int]]:
         """Rows in batches of similar length; prompts of one length that begin alike are neighbours."""

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from solon.errors import CallFailedError, PromptingError
-from solon.inference.sampler import Generated, Sampler
+from solon.inference import ChoosingSampler, Generated, MakeSampler, Sampler
 from solon.nets import (
     CausalLM,
     Tokenizer,
@@ -69,6 +69,7 @@ class LocalModel:
         device: where a folder's weights go.
         dtype: what they are converted to; None keeps what the checkpoint says.
         batch_size: rows decoded together.
+        make_sampler: puts over the model what tokens are drawn by.
 
     Raises:
         ModelError: the folder is not one this package loads.
@@ -83,6 +84,7 @@ class LocalModel:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         batch_size: int = BATCH_SIZE,
+        make_sampler: MakeSampler[ChoosingSampler] = Sampler,
     ) -> None:
         if isinstance(model, str | Path):
             path = Path(model)
@@ -95,7 +97,7 @@ class LocalModel:
         self._identity = identity
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary_digest(tokenizer)
-        self._sampler = Sampler(model, tokenizer, batch_size=batch_size, frozen=True)
+        self._sampler = make_sampler(model, tokenizer, batch_size=batch_size)
         self._batch_size = batch_size
         self._queue: dict[Hashable, list[_Call]] = defaultdict(list)
         self._arrived = 0

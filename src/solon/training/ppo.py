@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from solon.algorithms import explained_variance, kl_k1, kl_k3
 from solon.errors import ModelError, RecordError
-from solon.inference.sampler import Sampler
+from solon.inference import MakeSampler, Sampler, TokenSampler
 from solon.nets import (
     CausalLM,
     Scorer,
@@ -168,6 +168,7 @@ def run_ppo(
     on_progress: OnProgress | None = None,
     device: str = "cpu",
     value_out: Path | None = None,
+    make_sampler: MakeSampler[TokenSampler] = Sampler,
 ) -> PPOSummary:
     """Train `policy` against `preference_model` and save the result as a Hugging Face folder.
 
@@ -184,6 +185,7 @@ def run_ppo(
         on_progress: told after every iteration.
         device: where the models run.
         value_out: folder for the value model; None does not keep it.
+        make_sampler: puts over the policy what its responses are drawn by.
 
     Raises:
         RecordError: no prompt is left to answer.
@@ -226,7 +228,7 @@ def run_ppo(
                 copy_to_own_storage(model)
         absent = find_absent_rows(tokenizer, count_rows(trained.config), trained.device)
         learner = Learner.build(trained, ValueModel(scorer, network), absent)
-        sampler = Sampler(trained, tokenizer, batch_size=config.responses_per_iteration)
+        sampler = make_sampler(trained, tokenizer, batch_size=config.responses_per_iteration)
         resumed = checkpoint.restore(learner.models, learner.optimizers)
         start = resumed.step if resumed else 0
         notes: dict[str, Any] = resumed.extra if resumed else {"score": [], "kl": [], "ended": []}
@@ -317,7 +319,7 @@ def _roll_out(
     picked: Sequence[tuple[Prompt, tuple[int, ...]]],
     iteration: int,
     learner: Learner,
-    sampler: Sampler,
+    sampler: TokenSampler,
     reference: CausalLM,
     scorer: Scorer,
     end: int,
@@ -325,6 +327,7 @@ def _roll_out(
     seed: int,
 ) -> Rollout:
     """Sample a response to each prompt and let every network read it."""
+    sampler.refresh()
     drawn = sampler.sample(
         [list(ids) for _, ids in picked],
         Sampling(temperature=1.0, max_tokens=config.max_response_tokens),
