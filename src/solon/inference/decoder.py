@@ -142,9 +142,11 @@ class FusedDecoder:
         Returns:
             The cache, and the logits of each row's next token. Shape (B, V).
         """
+        # 1. Equal prompts become one row; they part after everything is read.
         index: dict[tuple[int, ...], int] = {}
         inverse = [index.setdefault(tuple(prompt), len(index)) for prompt in prompts]
         rows = [list(row) for row in index]
+        # 2. Beginnings that rows share, then, from a copy of their cache for each row, what follows.
         plan = plan_prefixes(rows)
         if plan is None:
             cache = self._empty(len(rows))
@@ -154,6 +156,7 @@ class FusedDecoder:
             self._prefill_chunk(cache, plan.prefixes)
             cache = cache.select(torch.tensor(plan.owner, device=self._device))
             hidden = self._prefill_chunk(cache, plan.rests)
+        # 3. Logits once for equal prompts, before they part: the head is as wide as the vocabulary.
         logits = self._logits(hidden)
         if len(rows) < len(prompts):
             chosen = torch.tensor(inverse, device=self._device)
@@ -184,8 +187,9 @@ class FusedDecoder:
         """
         batch, column, heads, kv_heads = tokens.shape[0], cache.used, self._heads, self._kv_heads
         self._reserve(cache, column + 1)
-        cache.bias[:, column] = 0.0
+        cache.bias[:, column] = 0.0  # first, since a token sees itself
         cache.used = column + 1
+        # A token's position is the number of those before it, so it is looked up before it is counted.
         rotation = self._rotations[cache.positions].unsqueeze(1)
         cache.positions += 1
         bias = self._attention_bias_of(cache, column + 1)
@@ -195,6 +199,7 @@ class FusedDecoder:
             qkv = qkv.view(batch, heads + 2 * kv_heads, self._head_dim)
             query = self._rotate(_maybe_rms(self, qkv[:, :heads], layer.query_norm), rotation)
             key = _maybe_rms(self, qkv[:, heads : heads + kv_heads], layer.key_norm)
+            # Stored turned to its position, once, and before attention, which reads it from the cache with the others.
             self._store_rotated(keys.select(2, column), key, rotation)
             values.select(2, column).copy_(qkv[:, heads + kv_heads :])
             x = _add(x, self._attend(query, keys, values, bias), layer.out, layer.out_bias)
@@ -206,6 +211,7 @@ class FusedDecoder:
         ids, lengths = self._pad(rows)
         width, start_column = ids.shape[1], cache.used
         self._reserve(cache, start_column + width)
+        # Every chunk starts from the same column: only when all rows have been read does the cache move on.
         at_once = max(1, CHUNK_TOKENS // width)
         found = []
         for start in range(0, len(rows), at_once):
@@ -230,12 +236,15 @@ class FusedDecoder:
         columns = torch.arange(width, device=self._device)
         cache.bias[:, start:stop] = torch.where(columns < lengths[:, None], 0.0, float("-inf"))
         mask = None
+        # Without anything before the block, plain causal attention is exact: padding is on the right, where no token
+        # of the row looks.
         if start:
             mask = cache.bias[:, None, None, :stop].to(self._dtype).repeat(1, 1, width, 1)
             mask[..., start:] = torch.where(columns <= columns[:, None], 0.0, float("-inf")).to(self._dtype)
         rotation = self._rotations[cache.positions[:, None] + columns].unsqueeze(2)
         x = functional.embedding(ids, self._embedding)
         for number, (layer, keys, values) in enumerate(zip(self._layers, cache.keys, cache.values, strict=True)):
+            # In the last layer only the last token is asked; of the others it needs keys and values, not their output.
             if last_only and number == len(self._layers) - 1:
                 return self._last_layer(cache, layer, x, lengths, rotation)
             qkv = functional.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)

@@ -30,6 +30,7 @@ def generate_with_draws(
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
     longest = max(map(len, prompts))
+    # Padded on the left, as `generate` goes on after the last column of all rows.
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in prompts], device=model.device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts], device=model.device)
     done = False
@@ -42,6 +43,7 @@ def generate_with_draws(
     def ended(input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
         return torch.full((len(prompts),), done, dtype=torch.bool, device=input_ids.device)
 
+    # Put aside and not passed over: `generate` fills in from it whatever the configuration it is given leaves open.
     own = model.generation_config
     model.generation_config = GenerationConfig()
     try:

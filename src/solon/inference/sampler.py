@@ -105,6 +105,7 @@ class Sampler:
     ) -> list[Generated]:
         """Continue each prompt; see `TokenSampler.sample`."""
         self._check(prompts, [sampling.max_tokens] * len(prompts))
+        # Before rows are sorted into batches: what a row is drawn by depends on its seed and on nothing beside it.
         uniforms = torch.from_numpy(draw_uniforms(seeds, sampling.max_tokens)).to(self._device)
         watch = self._watch(tuple(stop))
         draw = self._sample_fused if self._decoder is not None else self._sample_generate
@@ -161,18 +162,24 @@ class Sampler:
     ) -> list[Generated]:
         decoder, batch, longest = self._decoder, len(prompts), sampling.max_tokens
         assert decoder is not None
+        # 1. Read the prompts; equal ones and equal beginnings once.
         cache, logits = decoder.prefill(prompts)
         rows = torch.arange(batch, device=self._device)
         record = _Record(batch, longest, self._end_ids, self._device, watch)
         for step in range(longest):
+            # 2. Draw, each row by its own number for this step, wherever it stands in what is left of the batch.
             tokens, logprobs = draw_tokens(rule_out(logits, self._absent), uniforms[rows, step], sampling)
+            # 3. Record, and see who goes on, before a pass that none might need.
             open_rows = record.add(step, rows, tokens, logprobs)
             unfinished = int(open_rows.sum())
             if not unfinished or step + 1 == longest:
                 break
+            # 4. Drop finished rows, but only a good share at once: each time copies the cache of those that stay,
+            #    which costs more than a few more steps of rows whose tokens nobody keeps.
             if unfinished <= _KEEP_FRACTION * len(rows):
                 kept = open_rows.nonzero().squeeze(1)
                 cache, rows, tokens = cache.select(kept), rows[kept], tokens[kept]
+            # 5. Read what was drawn.
             logits = decoder.step(cache, tokens)
         return record.finish()
 
@@ -195,6 +202,8 @@ class Sampler:
         logits, cache = self._read(prompts)
         first = torch.log_softmax(rule_out(logits, self._absent), dim=-1)
         scores = [[float(first[row, ids[0]]) for ids in choices] for row, choices in enumerate(options)]
+        # An option of one token is done. A longer one is read on from the same cache, all but its last token, after
+        # which nothing is asked.
         longer = [
             (row, place) for row, choices in enumerate(options) for place, ids in enumerate(choices) if len(ids) > 1
         ]
@@ -276,6 +285,7 @@ class _Record:
         self._logprobs[rows, step] = logprobs
         was_open = self._open[rows]
         ends = (tokens[:, None] == self._ends).any(dim=1)
+        # An end token goes before a stop string: a row that it has ended is not looked at any more.
         if self._watch is not None:
             for place in self._watch.candidates(tokens, was_open & ~ends):
                 row = int(rows[place])

@@ -187,8 +187,11 @@ class LocalModel:
             await self._until_idle()
             if not self._queue:
                 return
+            # One group at a time, the largest first: what its answers lead to is queued before the next is chosen, and
+            # may join it.
             group = max(self._queue, key=lambda name: len(self._queue[name]))
             calls = [call for call in self._queue.pop(group) if not call.answer.done()]
+            # Sorted before it is cut into batches, so that neighbours are of one length and begin alike.
             calls.sort(key=lambda call: (len(call.ids), call.ids))
             for start in range(0, len(calls), self._batch_size):
                 # Answers settle before another model has its turn: what they lead to is then queued.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
@@ -29,44 +29,22 @@ from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microb
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
 from solon.training.forward import can_share_prompts, read_scores
 from solon.training.optimizer import LearningRateSchedule
-from solon.training.steps import OnProgress, run_steps
+from solon.training.steps import LoopConfig, OnProgress, run_steps
 
 
-class PreferenceModelConfig(BaseModel):
-    """How the preference model is trained.
+class PreferenceModelConfig(LoopConfig):
+    """How the preference model is trained; an example is a pair. The paper states none of these.
 
     Attributes:
-        epochs: passes over the pairs. Paper: not stated for the preference model; one is usual.
-        batch_size: pairs per step. Paper: not stated.
-        learning_rate: peak rate of AdamW. Paper: not stated.
-        schedule: `constant`; `linear` and `cosine` fall to zero. Paper: not stated.
-        warmup_steps: steps over which the rate climbs. Paper: not stated.
-        weight_decay: on matrices. Paper: not stated.
-        max_grad_norm: longer gradients are scaled down to it. Paper: not stated.
         centering_coef: weight of the squared sum of a pair's scores, which settles their level. Paper: none, so 0.
         clear_margin: accuracy is measured on held-out pairs whose label is at least this far from 0.5.
-        evaluate_every: steps between measurements on held-out pairs; the first is before training, the last after it.
-        max_tokens: a pair with a longer text is left out, and counted.
-        microbatch_tokens: tokens that go through the model at once, padding included; memory and speed only. A thousand
-            keep a small model's activations in a core's cache; a GPU wants more.
-        checkpoint_every: steps between checkpoints; changes nothing in the result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    epochs: int = Field(1, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(3e-4, gt=0.0)
     schedule: LearningRateSchedule = "linear"
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.0, ge=0.0)
-    max_grad_norm: float = Field(1.0, gt=0.0)
     centering_coef: float = Field(0.0, ge=0.0)
     clear_margin: float = Field(0.25, ge=0.0, le=0.5)
-    evaluate_every: int = Field(50, ge=1)
-    max_tokens: int = Field(512, ge=2)
-    microbatch_tokens: int = Field(1024, ge=1)
-    checkpoint_every: int = Field(50, ge=1)
 
 
 class PMSummary(Record):
@@ -164,12 +142,12 @@ def run_preference_model(
     with seeded(derive_seed(seed, "preference model")):
         model = init_scorer_from_policy(init, seed=derive_seed(seed, "scalar head"), device=device)
         copy_to_own_storage(model)
-        notes = run_steps(
+        course = run_steps(
             "pm",
             model,
             len(rows),
             config,
-            accumulate=lambda batch: _accumulate(model, [rows[index] for index in batch], config),
+            pieces=lambda batch: _pieces(model, [rows[index] for index in batch], config),
             measure=lambda: _measure(model, measured, config),
             checkpoint=checkpoint,
             seed=seed,
@@ -179,17 +157,17 @@ def run_preference_model(
         ranked = _rank(model, measured, config)
     save_scorer(model, tokenizer, out)
     checkpoint.remove()
-    found = notes["after"]
+    found = course.after
     return PMSummary(
-        steps=notes["steps"],
+        steps=course.steps,
         pairs=len(rows),
         heldout_pairs=len(measured),
         left_out=len(pairs) + len(heldout) - len(rows) - len(measured),
         reread=encoder.reread,
-        train_loss=notes["loss_last"],
+        train_loss=course.loss_last,
         loss=found["pm/heldout_loss"],
         accuracy=found["pm/accuracy"],
-        clear_pairs=int(found["pm/clear_pairs"]),
+        clear_pairs=len(ranked),
         ece=found["pm/ece"],
         ranked=ranked,
     )
@@ -232,15 +210,11 @@ def _scored(
         yield [index // 2 for index in group[::2]], scores[::2], scores[1::2]
 
 
-def _accumulate(model: Scorer, batch: Sequence[_PairRow], config: PreferenceModelConfig) -> float:
-    """Add the gradient of the batch's mean loss to the weights and return that loss."""
-    total = 0.0
+def _pieces(model: Scorer, batch: Sequence[_PairRow], config: PreferenceModelConfig) -> Iterator[Tensor]:
+    """Yield each microbatch's share of the batch's mean loss."""
     for group, a, b in _scored(model, batch, config.microbatch_tokens):
         targets = torch.tensor([batch[i].target for i in group], device=a.device)
-        loss = soft_preference_loss(a, b, targets, centering_coef=config.centering_coef, count=len(batch))
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    return total
+        yield soft_preference_loss(a, b, targets, centering_coef=config.centering_coef, count=len(batch))
 
 
 def _measure(model: Scorer, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> dict[str, float | None]:

@@ -151,6 +151,7 @@ def read_rollout(
         absent: rows of policy and reference that stand for no token; None where there are none.
         microbatch_tokens: tokens that go through a network at once.
     """
+    # Of the responses as sampled: what the loop learns from has no end token that the policy did not write.
     lengths = torch.tensor([row.response_length for row in rows])
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
     closed = [
@@ -164,9 +165,11 @@ def read_rollout(
     with torch.no_grad():
         for group in plan_microbatches(closed, max_tokens=microbatch_tokens, share_prompts=share):
             batch = pack_rows([closed[index] for index in group], share_prompts=share, device=reference.device)
+            # The added end token is read with the rest, and cut off here: it may stand one past the longest response.
             width = min(mask.shape[1], batch.response_mask.shape[1])
             ref_logprobs[group, :width] = read_logprobs(reference, batch, absent)[:, :width].cpu()
             if value.network is None:
+                # One pass of the frozen trunk for both, kept for learning: it would say the same again.
                 hidden, score = _features_and_scores(scorer, batch)
                 if features is None:
                     features = torch.zeros(*mask.shape, hidden.shape[-1], device=hidden.device)
@@ -176,8 +179,10 @@ def read_rollout(
                 score = read_scores(scorer, batch)
                 values[group, :width] = value.read(batch, None)[:, :width].cpu()
             scores[group] = score.cpu()
+    # The policy's own are those that the sampler drew by, and had anyway.
     behaviour = torch.zeros(mask.shape)
     behaviour[mask] = torch.tensor([value for row in logprobs for value in row])
+    # Where a response was cut off, the networks have read one token more than it has: that is masked away.
     return Rollout(
         rows=tuple(rows),
         ended=torch.tensor(list(ended)),
@@ -214,11 +219,15 @@ def compute_targets(
         gae_lambda: as in `gae_advantages`.
         standardize_advantages: centre and scale the advantages over all tokens of the rollout. Returns are not.
     """
+    # The penalty is in standard deviations, so it bounds scores after scaling; and before the price of KL is charged,
+    # which a response that does not end pays on top.
     scores = scale.apply(rollout.scores)
     scores = torch.where(rollout.ended, scores, scores.clamp(max=missing_end_penalty))
     rewards = kl_penalty_rewards(scores, rollout.logprobs, rollout.ref_logprobs, rollout.mask, kl_coef=kl_coef)
     old_values = torch.where(rollout.mask, scale.apply(rollout.values), 0.0)
     advantages = gae_advantages(rewards, old_values, rollout.mask, gamma=gamma, gae_lambda=gae_lambda)
+    # Returns of the advantages as they are: the value model is to foretell rewards, which standardising would take the
+    # level and the unit from. The policy's step is to depend on neither.
     returns = advantages + old_values
     if standardize_advantages:
         advantages = standardize(advantages, rollout.mask)
