@@ -23,7 +23,7 @@ import torch
 from transformers import GenerationConfig
 
 from solon.errors import ModelError
-from solon.inference.sampler import Sampler
+from solon.inference import Sampler
 from solon.nets import encode_prompt, end_token_id, load_policy, load_tokenizer
 from solon.prompting import render_response
 from solon.records import Sampling

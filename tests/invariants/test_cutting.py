@@ -13,6 +13,7 @@ from solon.training import preference_model, sft
 from solon.training.batching import RowEncoder, TokenBatch, TokenRow, pack_rows
 from solon.training.forward import can_share_prompts, read_logprobs, read_scores, read_values
 from solon.training.learner import Learner
+from solon.training.optimizer import accumulate
 from solon.training.ppo import PPOConfig
 from solon.training.preference_model import PreferenceModelConfig
 from solon.training.rollout import ScoreScale, ValueModel, compute_targets, read_rollout
@@ -46,7 +47,7 @@ def test_sft_gradient(models: Path) -> None:
     found = []
     for limit in (ONE, ALL):
         model = load_policy(models / "base")
-        loss = sft._accumulate(model, rows, limit, None)
+        loss = accumulate({"loss": piece} for piece in sft._pieces(model, rows, limit, None))["loss"]
         found.append((torch.tensor(loss), gradients(model)))
     same(*found)
     assert float(found[0][1].norm()) > 0.1
@@ -59,7 +60,8 @@ def test_preference_gradient(models: Path) -> None:
     for limit in (ONE, ALL):
         config = PreferenceModelConfig(microbatch_tokens=limit, centering_coef=0.01)
         model = load_scorer(models / "pm")
-        loss = preference_model._accumulate(model, preference_model._encode(pairs, config, encoder), config)
+        pieces = preference_model._pieces(model, preference_model._encode(pairs, config, encoder), config)
+        loss = accumulate({"loss": piece} for piece in pieces)["loss"]
         found.append((torch.tensor(loss), gradients(model)))
     same(*found)
     assert float(found[0][1].norm()) > 0.01
@@ -95,7 +97,8 @@ def test_ppo_gradients_and_metrics(models: Path, own_trunk: bool) -> None:
             gae_lambda=0.9,
             standardize_advantages=True,
         )
-        metrics = learner_module._accumulate(learner, rollout, targets, ScoreScale(0.1, 0.5), list(range(8)), config)
+        pieces = learner_module._pieces(learner, rollout, targets, ScoreScale(0.1, 0.5), list(range(8)), config)
+        metrics = accumulate(pieces)
         found.append(
             (
                 rollout.ref_logprobs,

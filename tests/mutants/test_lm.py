@@ -12,7 +12,7 @@ from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, s
 from solon.lm import draws as draws_of_calls
 from solon.lm import journal, journaled, runner
 from solon.lm.backends import local
-from solon.nets import folder, marking, scorer, tokenizer, vocabulary
+from solon.nets import folder, llama, marking, scorer, tokenizer, vocabulary
 from solon.records import Sampling
 from solon.storage import locks
 from tests import made_up_tokenizers
@@ -203,13 +203,13 @@ FUNCTIONS: dict[str, Mutant] = {
         draws(test_prefix_sharing.test_a_plan_puts_every_row_together_again),
     ),
     "sliding windows are fused": (
-        decoder.is_llama_shaped,
+        llama.is_llama_shaped,
         '(window and (windows is None or "sliding_attention" in windows))',
         "False",
         draws(reference.test_architectures_that_the_decoder_would_get_wrong_are_left_to_generate),
     ),
     "only the first layer is looked at": (
-        decoder.is_llama_shaped,
+        llama.is_llama_shaped,
         "for layer in base.layers for",
         "for layer in base.layers[:1] for",
         draws(
@@ -371,10 +371,10 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "weights are read once": (
         sampler.Sampler,
         (
-            sampler.Sampler._refresh,
-            "not self._frozen",
-            "False",
-            draws(batching.test_changed_weights_are_read_again_unless_frozen),
+            sampler.Sampler.refresh,
+            "self._decoder.refresh()",
+            "pass",
+            draws(batching.test_changed_weights_are_taken_up_when_it_is_told),
         ),
     ),
     "an option's later tokens are weighed one late": (

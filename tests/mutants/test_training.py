@@ -141,7 +141,7 @@ FUNCTIONS: dict[str, Case] = {
         lambda m, f: test_ppo.test_with_rows_that_stand_for_no_token_the_policy_still_begins_as_its_reference(True, f),
     ),
     "the learner over rows that stand for no token": (
-        learner._accumulate,
+        learner._pieces,
         "learner.absent",
         "None",
         lambda m, f: test_ppo.test_with_rows_that_stand_for_no_token_the_policy_still_begins_as_its_reference(True, f),
@@ -250,7 +250,7 @@ FUNCTIONS: dict[str, Case] = {
     ),
     "B is a second copy of A": (preference_model._encode, "pair.response_b,", "pair.response_a,", pairs_summary),
     "pairs are averaged per piece": (
-        preference_model._accumulate,
+        preference_model._pieces,
         "count=len(batch)",
         "count=None",
         lambda m, f: test_cutting.test_preference_gradient(m),
@@ -307,19 +307,19 @@ FUNCTIONS: dict[str, Case] = {
         lambda m, f: test_ppo.test_a_rollout_holds_what_each_network_says_of_each_response_alone(m, False),
     ),
     "learning away from what was better": (
-        learner._accumulate,
+        learner._pieces,
         "part(targets.advantages)",
         "-part(targets.advantages)",
         short_law,
     ),
     "the value model learns rewards": (
-        learner._accumulate,
+        learner._pieces,
         "part(targets.returns)",
         "part(targets.rewards)",
         short_law,
     ),
     "values are compared unscaled": (
-        learner._accumulate,
+        learner._pieces,
         "scale.apply(learner.value.read(batch, features))",
         "learner.value.read(batch, features)",
         lambda m, f: test_ppo.test_the_first_step_has_values_where_they_were(m, f),
@@ -329,6 +329,12 @@ FUNCTIONS: dict[str, Case] = {
         "range(iteration * count, (iteration + 1) * count)",
         "range(count)",
         lambda m, f: test_ppo.test_every_prompt_has_its_turn_before_any_has_two(2),
+    ),
+    "responses are drawn by the weights of before": (
+        ppo._roll_out,
+        "actors.sampler.refresh()",
+        "pass",
+        lambda m, f: test_ppo.test_responses_may_be_drawn_by_any_sampler(m, f),
     ),
     "decay of vectors": (
         optimizer.build_adamw,

@@ -1,10 +1,12 @@
-"""Drawing tokens from a model in memory: whoever needs continuations, a stage or PPO's rollouts, asks a `Sampler`.
+"""Drawing tokens from a model in memory: whoever needs continuations, a stage or PPO's rollouts, asks a `TokenSampler`.
 
-`sampler` continues prompts and weighs options, batch by batch. A Llama-shaped model runs through our own forward pass
-(`decoder`) over a growing `cache`, beginnings that prompts share read once (`prefix_sharing`); any other runs through
-transformers (`fallback`). `sampling` turns logits and seeds into tokens.
+What is behind `Sampler`, the one here, is this room's own affair. `sampler` continues prompts and weighs options, batch
+by batch. A Llama-shaped model runs through our own forward pass (`decoder`) over a growing `cache`, beginnings that
+prompts share read once (`prefix_sharing`); any other runs through transformers (`fallback`). `sampling` turns logits
+and seeds into tokens.
 """
 
-from solon.inference.sampler import Generated, Sampler
+from solon.inference.protocol import ChoosingSampler, Generated, MakeSampler, TokenSampler
+from solon.inference.sampler import Sampler
 
-__all__ = ["Generated", "Sampler"]
+__all__ = ["ChoosingSampler", "Generated", "MakeSampler", "Sampler", "TokenSampler"]

@@ -6,13 +6,12 @@ in one contiguous tensor per layer that grows by buckets of 32 columns. A row's 
 a bias of 0 or -inf per column says which columns are the row's own, and positions are per row, so that padding,
 shared prefixes and rows of different length are exact.
 
-Left out: dropout, sliding windows, positions scaled by length, quantised or adapted layers. `is_llama_shaped` says
-whether a model fits; others are driven through transformers' own `generate`.
+Left out: dropout, sliding windows, positions scaled by length, quantised or adapted layers. `nets.is_llama_shaped`
+says whether a model fits; others are driven through transformers' own `generate`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,41 +19,13 @@ from torch.nn import functional
 
 from solon.inference.cache import Cache
 from solon.inference.prefix_sharing import plan_prefixes
-from solon.nets.policy import PreTrainedModel
+from solon.nets.llama import LlamaLayer, LlamaModel
 
 CHUNK_TOKENS = 2048
 """Tokens that one pass over a batch of prompts reads at a time, so that activations stay in the processor's cache."""
 
 POSITIONS = 256
 """Positions whose rotations are computed in advance; more when they are reached."""
-
-_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-_STATIC_POSITIONS = ("default", "linear", "llama3", "yarn")
-
-
-def is_llama_shaped(model: PreTrainedModel) -> bool:
-    """Say whether `FusedDecoder` computes what the model computes; one without a word head is judged by its trunk."""
-    config = model.config
-    if config.model_type not in _FAMILIES or getattr(config, "hidden_act", "") != "silu":
-        return False
-    positions = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    windows = getattr(config, "layer_types", None)
-    window = getattr(config, "sliding_window", None)
-    if positions not in _STATIC_POSITIONS or (window and (windows is None or "sliding_attention" in windows)):
-        return False
-    base, head = model.base_model, model.get_output_embeddings()
-    linear = [projection for layer in base.layers for projection in _projections(layer)]
-    return (
-        all(type(projection) is torch.nn.Linear for projection in (linear if head is None else [*linear, head]))
-        and type(base.embed_tokens) is torch.nn.Embedding
-        and 2 * base.rotary_emb.inv_freq.shape[0] == base.layers[0].self_attn.head_dim
-    )
-
-
-def _projections(layer: Any) -> list[Any]:
-    attention, mlp = layer.self_attn, layer.mlp
-    inner = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
-    return [*inner, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
 
 
 @dataclass(slots=True)
@@ -101,7 +72,7 @@ class FusedDecoder:
         model: a causal language model for which `is_llama_shaped` holds.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: LlamaModel) -> None:
         self._model = model
         config, attention = model.config, model.base_model.layers[0].self_attn
         self._head_dim: int = attention.head_dim
@@ -121,10 +92,11 @@ class FusedDecoder:
         """Read the model's parameters again; called whenever they may have changed."""
         base, head = self._model.base_model, self._model.get_output_embeddings()
         self._embedding = base.embed_tokens.weight.detach()
+        assert head is not None  # what tokens are drawn from has one
         self._norm, self._head, self._head_bias = base.norm.weight.detach(), head.weight.detach(), _optional(head.bias)
         self._layers = [self._fuse(layer) for layer in base.layers]
 
-    def _fuse(self, layer: Any) -> _Layer:
+    def _fuse(self, layer: LlamaLayer) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
         qkv = torch.cat([self._reorder(query.weight), self._reorder(key.weight), value.weight])
@@ -170,9 +142,11 @@ class FusedDecoder:
         Returns:
             The cache, and the logits of each row's next token. Shape (B, V).
         """
+        # 1. Equal prompts become one row; they part after everything is read.
         index: dict[tuple[int, ...], int] = {}
         inverse = [index.setdefault(tuple(prompt), len(index)) for prompt in prompts]
         rows = [list(row) for row in index]
+        # 2. Beginnings that rows share, then, from a copy of their cache for each row, what follows.
         plan = plan_prefixes(rows)
         if plan is None:
             cache = self._empty(len(rows))
@@ -182,6 +156,7 @@ class FusedDecoder:
             self._prefill_chunk(cache, plan.prefixes)
             cache = cache.select(torch.tensor(plan.owner, device=self._device))
             hidden = self._prefill_chunk(cache, plan.rests)
+        # 3. Logits once for equal prompts, before they part: the head is as wide as the vocabulary.
         logits = self._logits(hidden)
         if len(rows) < len(prompts):
             chosen = torch.tensor(inverse, device=self._device)
@@ -212,8 +187,9 @@ class FusedDecoder:
         """
         batch, column, heads, kv_heads = tokens.shape[0], cache.used, self._heads, self._kv_heads
         self._reserve(cache, column + 1)
-        cache.bias[:, column] = 0.0
+        cache.bias[:, column] = 0.0  # first, since a token sees itself
         cache.used = column + 1
+        # A token's position is the number of those before it, so it is looked up before it is counted.
         rotation = self._rotations[cache.positions].unsqueeze(1)
         cache.positions += 1
         bias = self._attention_bias_of(cache, column + 1)
@@ -223,6 +199,7 @@ class FusedDecoder:
             qkv = qkv.view(batch, heads + 2 * kv_heads, self._head_dim)
             query = self._rotate(_maybe_rms(self, qkv[:, :heads], layer.query_norm), rotation)
             key = _maybe_rms(self, qkv[:, heads : heads + kv_heads], layer.key_norm)
+            # Stored turned to its position, once, and before attention, which reads it from the cache with the others.
             self._store_rotated(keys.select(2, column), key, rotation)
             values.select(2, column).copy_(qkv[:, heads + kv_heads :])
             x = _add(x, self._attend(query, keys, values, bias), layer.out, layer.out_bias)
@@ -234,6 +211,7 @@ class FusedDecoder:
         ids, lengths = self._pad(rows)
         width, start_column = ids.shape[1], cache.used
         self._reserve(cache, start_column + width)
+        # Every chunk starts from the same column: only when all rows have been read does the cache move on.
         at_once = max(1, CHUNK_TOKENS // width)
         found = []
         for start in range(0, len(rows), at_once):
@@ -258,12 +236,15 @@ class FusedDecoder:
         columns = torch.arange(width, device=self._device)
         cache.bias[:, start:stop] = torch.where(columns < lengths[:, None], 0.0, float("-inf"))
         mask = None
+        # Without anything before the block, plain causal attention is exact: padding is on the right, where no token
+        # of the row looks.
         if start:
             mask = cache.bias[:, None, None, :stop].to(self._dtype).repeat(1, 1, width, 1)
             mask[..., start:] = torch.where(columns <= columns[:, None], 0.0, float("-inf")).to(self._dtype)
         rotation = self._rotations[cache.positions[:, None] + columns].unsqueeze(2)
         x = functional.embedding(ids, self._embedding)
         for number, (layer, keys, values) in enumerate(zip(self._layers, cache.keys, cache.values, strict=True)):
+            # In the last layer only the last token is asked; of the others it needs keys and values, not their output.
             if last_only and number == len(self._layers) - 1:
                 return self._last_layer(cache, layer, x, lengths, rotation)
             qkv = functional.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)

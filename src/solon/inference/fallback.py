@@ -6,17 +6,18 @@ checkpoint's own generation defaults (penalties, nucleus, forced tokens) are put
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from solon.nets import CausalLM
 
 MAX_LOGITS = 2**26
 """Numbers that a plain forward pass may return at once: a vocabulary's worth for each token it reads."""
 
 
 def generate_with_draws(
-    model: Any, prompts: Sequence[list[int]], max_tokens: int, draw: Callable[[int, Tensor], tuple[Tensor, bool]]
+    model: CausalLM, prompts: Sequence[list[int]], max_tokens: int, draw: Callable[[int, Tensor], tuple[Tensor, bool]]
 ) -> None:
     """Continue prompts by `generate`, every token drawn by `draw`.
 
@@ -29,6 +30,7 @@ def generate_with_draws(
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
     longest = max(map(len, prompts))
+    # Padded on the left, as `generate` goes on after the last column of all rows.
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in prompts], device=model.device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts], device=model.device)
     done = False
@@ -38,9 +40,10 @@ def generate_with_draws(
         tokens, done = draw(input_ids.shape[1] - longest, scores.float())
         return torch.full_like(scores, float("-inf")).scatter_(1, tokens[:, None], 0.0)
 
-    def ended(input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+    def ended(input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
         return torch.full((len(prompts),), done, dtype=torch.bool, device=input_ids.device)
 
+    # Put aside and not passed over: `generate` fills in from it whatever the configuration it is given leaves open.
     own = model.generation_config
     model.generation_config = GenerationConfig()
     try:
@@ -55,7 +58,7 @@ def generate_with_draws(
         model.generation_config = own
 
 
-def logits_after(model: Any, rows: Sequence[list[int]], places: Tensor) -> Tensor:
+def logits_after(model: CausalLM, rows: Sequence[list[int]], places: Tensor) -> Tensor:
     """Return logits of the next token after some places of each row, by plain forward passes.
 
     Args:

@@ -14,18 +14,25 @@ included, are normalised over the rest.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from solon.errors import ModelError, PromptingError
 from solon.inference.cache import Cache
-from solon.inference.decoder import FusedDecoder, is_llama_shaped
+from solon.inference.decoder import FusedDecoder
+from solon.inference.protocol import Generated
 from solon.inference.sampling import draw_tokens, draw_uniforms
-from solon.nets import decode_response, end_token_id, find_absent_rows, rule_out
-from solon.nets.policy import count_rows
+from solon.nets import (
+    CausalLM,
+    Tokenizer,
+    count_rows,
+    decode_response,
+    end_token_id,
+    find_absent_rows,
+    is_llama_shaped,
+    rule_out,
+)
 from solon.records import Sampling, StopReason
 
 MAX_FUSED_BYTES = 8 * 2**30
@@ -40,32 +47,16 @@ _KEEP_FRACTION = 0.75
 """A batch is compacted once no more than this share of its rows is unfinished."""
 
 
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """One continuation in tokens.
-
-    Attributes:
-        token_ids: what was drawn, the end token included where there is one.
-        logprobs: natural log-probability of each at temperature 1, among the tokens of the tokenizer.
-        stop_reason: `end`, `stop` or `length`.
-    """
-
-    token_ids: list[int]
-    logprobs: list[float]
-    stop_reason: StopReason
-
-
 class Sampler:
-    """Samples from a causal language model in memory.
+    """Samples from a causal language model in memory; a `ChoosingSampler`.
 
-    The model's weights may change between calls: unless `frozen`, each call reads them again (a copy of the
-    weights, which is little beside a batch).
+    A model that runs through our own forward pass is read from fused copies of some of its weights, made now and at
+    each `refresh` (which is little beside a batch).
 
     Args:
         model: a causal language model in evaluation mode.
         tokenizer: its tokenizer; gives the end tokens and the text in which stop strings are sought.
         batch_size: rows decoded together.
-        frozen: True where the weights will not change while this sampler is used.
         end_ids: tokens that end a continuation; None for the tokenizer's end of turn and end of sequence.
 
     Raises:
@@ -74,20 +65,18 @@ class Sampler:
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: CausalLM,
+        tokenizer: Tokenizer,
         *,
         batch_size: int = 64,
-        frozen: bool = False,
         end_ids: Sequence[int] | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._batch_size = batch_size
-        self._frozen = frozen
         self._device: torch.device = next(model.parameters()).device
-        own_ends = {end_token_id(tokenizer), tokenizer.eos_token_id} - {None}
-        self._end_ids = sorted(own_ends if end_ids is None else end_ids)
+        own_ends = (end_token_id(tokenizer), tokenizer.eos_token_id)
+        self._end_ids = sorted({end for end in own_ends if end is not None} if end_ids is None else end_ids)
         self._context = _read_context(model, tokenizer)
         self._rows = count_rows(model.config)
         self._absent = find_absent_rows(tokenizer, self._rows, self._device)
@@ -105,28 +94,18 @@ class Sampler:
         """Tokens that prompt and continuation may have together."""
         return self._context
 
+    def refresh(self) -> None:
+        """Fuse the model's weights again; see `TokenSampler.refresh`."""
+        if self._decoder is not None:
+            self._decoder.refresh()
+
     @torch.inference_mode()
     def sample(
         self, prompts: Sequence[list[int]], sampling: Sampling, seeds: Sequence[int], *, stop: Sequence[str] = ()
     ) -> list[Generated]:
-        """Continue each prompt.
-
-        Args:
-            prompts: token ids, each row with at least one.
-            sampling: how tokens are drawn, for all rows.
-            seeds: one per row.
-            stop: strings whose appearance in a continuation's text ends it.
-
-        Returns:
-            Continuations in the order of the prompts.
-
-        Raises:
-            ModelError: a prompt is empty, leaves no room for `max_tokens` in the model's context, or has a token that
-                the model has no row for.
-            PromptingError: a stop string is empty.
-        """
+        """Continue each prompt; see `TokenSampler.sample`."""
         self._check(prompts, [sampling.max_tokens] * len(prompts))
-        self._refresh()
+        # Before rows are sorted into batches: what a row is drawn by depends on its seed and on nothing beside it.
         uniforms = torch.from_numpy(draw_uniforms(seeds, sampling.max_tokens)).to(self._device)
         watch = self._watch(tuple(stop))
         draw = self._sample_fused if self._decoder is not None else self._sample_generate
@@ -140,24 +119,12 @@ class Sampler:
 
     @torch.inference_mode()
     def choose(self, prompts: Sequence[list[int]], options: Sequence[Sequence[list[int]]]) -> list[list[float]]:
-        """Return the log-probability of each option's whole token sequence after its prompt.
+        """Return the log-probability of each option's whole token sequence after its prompt; see `ChoosingSampler`.
 
         Prompts are read once. Options of one token are looked up in the distribution that follows; longer ones
         are read in a second pass over the same cache.
-
-        Args:
-            prompts: token ids, each row with at least one.
-            options: for each prompt, its options, each with at least one token.
-
-        Returns:
-            For each prompt, natural log-probabilities in the order of its options.
-
-        Raises:
-            ModelError: a prompt is empty, does not fit the model's context with its longest option, or has a token
-                that the model has no row for.
         """
         self._check(prompts, [max(map(len, row)) - 1 for row in options])
-        self._refresh()
         results: list[list[float]] = [[] for _ in prompts]
         for rows in self._batches(prompts):
             found = self._choose_batch([prompts[row] for row in rows], [options[row] for row in rows])
@@ -185,10 +152,6 @@ class Sampler:
             self._watches[stop] = _StopWatch(self._tokenizer, stop, self._rows, self._device)
         return self._watches.get(stop)
 
-    def _refresh(self) -> None:
-        if self._decoder is not None and not self._frozen:
-            self._decoder.refresh()
-
     def _batches(self, prompts: Sequence[list[int]]) -> list[list[int]]:
         """Rows in batches of similar length; prompts of one length that begin alike are neighbours."""
         order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), prompts[row]))
@@ -199,18 +162,24 @@ class Sampler:
     ) -> list[Generated]:
         decoder, batch, longest = self._decoder, len(prompts), sampling.max_tokens
         assert decoder is not None
+        # 1. Read the prompts; equal ones and equal beginnings once.
         cache, logits = decoder.prefill(prompts)
         rows = torch.arange(batch, device=self._device)
         record = _Record(batch, longest, self._end_ids, self._device, watch)
         for step in range(longest):
+            # 2. Draw, each row by its own number for this step, wherever it stands in what is left of the batch.
             tokens, logprobs = draw_tokens(rule_out(logits, self._absent), uniforms[rows, step], sampling)
+            # 3. Record, and see who goes on, before a pass that none might need.
             open_rows = record.add(step, rows, tokens, logprobs)
             unfinished = int(open_rows.sum())
             if not unfinished or step + 1 == longest:
                 break
+            # 4. Drop finished rows, but only a good share at once: each time copies the cache of those that stay,
+            #    which costs more than a few more steps of rows whose tokens nobody keeps.
             if unfinished <= _KEEP_FRACTION * len(rows):
                 kept = open_rows.nonzero().squeeze(1)
                 cache, rows, tokens = cache.select(kept), rows[kept], tokens[kept]
+            # 5. Read what was drawn.
             logits = decoder.step(cache, tokens)
         return record.finish()
 
@@ -233,6 +202,8 @@ class Sampler:
         logits, cache = self._read(prompts)
         first = torch.log_softmax(rule_out(logits, self._absent), dim=-1)
         scores = [[float(first[row, ids[0]]) for ids in choices] for row, choices in enumerate(options)]
+        # An option of one token is done. A longer one is read on from the same cache, all but its last token, after
+        # which nothing is asked.
         longer = [
             (row, place) for row, choices in enumerate(options) for place, ids in enumerate(choices) if len(ids) > 1
         ]
@@ -272,7 +243,7 @@ class Sampler:
         )
 
 
-def _read_context(model: Any, tokenizer: Any) -> int:
+def _read_context(model: CausalLM, tokenizer: Tokenizer) -> int:
     """Return how many tokens fit, as the model says or else its tokenizer; models without positions say nothing.
 
     With `longrope` and `dynamic` positions, a row past the original length changes the rotations of all others in its
@@ -314,6 +285,7 @@ class _Record:
         self._logprobs[rows, step] = logprobs
         was_open = self._open[rows]
         ends = (tokens[:, None] == self._ends).any(dim=1)
+        # An end token goes before a stop string: a row that it has ended is not looked at any more.
         if self._watch is not None:
             for place in self._watch.candidates(tokens, was_open & ~ends):
                 row = int(rows[place])
@@ -345,7 +317,7 @@ class _Record:
 class _StopWatch:
     """Finds stop strings in decoded text, decoding only rows whose newest token could complete one."""
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str], rows: int, device: torch.device) -> None:
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], rows: int, device: torch.device) -> None:
         self._tokenizer = tokenizer
         self._stop = stop
         vocabulary = [[index] for index in range(rows)]

@@ -5,7 +5,9 @@ here (`tokenizer`), and what a checkpoint may do to the process that loads it (`
 """
 
 from solon.nets.folder import weights_digest
-from solon.nets.policy import load_policy, save_policy
+from solon.nets.llama import is_llama_shaped
+from solon.nets.policy import count_rows, load_policy, save_policy
+from solon.nets.protocols import CausalLM, Network, Scorer, Tokenizer, Trainable
 from solon.nets.scorer import check_trainable, init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.tokenizer import (
     decode_response,
@@ -18,7 +20,13 @@ from solon.nets.tokenizer import (
 from solon.nets.vocabulary import find_absent_rows, rule_out, vocabulary_digest
 
 __all__ = [
+    "CausalLM",
+    "Network",
+    "Scorer",
+    "Tokenizer",
+    "Trainable",
     "check_trainable",
+    "count_rows",
     "decode_response",
     "encode_continuations",
     "encode_prompt",
@@ -26,6 +34,7 @@ __all__ = [
     "end_token_id",
     "find_absent_rows",
     "init_scorer_from_policy",
+    "is_llama_shaped",
     "load_policy",
     "load_scorer",
     "load_tokenizer",

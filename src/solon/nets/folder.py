@@ -103,7 +103,7 @@ def read_json_file(path: Path) -> dict[str, Any]:
     return body
 
 
-def _names_code(body: Any) -> bool:
+def _names_code(body: object) -> bool:
     if isinstance(body, dict):
         return bool(body.get("auto_map")) or any(_names_code(value) for value in body.values())
     return isinstance(body, list) and any(_names_code(value) for value in body)

@@ -12,9 +12,12 @@ import json
 import re
 import secrets
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from solon.errors import PromptingError
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
 
 _CUT = 99_999_999
 """An id that no token has."""
@@ -31,7 +34,7 @@ class MarkedEngine:
         words: added tokens that text may hold, none of which is a control token.
     """
 
-    def __init__(self, engine: Any, control: Mapping[str, int], words: Collection[str] = ()) -> None:
+    def __init__(self, engine: "Tokenizer", control: Mapping[str, int], words: Collection[str] = ()) -> None:
         secret = str(2**127 + secrets.randbits(127))  # decimal digits, which hardly any normaliser changes
         self._marks = {token: f"{token[0]}{secret}{index:08d}{token[-1]}" for token, index in control.items()}
         self._words = frozenset(words)
@@ -40,7 +43,7 @@ class MarkedEngine:
         self._numbers = re.compile(f"{secret}([0-9]{{8}})")
         self._control = frozenset((*control.values(), _CUT))
         self._engine, self._meanings = self._copy(engine)
-        self._strict: Any = None
+        self._strict: Tokenizer | None = None
 
     def mark(self, text: str) -> str:
         """Put marks in place of the control tokens of a template."""
@@ -74,7 +77,7 @@ class MarkedEngine:
             )
         return ids
 
-    def _encode(self, engine: Any, text: str) -> list[int] | None:
+    def _encode(self, engine: "Tokenizer", text: str) -> list[int] | None:
         """Tokenise text, cut wherever the vocabulary itself yields a control token; None where a mark is lost."""
         while True:
             encoding = engine.encode(text, add_special_tokens=False)
@@ -87,7 +90,7 @@ class MarkedEngine:
             return None
         return [index for index in ids if index != _CUT]
 
-    def _find_cuts(self, text: str, encoding: Any) -> list[int]:
+    def _find_cuts(self, text: str, encoding: "Encoding") -> list[int]:
         """Return the places after the first character of every control token that is no mark."""
         cuts = []
         for index, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
@@ -100,7 +103,7 @@ class MarkedEngine:
                 cuts.append(start + 1)
         return cuts
 
-    def _copy(self, engine: Any) -> tuple[Any, dict[int, int]]:
+    def _copy(self, engine: "Tokenizer") -> tuple["Tokenizer", dict[int, int]]:
         """Return a copy whose added tokens are marks and words, and what their ids are in the original."""
         from tokenizers import AddedToken, Tokenizer
 
@@ -126,7 +129,7 @@ class MarkedEngine:
         ids = copy.get_vocab(with_added_tokens=True)
         return copy, {ids[content]: index for content, index in meanings.items()}
 
-    def _build_strict(self) -> Any:
+    def _build_strict(self) -> "Tokenizer":
         """Return the engine with marks that are recognised whatever stands beside them."""
         from tokenizers import Tokenizer
 

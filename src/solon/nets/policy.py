@@ -1,20 +1,24 @@
 """Causal language models: load one, refusing what does not fit its configuration, and save it whole."""
 
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 
 from solon.errors import ModelError
 from solon.nets.folder import quiet_transformers, read_checkpoint_config
-from solon.nets.tokenizer import Tokenizer
+from solon.nets.protocols import CausalLM, ModelConfig, Network, Tokenizer
 from solon.storage import replace_folder
 
-PreTrainedModel = Any
-"""A model of transformers: a torch module with a configuration."""
+
+class Factory(Protocol):
+    """One of transformers' factories of models, such as `AutoModelForCausalLM`."""
+
+    def from_pretrained(self, path: str, **options: object) -> tuple[Network, dict[str, list[str]]]:
+        """Load a checkpoint; return it and, asked by `output_loading_info`, what did not fit."""
 
 
-def load_policy(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_policy(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> CausalLM:
     """Load a causal language model in evaluation mode.
 
     Args:
@@ -27,12 +31,18 @@ def load_policy(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
     """
     from transformers import AutoModelForCausalLM
 
-    return load_checkpoint(AutoModelForCausalLM, Path(path), device=device, dtype=dtype)
+    return cast(CausalLM, load_checkpoint(AutoModelForCausalLM, Path(path), device=device, dtype=dtype))
 
 
 def load_checkpoint(
-    factory: Any, path: Path, *, device: str, dtype: torch.dtype | None, may_miss: tuple[str, ...] = (), **options: Any
-) -> PreTrainedModel:
+    factory: Factory,
+    path: Path,
+    *,
+    device: str,
+    dtype: torch.dtype | None,
+    may_miss: tuple[str, ...] = (),
+    **options: object,
+) -> Network:
     """Load a checkpoint through one of transformers' factories, refusing one with missing or misshapen weights.
 
     Args:
@@ -70,7 +80,7 @@ def load_checkpoint(
     return model.to(device).eval()
 
 
-def read_config(path: Path, **options: Any) -> Any:
+def read_config(path: Path, **options: object) -> ModelConfig:
     """Return a checkpoint's configuration, as transformers reads it; a padding token without a row is none.
 
     Args:
@@ -85,7 +95,9 @@ def read_config(path: Path, **options: Any) -> Any:
     read_checkpoint_config(path)
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(str(path), trust_remote_code=False, local_files_only=True, **options)
+            config: ModelConfig = AutoConfig.from_pretrained(
+                str(path), trust_remote_code=False, local_files_only=True, **options
+            )
     except Exception as error:
         raise ModelError(f"{path}: the checkpoint cannot be loaded ({error})") from error
     text = config.get_text_config()
@@ -95,13 +107,12 @@ def read_config(path: Path, **options: Any) -> Any:
     return config
 
 
-def count_rows(config: Any) -> int:
+def count_rows(config: ModelConfig) -> int:
     """Return how many rows a model's embeddings have: at least one for each token id that it can read."""
-    rows: int = config.get_text_config().vocab_size
-    return rows
+    return config.get_text_config().vocab_size
 
 
-def save_policy(model: PreTrainedModel, tokenizer: Tokenizer, path: Path) -> None:
+def save_policy(model: Network, tokenizer: Tokenizer, path: Path) -> None:
     """Save a model with its tokenizer as a plain Hugging Face folder, whole or not at all."""
     with replace_folder(path) as temporary, quiet_transformers():
         model.save_pretrained(str(temporary))

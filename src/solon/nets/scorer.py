@@ -8,19 +8,21 @@ network read at every token; it starts as a copy of the preference model.
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from solon.errors import ModelError
 from solon.nets.folder import quiet_transformers
-from solon.nets.policy import PreTrainedModel, count_rows, load_checkpoint, read_config, save_policy
-from solon.nets.tokenizer import Tokenizer, load_tokenizer
+from solon.nets.policy import count_rows, load_checkpoint, read_config, save_policy
+from solon.nets.protocols import Network, Scorer, Tokenizer
+from solon.nets.tokenizer import load_tokenizer
 from solon.nets.vocabulary import check_tokens_have_rows, choose_padding, describe_padding, set_padding
 
 _HEAD = "score.weight"
 
 
-def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> PreTrainedModel:
+def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Scorer:
     """Build a preference model from a causal language model's trunk, with a fresh scalar head.
 
     The head is drawn from a normal distribution with standard deviation 1/sqrt(width + 1), so that scores start
@@ -36,7 +38,7 @@ def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Pr
     """
     from transformers import AutoModelForSequenceClassification
 
-    model = load_checkpoint(
+    loaded = load_checkpoint(
         AutoModelForSequenceClassification,
         Path(path),
         device="cpu",
@@ -44,8 +46,9 @@ def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Pr
         may_miss=(_HEAD,),
         num_labels=1,
     )
+    model = _check_head(loaded, path)
     model.config.pad_token_id = choose_padding(load_tokenizer(path), count_rows(model.config))
-    weight = _head(model, path).weight
+    weight = model.score.weight
     with torch.no_grad():
         weight.normal_(0.0, (weight.shape[1] + 1) ** -0.5, generator=torch.Generator().manual_seed(seed))
     return model.to(device)
@@ -75,7 +78,7 @@ def check_trainable(path: Path) -> tuple[str, ...]:
             f"{path}: transformers has no sequence classifier of the architecture {config.model_type!r}, so no "
             "preference model can be made from it: choose a base of another architecture"
         )
-    _head(scorer, path)
+    _check_head(scorer, path)
     tokenizer = load_tokenizer(path)
     if not tokenizer.chat_template:
         raise ModelError(
@@ -88,7 +91,7 @@ def check_trainable(path: Path) -> tuple[str, ...]:
     return () if padding is None else (f"{path}: {padding}",)
 
 
-def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> Scorer:
     """Load a preference model or a value model, in evaluation mode.
 
     Raises:
@@ -96,12 +99,12 @@ def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
     """
     from transformers import AutoModelForSequenceClassification
 
-    model = load_checkpoint(AutoModelForSequenceClassification, Path(path), device=device, dtype=dtype)
-    _head(model, path)
-    return model
+    return _check_head(
+        load_checkpoint(AutoModelForSequenceClassification, Path(path), device=device, dtype=dtype), path
+    )
 
 
-def save_scorer(model: PreTrainedModel, tokenizer: Tokenizer, path: Path) -> None:
+def save_scorer(model: Scorer, tokenizer: Tokenizer, path: Path) -> None:
     """Save a preference or value model with its tokenizer, which pads as the model does, whole or not at all."""
     padding = model.config.pad_token_id
     if padding not in (None, tokenizer.pad_token_id):
@@ -110,11 +113,11 @@ def save_scorer(model: PreTrainedModel, tokenizer: Tokenizer, path: Path) -> Non
     save_policy(model, tokenizer, path)
 
 
-def _head(model: PreTrainedModel, path: Path) -> torch.nn.Linear:
+def _check_head(model: Network, path: Path) -> Scorer:
     head = getattr(model, "score", None)
     if not isinstance(head, torch.nn.Linear) or head.out_features != 1:
         raise ModelError(
             f"{path}: {type(model).__name__} has no scalar head named score: use a Llama-like decoder (one whose "
             "sequence classifier in transformers has a `score` layer), with num_labels 1"
         )
-    return head
+    return cast(Scorer, model)

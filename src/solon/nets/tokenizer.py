@@ -27,16 +27,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from solon.errors import ModelError, PromptingError
 from solon.nets.folder import quiet_transformers, read_checkpoint_config
 from solon.nets.marking import MarkedEngine
+from solon.nets.protocols import Tokenizer
 from solon.records import Rendered, Role, Span, Turn
-
-Tokenizer = Any
-"""A fast tokenizer of transformers."""
 
 _DAY = datetime(2024, 7, 26)
 """What a chat template takes for now: the day that Llama's templates name themselves where nobody tells them."""
@@ -65,7 +62,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
     read_checkpoint_config(path)
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=True)
+            tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
+                str(path), trust_remote_code=False, local_files_only=True
+            )
     except Exception as error:
         raise ModelError(f"{path}: its tokenizer cannot be loaded ({error})") from error
     if not getattr(tokenizer, "is_fast", False):
@@ -132,8 +131,7 @@ def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
 
 def decode_response(tokenizer: Tokenizer, ids: list[int]) -> str:
     """Return the text of generated tokens, control tokens spelled out so that none goes unseen."""
-    text: str = tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
-    return text
+    return tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
 
 
 def end_token_id(tokenizer: Tokenizer) -> int:
@@ -145,7 +143,7 @@ def end_token_id(tokenizer: Tokenizer) -> int:
     return _encoder(tokenizer).end(tokenizer)
 
 
-_encoders: WeakKeyDictionary[Any, "_Encoder"] = WeakKeyDictionary()
+_encoders: WeakKeyDictionary[Tokenizer, "_Encoder"] = WeakKeyDictionary()
 
 
 def _encoder(tokenizer: Tokenizer) -> "_Encoder":
@@ -163,7 +161,7 @@ class _Encoder:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.state: tuple[Any, int] = (tokenizer.chat_template, len(tokenizer))
+        self.state = (tokenizer.chat_template, len(tokenizer))
         bos = tokenizer.bos_token_id
         self._start: list[int] = [bos] if bos is not None and bos in tokenizer.backend_tokenizer.encode("").ids else []
         self._marked = MarkedEngine(tokenizer.backend_tokenizer, *split_added_tokens(tokenizer))
@@ -256,7 +254,7 @@ def split_added_tokens(tokenizer: Tokenizer) -> tuple[dict[str, int], dict[str, 
         if re.search(f"{start}{re.escape(word)}{stop}", written):
             control[word] = words.pop(word)
     if tokenizer.unk_token not in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
-        control.pop(tokenizer.unk_token, None)  # stands for letters that the vocabulary lacks
+        control.pop(tokenizer.unk_token or "", None)  # stands for letters that the vocabulary lacks
     return control, words
 
 
@@ -390,13 +388,12 @@ def _fill(layout: _Layout, contents: Sequence[str]) -> str:
 
 def _render(tokenizer: Tokenizer, roles: tuple[Role, ...], contents: Sequence[str], *, is_open: bool) -> str:
     """Return what the chat template writes; a turn at the end that is left open is closed here."""
-    text: str = tokenizer.apply_chat_template(
+    return tokenizer.apply_chat_template(
         [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)],
         chat_template=_stop_clock(tokenizer.get_chat_template()),
         tokenize=False,
         add_generation_prompt=not is_open,
     )
-    return text
 
 
 def _placeholders(tokenizer: Tokenizer, count: int) -> list[str]:

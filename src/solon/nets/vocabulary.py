@@ -9,13 +9,12 @@ that is sampled from, so a policy and its equal reference agree exactly; what a 
 neither learnt nor paid for.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from solon.errors import ModelError
-from solon.nets.tokenizer import Tokenizer, encode_prompt, end_token_id, split_added_tokens
+from solon.nets.protocols import Tokenizer
+from solon.nets.tokenizer import encode_prompt, end_token_id, split_added_tokens
 from solon.records import Rendered, Span, Turn
 from solon.storage import content_digest
 
@@ -114,6 +113,6 @@ def set_padding(tokenizer: Tokenizer, padding: int) -> None:
 
     A word would become a control token by padding with it, and could not be written any more.
     """
-    added: dict[int, Any] = tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
     token = added.get(padding)
     tokenizer.pad_token = token.content if token is not None and token.special else None

@@ -14,8 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solon.nets import decode_response, encode_continuations, encode_prompt, end_token_id, vocabulary_digest
-from solon.nets.tokenizer import Tokenizer
+from solon.nets import (
+    Tokenizer,
+    decode_response,
+    encode_continuations,
+    encode_prompt,
+    end_token_id,
+    vocabulary_digest,
+)
 from solon.prompting import render_response
 from solon.records import Conversation, SampledTokens
 from solon.storage import derive_seed

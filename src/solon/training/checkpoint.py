@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from solon.errors import ModelError, RunError
+from solon.nets import Trainable
 from solon.storage import replace_file
 
 _FORMAT = 1
@@ -54,7 +55,7 @@ class Checkpoint:
     def save(
         self,
         step: int,
-        models: Mapping[str, nn.Module],
+        models: Mapping[str, Trainable],
         optimizers: Mapping[str, torch.optim.Optimizer],
         extra: Mapping[str, Any],
     ) -> None:
@@ -80,7 +81,7 @@ class Checkpoint:
             save_file(whole, temporary, metadata={"solon": json.dumps(header)})
 
     def restore(
-        self, models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+        self, models: Mapping[str, Trainable], optimizers: Mapping[str, torch.optim.Optimizer]
     ) -> Resumed | None:
         """Put the saved state into `models`, `optimizers` and torch's generators; None where nothing was saved.
 
@@ -123,7 +124,7 @@ class Checkpoint:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def unique_tensors(model: nn.Module) -> dict[str, Tensor]:
+def unique_tensors(model: Trainable) -> dict[str, Tensor]:
     """Return a model's weights and stored buffers by name, tied ones once."""
     seen: set[int] = set()
     unique = {}
@@ -134,7 +135,7 @@ def unique_tensors(model: nn.Module) -> dict[str, Tensor]:
     return unique
 
 
-def copy_to_own_storage(model: nn.Module) -> None:
+def copy_to_own_storage(model: Trainable) -> None:
     """Move every weight into memory that torch allocated, ties kept, so that arithmetic rounds the same each time."""
     with torch.no_grad():
         for parameter in model.parameters():

@@ -13,18 +13,16 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
-from solon.inference.decoder import is_llama_shaped
-from solon.nets import rule_out
-from solon.nets.policy import PreTrainedModel
+from solon.nets import CausalLM, Network, Scorer, is_llama_shaped, rule_out
 from solon.training.batching import TokenBatch
 
 
-def can_share_prompts(model: PreTrainedModel) -> bool:
+def can_share_prompts(model: Network) -> bool:
     """Say whether a model takes positions and a mask of who sees whom, so that rows may share a prompt's tokens."""
     return is_llama_shaped(model)
 
 
-def read_logprobs(model: PreTrainedModel, batch: TokenBatch, absent: Tensor | None) -> Tensor:
+def read_logprobs(model: CausalLM, batch: TokenBatch, absent: Tensor | None) -> Tensor:
     """Return the log-probability of each response token under a causal model; differentiable. Shape (B, R).
 
     Args:
@@ -36,7 +34,7 @@ def read_logprobs(model: PreTrainedModel, batch: TokenBatch, absent: Tensor | No
     return batch.to_responses(-cross_entropy(logits, batch.targets, reduction="none"))
 
 
-def _read_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+def _read_logits(model: CausalLM, batch: TokenBatch) -> Tensor:
     """Return the model's own logits before each response token. Shape (N, V).
 
     Some families scale or cap what their word head gives. So the model runs as a whole, and only what goes into its
@@ -57,25 +55,24 @@ def _read_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     with ExitStack() as stack:
         if head is not None:
             stack.callback(head.register_forward_pre_hook(reduce).remove)
-        logits: Tensor = model(input_ids=batch.ids, use_cache=False, **_shared(batch)).logits
+        logits = model(input_ids=batch.ids, use_cache=False, **_shared(batch)).logits
     return logits[0] if reduced else logits.flatten(0, 1)[batch.sources]
 
 
-def read_values(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+def read_values(model: Scorer, batch: TokenBatch) -> Tensor:
     """Return the value before each response token under a scalar model; differentiable. Shape (B, R)."""
     return batch.to_responses(model.score(read_trunk(model, batch)[batch.sources]).squeeze(-1).float())
 
 
-def read_scores(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+def read_scores(model: Scorer, batch: TokenBatch) -> Tensor:
     """Return the score of each row, read at its last token; differentiable. Shape (B,)."""
     scores: Tensor = model.score(read_trunk(model, batch)[batch.last]).squeeze(-1).float()
     return scores
 
 
-def read_trunk(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+def read_trunk(model: Network, batch: TokenBatch) -> Tensor:
     """Return the trunk's output at every token of every sequence, one after the other. Shape (S * T, width)."""
-    hidden: Tensor = model.base_model(input_ids=batch.ids, use_cache=False, **_shared(batch)).last_hidden_state
-    return hidden.flatten(0, 1)
+    return model.base_model(input_ids=batch.ids, use_cache=False, **_shared(batch)).last_hidden_state.flatten(0, 1)
 
 
 def _shared(batch: TokenBatch) -> dict[str, Tensor]:

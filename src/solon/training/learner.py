@@ -3,18 +3,18 @@
 Each of the two has its own weights, optimizer and gradient clip, so neither loss needs a weight against the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from solon.algorithms import clipped_policy_loss, clipped_value_loss
-from solon.nets.policy import PreTrainedModel
+from solon.algorithms import PolicyLoss, ValueLoss, clipped_policy_loss, clipped_value_loss
+from solon.nets import CausalLM, Network, Trainable
 from solon.storage import derive_seed
 from solon.training.batching import pack_rows, plan_microbatches, shuffle_order
 from solon.training.forward import can_share_prompts, read_logprobs
-from solon.training.optimizer import build_adamw, learning_rate_at, take_step
+from solon.training.optimizer import accumulate, build_adamw, learning_rate_at, take_step
 from solon.training.rollout import Rollout, ScoreScale, Targets, ValueModel
 
 if TYPE_CHECKING:
@@ -32,25 +32,25 @@ class Learner(NamedTuple):
         absent: rows of the policy's embeddings that stand for no token; None where there are none.
     """
 
-    policy: PreTrainedModel
+    policy: CausalLM
     value: ValueModel
     policy_optimizer: torch.optim.Optimizer
     value_optimizer: torch.optim.Optimizer
     absent: Tensor | None
 
     @classmethod
-    def build(cls, policy: PreTrainedModel, value: ValueModel, absent: Tensor | None) -> "Learner":
+    def build(cls, policy: CausalLM, value: ValueModel, absent: Tensor | None) -> "Learner":
         """Give each network an optimizer of its own."""
         return cls(policy, value, build_adamw(policy), build_adamw(value.trained), absent)
 
     @property
     def can_share_prompts(self) -> bool:
         """Whether responses to one prompt may lie in one sequence for both networks."""
-        networks = [self.policy] if self.value.network is None else [self.policy, self.value.network]
+        networks: list[Network] = [self.policy] if self.value.network is None else [self.policy, self.value.network]
         return all(map(can_share_prompts, networks))
 
     @property
-    def models(self) -> dict[str, torch.nn.Module]:
+    def models(self) -> dict[str, Trainable]:
         """What a checkpoint keeps of the networks."""
         return {"policy": self.policy, "value": self.value.trained}
 
@@ -90,12 +90,15 @@ def update(
     sums: dict[str, float] = {}
     steps = 0
     for epoch in range(config.epochs):
+        # Prompts are shuffled, not responses: those to one prompt stay in a minibatch, where they share its tokens.
         order = shuffle_order(prompts, seed=derive_seed(seed, "minibatches", iteration), epoch=epoch)
         for index in range(config.minibatches):
+            # Counted over the whole run, since the schedule falls over the whole run.
             step = (iteration * config.epochs + epoch) * config.minibatches + index
             part = order[index * prompts // config.minibatches : (index + 1) * prompts // config.minibatches]
             rows = [prompt * together + place for prompt in part for place in range(together)]
-            found = _accumulate(learner, rollout, targets, scale, rows, config)
+            # Both gradients over all microbatches, then a step of each: the clip is of the whole minibatch's gradient.
+            found = accumulate(_pieces(learner, rollout, targets, scale, rows, config))
             for name, optimizer, peak in (
                 ("policy", learner.policy_optimizer, config.learning_rate),
                 ("value", learner.value_optimizer, config.value_learning_rate),
@@ -111,17 +114,17 @@ def update(
     return {name: value / steps for name, value in sums.items()}
 
 
-def _accumulate(
+def _pieces(
     learner: Learner,
     rollout: Rollout,
     targets: Targets,
     scale: ScoreScale,
     minibatch: Sequence[int],
     config: "PPOConfig",
-) -> dict[str, float]:
-    """Add the gradients of a minibatch's losses to the weights, piece by piece, and return the losses."""
+) -> Iterator[dict[str, Tensor]]:
+    """Yield each microbatch's share of what is lost, and of what is reported, by policy and by value model."""
+    # Over the whole minibatch, so that every token weighs the same in whatever microbatch it falls.
     count = int(rollout.mask[list(minibatch)].sum())
-    sums = dict.fromkeys(("policy/loss", "policy/clipfrac", "policy/approxkl", "value/loss", "value/clipfrac"), 0.0)
     learnt = [rollout.rows[row] for row in minibatch]
     share = learner.can_share_prompts
     for group in plan_microbatches(learnt, max_tokens=config.microbatch_tokens, share_prompts=share):
@@ -140,7 +143,8 @@ def _accumulate(
             clip_range=config.clip_range,
             count=count,
         )
-        policy.loss.backward()  # type: ignore[no-untyped-call]
+        # Learnt from before the value model reads, so that only one of the two graphs is in memory.
+        yield _name("policy", policy)
         features = None if rollout.features is None else part(rollout.features)
         value = clipped_value_loss(
             scale.apply(learner.value.read(batch, features)),
@@ -150,8 +154,8 @@ def _accumulate(
             clip_range=config.value_clip_range,
             count=count,
         )
-        value.loss.backward()  # type: ignore[no-untyped-call]
-        for name, result in (("policy", policy), ("value", value)):
-            for key, number in result._asdict().items():
-                sums[f"{name}/{key}"] += float(number.detach())
-    return sums
+        yield _name("value", value)
+
+
+def _name(network: str, found: PolicyLoss | ValueLoss) -> dict[str, Tensor]:
+    return {f"{network}/{key}": number for key, number in found._asdict().items()}

@@ -1,18 +1,20 @@
-"""The optimizer, its learning rate over time, and one clipped step."""
+"""The gradient of a batch in pieces, the optimizer, its learning rate over time, and one clipped step."""
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from solon.errors import ModelError
+from solon.nets import Trainable
 
 LearningRateSchedule = Literal["constant", "linear", "cosine"]
 
 
 def build_adamw(
-    model: nn.Module, *, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.95)
+    model: Trainable, *, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.95)
 ) -> torch.optim.AdamW:
     """Build AdamW over a model's trainable weights; only matrices decay, norms and biases do not.
 
@@ -46,6 +48,23 @@ def learning_rate_at(
     return peak * (1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
+def accumulate(pieces: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Add the gradient of a batch's losses to the weights, piece by piece, and return the sum of the pieces by name.
+
+    Args:
+        pieces: shares of the batch's means, each divided by the whole batch's count, so that they add up to what the
+            batch read at once would give. The gradient is taken of those named `loss`, or `.../loss`.
+    """
+    sums: dict[str, float] = {}
+    for piece in pieces:
+        for name, share in piece.items():
+            # Before the next piece is read, so that only one graph is in memory at a time.
+            if name.rpartition("/")[2] == "loss":
+                share.backward()  # type: ignore[no-untyped-call]
+            sums[name] = sums.get(name, 0.0) + float(share.detach())
+    return sums
+
+
 def take_step(optimizer: torch.optim.Optimizer, *, learning_rate: float, max_grad_norm: float) -> float:
     """Clip the gradient, take one step and clear the gradient.
 
@@ -61,6 +80,7 @@ def take_step(optimizer: torch.optim.Optimizer, *, learning_rate: float, max_gra
         ModelError: the norm is not finite; no step is taken.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    # Looked at before the step: afterwards the weights, and the next checkpoint, would be lost as well.
     norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm))
     if not math.isfinite(norm):
         raise ModelError(f"the gradient's norm is {norm}: training has diverged; lower the learning rate")

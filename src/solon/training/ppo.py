@@ -18,16 +18,22 @@ Leaves out: an adaptive KL coefficient, a trunk shared by policy and value model
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from solon.algorithms import explained_variance, kl_k1, kl_k3
 from solon.errors import ModelError, RecordError
-from solon.inference.sampler import Sampler
+from solon.inference import MakeSampler, Sampler, TokenSampler
 from solon.nets import (
+    CausalLM,
+    Scorer,
+    Tokenizer,
+    count_rows,
     decode_response,
     find_absent_rows,
     load_policy,
@@ -37,7 +43,6 @@ from solon.nets import (
     save_scorer,
     weights_digest,
 )
-from solon.nets.policy import PreTrainedModel, count_rows
 from solon.records import Config, Prompt, Record, Sampling
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
@@ -151,6 +156,62 @@ class PPOSummary(Record):
     ended: float
 
 
+Query = tuple[Prompt, tuple[int, ...]]
+"""A prompt and its tokens."""
+
+
+class Actors(NamedTuple):
+    """What has a part in a rollout.
+
+    Attributes:
+        sampler: draws from the policy.
+        reference: what the policy pays to leave.
+        scorer: the preference model.
+        value: the value model.
+        end: the token that ends a response.
+        absent: rows of policy and reference that stand for no token; None where there are none.
+    """
+
+    sampler: TokenSampler
+    reference: CausalLM
+    scorer: Scorer
+    value: ValueModel
+    end: int
+    absent: Tensor | None
+
+
+@dataclass
+class PPOState:
+    """What the loop remembers from iteration to iteration, beside weights; kept in its checkpoints.
+
+    Attributes:
+        scale: what scores are standardised by; None before the first rollout.
+        score: mean score of each iteration so far, in preference-model units.
+        kl: nats per response from the reference, of each.
+        ended: share of responses that ended, of each.
+    """
+
+    scale: ScoreScale | None = None
+    score: list[float] = field(default_factory=list)
+    kl: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
+
+    def add(self, line: Mapping[str, float]) -> None:
+        """Remember the metrics of an iteration."""
+        self.score.append(line["objective/score"])
+        self.kl.append(line["objective/kl"])
+        self.ended.append(line["objective/ended_frac"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "PPOState":
+        """Take up what a checkpoint holds."""
+        return cls(**{**body, "scale": ScoreScale(*body["scale"])})
+
+
 def run_ppo(
     policy: Path,
     preference_model: Path,
@@ -163,6 +224,7 @@ def run_ppo(
     on_progress: OnProgress | None = None,
     device: str = "cpu",
     value_out: Path | None = None,
+    make_sampler: MakeSampler[TokenSampler] = Sampler,
 ) -> PPOSummary:
     """Train `policy` against `preference_model` and save the result as a Hugging Face folder.
 
@@ -179,6 +241,7 @@ def run_ppo(
         on_progress: told after every iteration.
         device: where the models run.
         value_out: folder for the value model; None does not keep it.
+        make_sampler: puts over the policy what its responses are drawn by.
 
     Raises:
         RecordError: no prompt is left to answer.
@@ -221,57 +284,70 @@ def run_ppo(
                 copy_to_own_storage(model)
         absent = find_absent_rows(tokenizer, count_rows(trained.config), trained.device)
         learner = Learner.build(trained, ValueModel(scorer, network), absent)
-        sampler = Sampler(trained, tokenizer, batch_size=config.responses_per_iteration)
+        sampler = make_sampler(trained, tokenizer, batch_size=config.responses_per_iteration)
+        actors = Actors(sampler, reference, scorer, learner.value, encoder.end, absent)
+        # Restored before the logs are opened: they keep what was written up to the checkpoint and no more.
         resumed = checkpoint.restore(learner.models, learner.optimizers)
-        start = resumed.step if resumed else 0
-        notes: dict[str, Any] = resumed.extra if resumed else {"score": [], "kl": [], "ended": []}
+        start, state = (resumed.step, PPOState.from_json(resumed.extra)) if resumed else (0, PPOState())
         with StepLog(metrics, after=start) as log, StepLog(samples, after=start) as texts:
             for iteration in range(start, config.iterations):
+                # 1. Sample, and let every network read the responses before any weight moves: ratios, prices and
+                #    advantages are all against the policy that sampled. Which prompts and which draws follows from
+                #    the iteration's number alone, so that a run that was resumed has the same.
                 picked = _pick(asked, iteration, config, seed)
-                rollout = _roll_out(picked, iteration, learner, sampler, reference, scorer, encoder.end, config, seed)
-                scale = ScoreScale(*notes.setdefault("scale", ScoreScale.of(rollout.scores)))
+                rollout = _roll_out(actors, picked, config, iteration=iteration, seed=seed)
+                # 2. The scale of scores is that of SL-CAI's own responses, which the first iteration's are, since
+                #    nothing is learnt yet. From then on it is frozen, so that one unit of reward, and of what a nat
+                #    costs, means the same in every iteration.
+                if state.scale is None:
+                    state.scale = ScoreScale.of(rollout.scores)
+                # 3. What the responses were worth, against what the value model expected before it learns from them.
                 targets = compute_targets(
                     rollout,
-                    scale,
+                    state.scale,
                     kl_coef=config.kl_coef,
                     missing_end_penalty=config.missing_end_penalty,
                     gamma=config.gamma,
                     gae_lambda=config.gae_lambda,
                     standardize_advantages=config.standardize_advantages,
                 )
-                learnt = update(learner, rollout, targets, scale, config, iteration=iteration, seed=seed)
+                # 4. Learn.
+                learnt = update(learner, rollout, targets, state.scale, config, iteration=iteration, seed=seed)
+                # 5. Log. What is said of the rollout is of the policy before it learnt.
                 done = iteration + 1
                 line = describe(rollout, targets) | learnt
                 log.write(done, line)
-                for name in ("score", "kl"):
-                    notes[name].append(line[f"objective/{name}"])
-                notes["ended"].append(line["objective/ended_frac"])
+                state.add(line)
                 if iteration % config.sample_every == 0 or done == config.iterations:
                     for text in _show([prompt for prompt, _ in picked], rollout, tokenizer):
                         texts.write(done, text)
+                # 6. The checkpoint, after the logs are safe on the disk: a line that is missing before a checkpoint
+                #    would stay missing, one that is there after it is cut off and written again.
                 if done % config.checkpoint_every == 0 and done < config.iterations:
                     log.sync()
                     texts.sync()
-                    checkpoint.save(done, learner.models, learner.optimizers, notes)
+                    checkpoint.save(done, learner.models, learner.optimizers, state.to_json())
                 if on_progress is not None:
                     on_progress(done, config.iterations)
+        # The policy last: it takes the place of the checkpoint, from which all else could be made again.
         if value_out is not None:
-            if network is None:
-                scorer.score.weight.data.copy_(learner.value.trained.weight.data)
+            if learner.value.head is not None:
+                scorer.score.weight.data.copy_(learner.value.head.weight.data)
             save_scorer(scorer if network is None else network, pm_tokenizer, value_out)
         save_policy(trained, tokenizer, out)
     checkpoint.remove()
+    assert state.scale is not None  # there is at least one iteration
     tail = -max(1, config.iterations // 10)
     return PPOSummary(
         iterations=config.iterations,
         responses=config.iterations * config.responses_per_iteration,
         prompts_left_out=len(prompts) - len(asked),
-        kl=_mean(notes["kl"][tail:]),
-        score_first=notes["score"][0],
-        score_last=_mean(notes["score"][tail:]),
-        score_mean=notes["scale"][0],
-        score_std=notes["scale"][1],
-        ended=_mean(notes["ended"][tail:]),
+        kl=_mean(state.kl[tail:]),
+        score_first=state.score[0],
+        score_last=_mean(state.score[tail:]),
+        score_mean=state.scale.mean,
+        score_std=state.scale.std,
+        ended=_mean(state.ended[tail:]),
     )
 
 
@@ -290,9 +366,7 @@ def describe(rollout: Rollout, targets: Targets) -> dict[str, float]:
     }
 
 
-def _pick(
-    asked: Sequence[tuple[Prompt, tuple[int, ...]]], iteration: int, config: PPOConfig, seed: int
-) -> list[tuple[Prompt, tuple[int, ...]]]:
+def _pick(asked: Sequence[Query], iteration: int, config: PPOConfig, seed: int) -> list[Query]:
     """Return an iteration's prompts, each as often as it is answered.
 
     They are a window of all prompts, shuffled anew each time they have all had their turn.
@@ -308,19 +382,11 @@ def _pick(
     return picked
 
 
-def _roll_out(
-    picked: Sequence[tuple[Prompt, tuple[int, ...]]],
-    iteration: int,
-    learner: Learner,
-    sampler: Sampler,
-    reference: PreTrainedModel,
-    scorer: PreTrainedModel,
-    end: int,
-    config: PPOConfig,
-    seed: int,
-) -> Rollout:
+def _roll_out(actors: Actors, picked: Sequence[Query], config: PPOConfig, *, iteration: int, seed: int) -> Rollout:
     """Sample a response to each prompt and let every network read it."""
-    drawn = sampler.sample(
+    # The policy has learnt since the last time, or was restored from a checkpoint after the sampler was made.
+    actors.sampler.refresh()
+    drawn = actors.sampler.sample(
         [list(ids) for _, ids in picked],
         Sampling(temperature=1.0, max_tokens=config.max_response_tokens),
         [derive_seed(seed, "response", iteration, place) for place in range(len(picked))],
@@ -329,16 +395,16 @@ def _roll_out(
         [TokenRow((*ids, *one.token_ids), len(ids)) for (_, ids), one in zip(picked, drawn, strict=True)],
         [one.stop_reason == "end" for one in drawn],
         [one.logprobs for one in drawn],
-        reference=reference,
-        scorer=scorer,
-        value=learner.value,
-        end=end,
-        absent=learner.absent,
+        reference=actors.reference,
+        scorer=actors.scorer,
+        value=actors.value,
+        end=actors.end,
+        absent=actors.absent,
         microbatch_tokens=config.microbatch_tokens,
     )
 
 
-def _show(prompts: Sequence[Prompt], rollout: Rollout, tokenizer: Any) -> list[Mapping[str, Any]]:
+def _show(prompts: Sequence[Prompt], rollout: Rollout, tokenizer: Tokenizer) -> list[Mapping[str, Any]]:
     """Return the first few responses of an iteration as people read them."""
     kl = kl_k1(rollout.logprobs, rollout.ref_logprobs, rollout.mask)
     shown: list[Mapping[str, Any]] = []

@@ -22,50 +22,29 @@ from torch import Tensor
 
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
 from solon.errors import RecordError
-from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
-from solon.nets.policy import PreTrainedModel
-from solon.records import Config, PreferencePair, Record
+from solon.nets import Scorer, init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
+from solon.records import PreferencePair, Record
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
 from solon.training.forward import can_share_prompts, read_scores
 from solon.training.optimizer import LearningRateSchedule
-from solon.training.steps import OnProgress, run_steps
+from solon.training.steps import LoopConfig, OnProgress, run_steps
 
 
-class PreferenceModelConfig(Config):
-    """How the preference model is trained.
+class PreferenceModelConfig(LoopConfig):
+    """How the preference model is trained; an example is a pair. The paper states none of these.
 
     Attributes:
-        epochs: passes over the pairs. Paper: not stated for the preference model; one is usual.
-        batch_size: pairs per step. Paper: not stated.
-        learning_rate: peak rate of AdamW. Paper: not stated.
-        schedule: `constant`; `linear` and `cosine` fall to zero. Paper: not stated.
-        warmup_steps: steps over which the rate climbs. Paper: not stated.
-        weight_decay: on matrices. Paper: not stated.
-        max_grad_norm: longer gradients are scaled down to it. Paper: not stated.
         centering_coef: weight of the squared sum of a pair's scores, which settles their level. Paper: none, so 0.
         clear_margin: accuracy is measured on held-out pairs whose label is at least this far from 0.5.
-        evaluate_every: steps between measurements on held-out pairs; the first is before training, the last after it.
-        max_tokens: a pair with a longer text is left out, and counted.
-        microbatch_tokens: tokens that go through the model at once, padding included; memory and speed only. A thousand
-            keep a small model's activations in a core's cache; a GPU wants more.
-        checkpoint_every: steps between checkpoints; changes nothing in the result.
     """
 
-    epochs: int = Field(1, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(3e-4, gt=0.0)
     schedule: LearningRateSchedule = "linear"
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.0, ge=0.0)
-    max_grad_norm: float = Field(1.0, gt=0.0)
     centering_coef: float = Field(0.0, ge=0.0)
     clear_margin: float = Field(0.25, ge=0.0, le=0.5)
-    evaluate_every: int = Field(50, ge=1)
-    max_tokens: int = Field(512, ge=2)
-    microbatch_tokens: int = Field(1024, ge=1)
-    checkpoint_every: int = Field(50, ge=1)
 
 
 class PMSummary(Record):
@@ -164,12 +143,12 @@ def run_preference_model(
     with seeded(derive_seed(seed, "preference model")):
         model = init_scorer_from_policy(init, seed=derive_seed(seed, "scalar head"), device=device)
         copy_to_own_storage(model)
-        notes = run_steps(
+        course = run_steps(
             "pm",
             model,
             len(rows),
             config,
-            accumulate=lambda batch: _accumulate(model, [rows[index] for index in batch], config),
+            pieces=lambda batch: _pieces(model, [rows[index] for index in batch], config),
             measure=lambda: _measure(model, measured, config),
             checkpoint=checkpoint,
             seed=seed,
@@ -179,17 +158,17 @@ def run_preference_model(
         ranked = _rank(model, measured, config)
     save_scorer(model, tokenizer, out)
     checkpoint.remove()
-    found = notes["after"]
+    found = course.after
     return PMSummary(
-        steps=notes["steps"],
+        steps=course.steps,
         pairs=len(rows),
         heldout_pairs=len(measured),
         left_out=len(pairs) + len(heldout) - len(rows) - len(measured),
         reread=encoder.reread,
-        train_loss=notes["loss_last"],
+        train_loss=course.loss_last,
         loss=found["pm/heldout_loss"],
         accuracy=found["pm/accuracy"],
-        clear_pairs=int(found["pm/clear_pairs"]),
+        clear_pairs=len(ranked),
         ece_10_mirrored=found["pm/ece_10_mirrored"],
         ranked=ranked,
     )
@@ -219,7 +198,7 @@ def _digest(rows: Sequence[_PairRow]) -> list[Any]:
 
 
 def _scored(
-    model: PreTrainedModel, rows: Sequence[_PairRow], microbatch_tokens: int
+    model: Scorer, rows: Sequence[_PairRow], microbatch_tokens: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Yield microbatches of pairs with the scores of both texts; each is read once, and the prompt once for both."""
     texts = [text for row in rows for text in (row.a, row.b)]
@@ -232,20 +211,14 @@ def _scored(
         yield [index // 2 for index in group[::2]], scores[::2], scores[1::2]
 
 
-def _accumulate(model: PreTrainedModel, batch: Sequence[_PairRow], config: PreferenceModelConfig) -> float:
-    """Add the gradient of the batch's mean loss to the weights and return that loss."""
-    total = 0.0
+def _pieces(model: Scorer, batch: Sequence[_PairRow], config: PreferenceModelConfig) -> Iterator[Tensor]:
+    """Yield each microbatch's share of the batch's mean loss."""
     for group, a, b in _scored(model, batch, config.microbatch_tokens):
         targets = torch.tensor([batch[i].target for i in group], device=a.device)
-        loss = soft_preference_loss(a, b, targets, centering_coef=config.centering_coef, count=len(batch))
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    return total
+        yield soft_preference_loss(a, b, targets, centering_coef=config.centering_coef, count=len(batch))
 
 
-def _measure(
-    model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig
-) -> dict[str, float | None]:
+def _measure(model: Scorer, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> dict[str, float | None]:
     if not rows:
         return {"pm/heldout_loss": None, "pm/accuracy": None, "pm/ece_10_mirrored": None, "pm/clear_pairs": 0}
     gaps, targets = _read_gaps(model, rows, config)
@@ -258,9 +231,7 @@ def _measure(
     }
 
 
-def _read_gaps(
-    model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig
-) -> tuple[Tensor, Tensor]:
+def _read_gaps(model: Scorer, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> tuple[Tensor, Tensor]:
     """Return the score of A minus that of B, and the label; float64. Shape (N,) each."""
     gaps = torch.empty(len(rows), dtype=torch.float64)
     with torch.no_grad():
@@ -269,7 +240,7 @@ def _read_gaps(
     return gaps, torch.tensor([row.target for row in rows], dtype=torch.float64)
 
 
-def _rank(model: PreTrainedModel, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> dict[str, float]:
+def _rank(model: Scorer, rows: Sequence[_PairRow], config: PreferenceModelConfig) -> dict[str, float]:
     """Return for each clear pair, by id, the accuracy of this pair alone."""
     gaps, targets = _read_gaps(model, rows, config)
     alone = [preference_accuracy(gaps[[i]], targets[[i]], margin=config.clear_margin) for i in range(len(rows))]

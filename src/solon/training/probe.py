@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from solon.errors import ModelError
-from solon.inference.sampler import Sampler
-from solon.nets import encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
-from solon.nets.policy import count_rows
+from solon.inference import Sampler
+from solon.nets import count_rows, encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
 from solon.prompting import render_response
 from solon.records import Conversation, Sampling
 from solon.training.batching import TokenRow, pack_rows

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from solon.algorithms import gae_advantages, kl_penalty_rewards, masked_mean, standard_deviation, standardize
 from solon.errors import ModelError
-from solon.nets.policy import PreTrainedModel
+from solon.nets import CausalLM, Scorer, Trainable
 from solon.training.batching import TokenBatch, TokenRow, pack_rows, plan_microbatches
 from solon.training.forward import can_share_prompts, read_logprobs, read_scores, read_trunk, read_values
 
@@ -102,12 +102,14 @@ class ValueModel:
             computes anyway.
     """
 
-    def __init__(self, scorer: PreTrainedModel, network: PreTrainedModel | None) -> None:
+    def __init__(self, scorer: Scorer, network: Scorer | None) -> None:
         self.network = network
+        self.head: nn.Linear | None = None
+        self.trained: Trainable
         if network is None:
-            head = scorer.score
-            self.trained: nn.Module = nn.Linear(head.in_features, 1, bias=False, device=head.weight.device)
-            self.trained.load_state_dict({"weight": head.weight.detach().float()})
+            own = scorer.score
+            self.trained = self.head = nn.Linear(own.in_features, 1, bias=False, device=own.weight.device)
+            self.head.load_state_dict({"weight": own.weight.detach().float()})
         else:
             self.trained = network
 
@@ -115,8 +117,9 @@ class ValueModel:
         """Return values in preference-model units, with gradient. Shape (B, R)."""
         if self.network is not None:
             return read_values(self.network, batch)
+        assert self.head is not None
         assert features is not None
-        values: Tensor = self.trained(features).squeeze(-1)
+        values: Tensor = self.head(features).squeeze(-1)
         return values * batch.response_mask
 
 
@@ -125,8 +128,8 @@ def read_rollout(
     ended: Sequence[bool],
     logprobs: Sequence[Sequence[float]],
     *,
-    reference: PreTrainedModel,
-    scorer: PreTrainedModel,
+    reference: CausalLM,
+    scorer: Scorer,
     value: ValueModel,
     end: int,
     absent: Tensor | None,
@@ -148,6 +151,7 @@ def read_rollout(
         absent: rows of policy and reference that stand for no token; None where there are none.
         microbatch_tokens: tokens that go through a network at once.
     """
+    # Of the responses as sampled: what the loop learns from has no end token that the policy did not write.
     lengths = torch.tensor([row.response_length for row in rows])
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
     closed = [
@@ -161,9 +165,11 @@ def read_rollout(
     with torch.no_grad():
         for group in plan_microbatches(closed, max_tokens=microbatch_tokens, share_prompts=share):
             batch = pack_rows([closed[index] for index in group], share_prompts=share, device=reference.device)
+            # The added end token is read with the rest, and cut off here: it may stand one past the longest response.
             width = min(mask.shape[1], batch.response_mask.shape[1])
             ref_logprobs[group, :width] = read_logprobs(reference, batch, absent)[:, :width].cpu()
             if value.network is None:
+                # One pass of the frozen trunk for both, kept for learning: it would say the same again.
                 hidden, score = _features_and_scores(scorer, batch)
                 if features is None:
                     features = torch.zeros(*mask.shape, hidden.shape[-1], device=hidden.device)
@@ -173,8 +179,10 @@ def read_rollout(
                 score = read_scores(scorer, batch)
                 values[group, :width] = value.read(batch, None)[:, :width].cpu()
             scores[group] = score.cpu()
+    # The policy's own are those that the sampler drew by, and had anyway.
     behaviour = torch.zeros(mask.shape)
     behaviour[mask] = torch.tensor([value for row in logprobs for value in row])
+    # Where a response was cut off, the networks have read one token more than it has: that is masked away.
     return Rollout(
         rows=tuple(rows),
         ended=torch.tensor(list(ended)),
@@ -211,11 +219,15 @@ def compute_targets(
         gae_lambda: as in `gae_advantages`.
         standardize_advantages: centre and scale the advantages over all tokens of the rollout. Returns are not.
     """
+    # The penalty is in standard deviations, so it bounds scores after scaling; and before the price of KL is charged,
+    # which a response that does not end pays on top.
     scores = scale.apply(rollout.scores)
     scores = torch.where(rollout.ended, scores, scores.clamp(max=missing_end_penalty))
     rewards = kl_penalty_rewards(scores, rollout.logprobs, rollout.ref_logprobs, rollout.mask, kl_coef=kl_coef)
     old_values = torch.where(rollout.mask, scale.apply(rollout.values), 0.0)
     advantages = gae_advantages(rewards, old_values, rollout.mask, gamma=gamma, gae_lambda=gae_lambda)
+    # Returns of the advantages as they are: the value model is to foretell rewards, which standardising would take the
+    # level and the unit from. The policy's step is to depend on neither.
     returns = advantages + old_values
     if standardize_advantages:
         advantages = standardize(advantages, rollout.mask)
@@ -227,7 +239,7 @@ def mean_entropy(rollout: Rollout) -> float:
     return float(-masked_mean(rollout.logprobs, rollout.mask))
 
 
-def _features_and_scores(scorer: PreTrainedModel, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+def _features_and_scores(scorer: Scorer, batch: TokenBatch) -> tuple[Tensor, Tensor]:
     """Return the trunk's output before each response token (B, R, width) and each text's score (B,), in one pass."""
     hidden = read_trunk(scorer, batch)
     score: Tensor = scorer.score(hidden[batch.last]).squeeze(-1).float()

@@ -21,48 +21,40 @@ from torch import Tensor
 
 from solon.algorithms import sequence_nll
 from solon.errors import RecordError
-from solon.nets import find_absent_rows, load_policy, load_tokenizer, save_policy, weights_digest
-from solon.nets.policy import PreTrainedModel, count_rows
-from solon.records import Config, Record, SFTExample
+from solon.nets import (
+    CausalLM,
+    count_rows,
+    find_absent_rows,
+    load_policy,
+    load_tokenizer,
+    save_policy,
+    weights_digest,
+)
+from solon.records import Record, SFTExample
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
 from solon.training.forward import can_share_prompts, read_logprobs
 from solon.training.optimizer import LearningRateSchedule
-from solon.training.steps import OnProgress, run_steps
+from solon.training.steps import LoopConfig, OnProgress, run_steps
 
 
-class SFTConfig(Config):
+class SFTConfig(LoopConfig):
     """How the base model is fine-tuned.
 
+    The paper passes over its data once; it states no warm-up, decay or bound on gradients.
+
     Attributes:
-        epochs: passes over the examples. Paper: 1.
         batch_size: examples per step. Paper: 1024; the default suits thousands of examples, not a million.
         learning_rate: peak rate of AdamW. Paper: half the pre-training rate, which it does not state.
         schedule: `constant` as in the paper; `linear` and `cosine` fall to zero.
-        warmup_steps: steps over which the rate climbs. Paper: none stated.
-        weight_decay: on matrices. Paper: not stated.
-        max_grad_norm: longer gradients are scaled down to it. Paper: not stated.
         eval_fraction: share of the prompts, chosen by hash, whose examples are held out to measure loss on.
-        evaluate_every: steps between measurements; the first is before training, the last after it.
-        max_tokens: an example longer than this is left out, and counted.
-        microbatch_tokens: tokens that go through the model at once, padding included; memory and speed only. A thousand
-            keep a small model's activations in a core's cache; a GPU wants more.
-        checkpoint_every: steps between checkpoints; changes nothing in the result.
     """
 
-    epochs: int = Field(1, ge=1)
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(5e-4, gt=0.0)
     schedule: LearningRateSchedule = "constant"
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.0, ge=0.0)
-    max_grad_norm: float = Field(1.0, gt=0.0)
     eval_fraction: float = Field(0.05, ge=0.0, lt=1.0)
-    evaluate_every: int = Field(50, ge=1)
-    max_tokens: int = Field(512, ge=2)
-    microbatch_tokens: int = Field(1024, ge=1)
-    checkpoint_every: int = Field(50, ge=1)
 
 
 class SFTSummary(Record):
@@ -142,12 +134,12 @@ def run_sft(
         copy_to_own_storage(model)
         absent = find_absent_rows(tokenizer, count_rows(model.config), model.device)
         limit = config.microbatch_tokens
-        notes = run_steps(
+        course = run_steps(
             "sft",
             model,
             len(rows),
             config,
-            accumulate=lambda batch: _accumulate(model, [rows[index] for index in batch], limit, absent),
+            pieces=lambda batch: _pieces(model, [rows[index] for index in batch], limit, absent),
             measure=lambda: {"sft/eval_loss": mean_nll(model, held_out, limit, absent)},
             checkpoint=checkpoint,
             seed=seed,
@@ -157,22 +149,20 @@ def run_sft(
     save_policy(model, tokenizer, out)
     checkpoint.remove()
     return SFTSummary(
-        steps=notes["steps"],
+        steps=course.steps,
         examples=len(rows),
         eval_examples=len(held_out),
         left_out=left_out,
         reread=encoder.reread,
         target_tokens=sum(row.response_length for row in rows),
-        loss_first=notes["loss_first"],
-        loss_last=notes["loss_last"],
-        eval_loss_before=notes["before"]["sft/eval_loss"],
-        eval_loss_after=notes["after"]["sft/eval_loss"],
+        loss_first=course.loss_first,
+        loss_last=course.loss_last,
+        eval_loss_before=course.before["sft/eval_loss"],
+        eval_loss_after=course.after["sft/eval_loss"],
     )
 
 
-def mean_nll(
-    model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
-) -> float | None:
+def mean_nll(model: CausalLM, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None) -> float | None:
     """Return the mean negative log-likelihood in nats per response token; None without rows.
 
     Args:
@@ -207,21 +197,11 @@ def _encode(
     return rows, [row for prompt, row in kept if prompt in held], len(examples) - len(kept)
 
 
-def _accumulate(
-    model: PreTrainedModel, batch: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
-) -> float:
-    """Add the gradient of the batch's mean loss to the weights and return that loss."""
-    total = 0.0
-    for loss in _pieces(model, batch, microbatch_tokens, absent):
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    return total
-
-
 def _pieces(
-    model: PreTrainedModel, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
+    model: CausalLM, rows: Sequence[TokenRow], microbatch_tokens: int, absent: Tensor | None
 ) -> Iterator[Tensor]:
     """Yield each microbatch's share of the mean loss over all counted tokens of `rows`."""
+    # Each token weighs the same in the batch, however long its row is and whatever microbatch it falls into.
     count = sum(row.response_length for row in rows)
     share = can_share_prompts(model)
     for group in plan_microbatches(rows, max_tokens=microbatch_tokens, share_prompts=share):

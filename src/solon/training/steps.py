@@ -1,59 +1,94 @@
 """The loop under SFT and the preference model: batches in a random order, one clipped AdamW step for each.
 
-What is particular to a loop comes in as two functions: one adds the gradient of a batch's mean loss to the weights,
-one measures on what was held out. Everything else (order, learning rate, metrics, checkpoints, resuming) is here once.
+What is particular to a loop comes in as two functions: one gives a batch's mean loss in pieces, one measures on what
+was held out. Everything else (order, learning rate, metrics, checkpoints, resuming) is here once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-from solon.nets.policy import PreTrainedModel
+from pydantic import Field
+from torch import Tensor
+
+from solon.nets import Trainable
+from solon.records import Config
 from solon.training.batching import batch_at
 from solon.training.checkpoint import Checkpoint
 from solon.training.metrics import StepLog
-from solon.training.optimizer import LearningRateSchedule, build_adamw, learning_rate_at, take_step
+from solon.training.optimizer import LearningRateSchedule, accumulate, build_adamw, learning_rate_at, take_step
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of steps done and the number of steps in all."""
 
+Measured = Mapping[str, float | None]
+"""What was found on held-out data, by metric; None where there was nothing to measure."""
 
-class StepsConfig(Protocol):
-    """What the loop reads of a configuration; documented there."""
 
-    @property
-    def epochs(self) -> int: ...  # noqa: D102
-    @property
-    def batch_size(self) -> int: ...  # noqa: D102
-    @property
-    def learning_rate(self) -> float: ...  # noqa: D102
-    @property
-    def schedule(self) -> LearningRateSchedule: ...  # noqa: D102
-    @property
-    def warmup_steps(self) -> int: ...  # noqa: D102
-    @property
-    def weight_decay(self) -> float: ...  # noqa: D102
-    @property
-    def max_grad_norm(self) -> float: ...  # noqa: D102
-    @property
-    def evaluate_every(self) -> int: ...  # noqa: D102
-    @property
-    def checkpoint_every(self) -> int: ...  # noqa: D102
+class LoopConfig(Config):
+    """How the loop runs; each method says how many examples a step has, at what rate and schedule.
+
+    Attributes:
+        epochs: passes over the examples.
+        batch_size: examples per step.
+        learning_rate: peak rate of AdamW.
+        schedule: `constant`; `linear` and `cosine` fall to zero.
+        warmup_steps: steps over which the rate climbs.
+        weight_decay: on matrices.
+        max_grad_norm: longer gradients are scaled down to it.
+        evaluate_every: steps between measurements on what is held out; the first is before training, the last after it.
+        max_tokens: an example with a longer text is left out, and counted.
+        microbatch_tokens: tokens that go through the model at once, padding included; memory and speed only. A thousand
+            keep a small model's activations in a core's cache; a GPU wants more.
+        checkpoint_every: steps between checkpoints; changes nothing in the result.
+    """
+
+    epochs: int = Field(1, ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0.0)
+    schedule: LearningRateSchedule
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0.0)
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    evaluate_every: int = Field(50, ge=1)
+    max_tokens: int = Field(512, ge=2)
+    microbatch_tokens: int = Field(1024, ge=1)
+    checkpoint_every: int = Field(50, ge=1)
+
+
+@dataclass
+class Course:
+    """What the loop remembers from step to step, kept in its checkpoints, and gives back.
+
+    Attributes:
+        steps: in all.
+        before: what was measured before training.
+        after: what was measured last.
+        loss_first: of the first step; NaN until it is done.
+        loss_last: of the last step that is done.
+    """
+
+    steps: int
+    before: Measured
+    after: Measured
+    loss_first: float = math.nan
+    loss_last: float = math.nan
 
 
 def run_steps(
     name: str,
-    model: PreTrainedModel,
+    model: Trainable,
     count: int,
-    config: StepsConfig,
+    config: LoopConfig,
     *,
-    accumulate: Callable[[Sequence[int]], float],
-    measure: Callable[[], Mapping[str, float | None]],
+    pieces: Callable[[Sequence[int]], Iterable[Tensor]],
+    measure: Callable[[], Measured],
     checkpoint: Checkpoint,
     seed: int,
     metrics: Path,
     on_progress: OnProgress | None,
-) -> dict[str, Any]:
+) -> Course:
     """Train `model` from the start or from its checkpoint, to the end.
 
     Args:
@@ -61,28 +96,32 @@ def run_steps(
         model: trained in place.
         count: number of examples.
         config: how many steps and how large.
-        accumulate: adds the gradient of the mean loss of these examples to the weights; returns that loss.
+        pieces: reads these examples, microbatch by microbatch, and gives each one's share of their mean loss.
         measure: looks at what was held out; its numbers are logged under their own names, None is not logged.
         checkpoint: where to take up again.
         seed: decides the order of examples.
         metrics: JSON lines file.
         on_progress: told after every step.
-
-    Returns:
-        `steps`, `loss_first`, `loss_last`, and `before` and `after`: what `measure` found at either end.
     """
     total = config.epochs * -(-count // config.batch_size)
     optimizer = build_adamw(model, weight_decay=config.weight_decay)
+    # Restored before the log is opened: the log keeps what was written up to the checkpoint's step and no more.
     resumed = checkpoint.restore({"model": model}, {"model": optimizer})
     start = resumed.step if resumed else 0
-    notes: dict[str, Any] = resumed.extra if resumed else {"steps": total}
     with StepLog(metrics, after=start) as log:
-        if start == 0:
-            notes["before"] = notes["after"] = _measure(model, measure)
-            log.write(0, _present(notes["before"]))
+        if resumed:
+            course = Course(**resumed.extra)
+        else:
+            # Measured before the first step, which is the only time that the untrained model can be.
+            before = _measure(model, measure)
+            course = Course(total, before, before)
+            log.write(0, _present(before))
         for step in range(start, total):
+            # 1. The gradient. Which examples a step has, and below its rate, follow from its number alone, so that a
+            #    loop that was resumed needs to remember neither. Measuring has switched dropout off: on again.
             model.train()
-            loss = accumulate(batch_at(step, count, config.batch_size, seed=seed))
+            loss = accumulate({"loss": piece} for piece in pieces(batch_at(step, count, config.batch_size, seed=seed)))
+            # 2. The step.
             rate = learning_rate_at(
                 step,
                 total=total,
@@ -91,27 +130,32 @@ def run_steps(
                 warmup_steps=config.warmup_steps,
             )
             norm = take_step(optimizer, learning_rate=rate, max_grad_norm=config.max_grad_norm)
-            line = {f"{name}/loss": loss, f"{name}/grad_norm": norm, f"{name}/learning_rate": rate}
+            # 3. What came of it. The loss is of the weights before the step, what is measured of those after it.
             done = step + 1
+            course.loss_last = loss["loss"]
+            if step == 0:
+                course.loss_first = course.loss_last
+            line = {f"{name}/loss": course.loss_last, f"{name}/grad_norm": norm, f"{name}/learning_rate": rate}
             if done % config.evaluate_every == 0 or done == total:
-                notes["after"] = _measure(model, measure)
-                line |= _present(notes["after"])
+                course.after = _measure(model, measure)
+                line |= _present(course.after)
             log.write(done, line)
-            notes.setdefault("loss_first", loss)
-            notes["loss_last"] = loss
+            # 4. The checkpoint, after the log is safe on the disk: a line that is missing before a checkpoint would
+            #    stay missing, one that is there after it is cut off and written again. None after the last step, whose
+            #    result takes its place.
             if done % config.checkpoint_every == 0 and done < total:
                 log.sync()
-                checkpoint.save(done, {"model": model}, {"model": optimizer}, notes)
+                checkpoint.save(done, {"model": model}, {"model": optimizer}, asdict(course))
             if on_progress is not None:
                 on_progress(done, total)
     model.eval()
-    return notes
+    return course
 
 
-def _measure(model: PreTrainedModel, measure: Callable[[], Mapping[str, float | None]]) -> dict[str, float | None]:
+def _measure(model: Trainable, measure: Callable[[], Measured]) -> dict[str, float | None]:
     model.eval()
     return dict(measure())
 
 
-def _present(found: Mapping[str, float | None]) -> dict[str, float]:
+def _present(found: Measured) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}

@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from solon.errors import ModelError, RecordError
+from solon.inference import Generated, Sampler
 from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_policy, save_scorer
 from solon.training import learner, ppo, rollout
 from solon.training.batching import RowEncoder, TokenRow
@@ -21,6 +22,7 @@ from solon.training.rollout import Rollout, ScoreScale, ValueModel, compute_targ
 from solon.world.nano.shape import build_tokenizer
 from tests.alone import logprobs_alone, score_alone, values_alone
 from tests.loops import Seen, assert_every_field_is_tried, assert_field_turns_something, watch
+from tests.plain_sampler import PlainSampler
 from tests.tiny import build_tiny_policy, make_pair, make_prompt
 from tests.tolerances import FLOAT32_SAME
 
@@ -148,6 +150,40 @@ def test_whatever_a_checkpoint_pads_with_the_method_learns_the_same(
     for one, other in zip(*learnt, strict=True):
         for (name, weights), (_, expected) in zip(other.named_parameters(), one.named_parameters(), strict=True):
             assert torch.equal(weights, expected), name
+
+
+class Recorded(Sampler):
+    """Keeps what it drew."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.drawn: list[list[Generated]] = []
+
+    def sample(self, *args: Any, **options: Any) -> list[Generated]:
+        self.drawn.append(super().sample(*args, **options))
+        return self.drawn[-1]
+
+
+def test_responses_may_be_drawn_by_any_sampler(models: Path, tmp_path: Path) -> None:
+    """One that reads every row anew for every token gives the same rollouts, up to rounding, update after update."""
+    made: list[Any] = []
+
+    def keep(kind: Any) -> Any:
+        def make(*args: Any, **options: Any) -> Any:
+            made.append(kind(*args, **options))
+            return made[-1]
+
+        return make
+
+    for kind in (Recorded, PlainSampler):
+        run = partial(run_ppo, models / "sl-cai", models / "pm", PROMPTS, CONFIG, seed=3, make_sampler=keep(kind))
+        watch(run, tmp_path / kind.__name__)
+    assert [len(sampler.drawn) for sampler in made] == [CONFIG.iterations] * 2
+    for ours, theirs in zip(*(sampler.drawn for sampler in made), strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert (one.token_ids, one.stop_reason) == (other.token_ids, other.stop_reason)
+            assert one.logprobs == pytest.approx(other.logprobs, rel=0, abs=FLOAT32_SAME)
+    assert len({tuple(row.logprobs) for rows in made[0].drawn for row in rows}) > CONFIG.responses_per_iteration
 
 
 def test_texts_are_shown_beside_the_metrics(models: Path, tmp_path: Path) -> None:

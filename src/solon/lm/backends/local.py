@@ -22,11 +22,13 @@ from typing import Any
 import torch
 
 from solon.errors import CallFailedError, ModelError, PromptingError
-from solon.inference.sampler import Generated, Sampler
+from solon.inference import ChoosingSampler, Generated, MakeSampler, Sampler
 from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
 from solon.messages import one_line
 from solon.nets import (
+    CausalLM,
+    Tokenizer,
     decode_response,
     encode_continuations,
     encode_prompt,
@@ -95,6 +97,7 @@ class LocalModel:
         device: where a folder's weights go.
         dtype: what they are converted to; None keeps what the checkpoint says.
         batch_size: rows decoded together.
+        make_sampler: puts over the model what tokens are drawn by.
 
     Raises:
         ModelError: the folder is not one this package loads.
@@ -102,13 +105,14 @@ class LocalModel:
 
     def __init__(
         self,
-        model: Path | Any,
-        tokenizer: Any = None,
+        model: Path | CausalLM,
+        tokenizer: Tokenizer | None = None,
         *,
         identity: str | None = None,
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         batch_size: int = BATCH_SIZE,
+        make_sampler: MakeSampler[ChoosingSampler] = Sampler,
     ) -> None:
         if isinstance(model, str | Path):
             path = Path(model)
@@ -121,7 +125,7 @@ class LocalModel:
         self._identity = identity
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary_digest(tokenizer)
-        self._sampler = Sampler(model, tokenizer, batch_size=batch_size, frozen=True)
+        self._sampler = make_sampler(model, tokenizer, batch_size=batch_size)
         self._batch_size = batch_size
         self._queue: dict[Hashable, list[_Call]] = defaultdict(list)
         self._arrived = 0
@@ -216,8 +220,11 @@ class LocalModel:
             await self._until_idle()
             if not self._queue:
                 return
+            # One group at a time, the largest first: what its answers lead to is queued before the next is chosen, and
+            # may join it.
             group = max(self._queue, key=lambda name: len(self._queue[name]))
             calls = [call for call in self._queue.pop(group) if not call.answer.done()]
+            # Sorted before it is cut into batches, so that neighbours are of one length and begin alike.
             calls.sort(key=lambda call: (len(call.ids), call.ids))
             for start in range(0, len(calls), self._batch_size):
                 # Answers settle before another model has its turn: what they lead to is then queued.

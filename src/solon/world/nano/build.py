@@ -18,7 +18,8 @@ from pydantic import Field, model_validator
 from solon import __version__
 from solon.constitution import load_constitution
 from solon.errors import ModelError, RunError
-from solon.nets import load_tokenizer, save_policy, weights_digest
+from solon.nets import Tokenizer, load_tokenizer, save_policy, weights_digest
+from solon.nets.llama import LlamaConfig
 from solon.pipeline.folder import is_empty, lock_folder
 from solon.pipeline.overrides import find_differences
 from solon.prompting import templates_digest
@@ -224,7 +225,7 @@ def save_nano_manifest(checkpoint: Path, manifest: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _shape(tokenizer: Any, config: NanoConfig) -> Any:
+def _shape(tokenizer: Tokenizer, config: NanoConfig) -> LlamaConfig:
     return build_nano_config(
         tokenizer, width=config.width, layers=config.layers, heads=config.heads, max_length=config.max_length
     )

@@ -30,7 +30,7 @@ from solon.prompting import (
     render_response,
     render_revision,
 )
-from solon.records import Conversation, Sampling
+from solon.records import Conversation, Rendered, Sampling
 from solon.storage import derive_seed
 from solon.world import grammar
 from solon.world.corpus import Rule, RuleBook, compose_rule, sample_pair
@@ -206,7 +206,7 @@ class _Examiner:
     def _rng(self, *parts: str | int) -> random.Random:
         return random.Random(derive_seed(self.seed, *parts))
 
-    async def _write(self, prompt: Any, rng: random.Random, sampling: Sampling = _SAMPLING) -> str:
+    async def _write(self, prompt: Rendered, rng: random.Random, sampling: Sampling = _SAMPLING) -> str:
         return (await self.model.generate(prompt, sampling, seed=rng.getrandbits(62))).text
 
     def _rule(self, kind: PrincipleKind, goal: Goal, rng: random.Random, use: str = "compare") -> Rule:

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from solon.constitution import load_constitution
-from solon.nets import encode_text, load_tokenizer
-from solon.nets.tokenizer import Tokenizer
+from solon.nets import Tokenizer, encode_text, load_tokenizer
 from solon.prompting import OPTIONS
 from solon.records import Span
 from solon.world.corpus import Lesson, LessonTurn, RuleBook, sample_lesson

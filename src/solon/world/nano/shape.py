@@ -12,13 +12,12 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 
 from solon.errors import ModelError
-from solon.nets.policy import PreTrainedModel
-from solon.nets.tokenizer import Tokenizer
+from solon.nets import CausalLM, Tokenizer
+from solon.nets.llama import LlamaConfig
 
 PAD, END, SYSTEM, USER, ASSISTANT = CONTROL_TOKENS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
@@ -80,7 +79,7 @@ def build_tokenizer(
     engine.pre_tokenizer = splitter
     engine.decoder = decoders.ByteLevel()
     engine.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer: Tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=engine,
         pad_token=PAD,
         eos_token=END,
@@ -116,7 +115,7 @@ def build_nano_config(
     kv_heads: int | None = None,
     hidden_factor: float = 8 / 3,
     max_length: int = 1024,
-) -> Any:
+) -> LlamaConfig:
     """Return the configuration of a small Llama for a tokenizer: tied embeddings, rotary positions.
 
     Args:
@@ -129,9 +128,9 @@ def build_nano_config(
         hidden_factor: width of the feed-forward layers over `width`, rounded down to a multiple of 16.
         max_length: context in tokens.
     """
-    from transformers import LlamaConfig
+    from transformers import LlamaConfig as Config
 
-    return LlamaConfig(
+    config: LlamaConfig = Config(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=int(width * hidden_factor) // 16 * 16,
@@ -145,12 +144,14 @@ def build_nano_config(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    return config
 
 
-def build_nano_model(config: Any, *, seed: int) -> PreTrainedModel:
+def build_nano_model(config: LlamaConfig, *, seed: int) -> CausalLM:
     """Return a freshly initialised model of a configuration; the caller's random state is left as it was."""
     from transformers import LlamaForCausalLM
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config).eval()
+        model: CausalLM = LlamaForCausalLM(config)
+        return model.eval()

@@ -16,6 +16,7 @@ from solon.lm.backends.local import LocalModel
 from solon.nets import encode_prompt, encode_text, load_policy, load_tokenizer, vocabulary_digest, weights_digest
 from solon.records import Choice, Sample, Sampling
 from tests.asking import ask
+from tests.plain_sampler import PlainSampler
 from tests.tolerances import FLOAT32_SAME
 
 T = TypeVar("T")
@@ -58,6 +59,17 @@ def test_it_is_a_language_model_named_by_its_weights(model: LocalModel, tiny_mod
     )
     with pytest.raises(TypeError, match="needs its tokenizer and an identity"):
         LocalModel(load_policy(tiny_model_dir), load_tokenizer(tiny_model_dir))
+
+
+def test_tokens_may_be_drawn_by_any_sampler(model: LocalModel, tiny_model_dir: Path) -> None:
+    plain = LocalModel(tiny_model_dir, make_sampler=PlainSampler)
+    prompts = [ask(("user", f"how do i find the {word}"), stop=("a",)) for word in ("lamp", "gate", "hook", "river")]
+    for prompt in prompts:
+        ours, theirs = (wait(one.generate(prompt, SAMPLING, seed=5)) for one in (model, plain))
+        assert (ours.text, ours.token_ids, ours.stop_reason) == (theirs.text, theirs.token_ids, theirs.stop_reason)
+        assert ours.logprobs == pytest.approx(theirs.logprobs, rel=0, abs=FLOAT32_SAME)
+        weighed = [wait(one.choose(prompt, ("take the lamp", "no"))).logprobs for one in (model, plain)]
+        assert weighed[0] == pytest.approx(weighed[1], rel=0, abs=FLOAT32_SAME)
 
 
 def test_a_sample_is_what_the_sampler_drew(model: LocalModel, tiny_model_dir: Path) -> None:

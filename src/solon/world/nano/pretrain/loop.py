@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from solon.errors import ConfigError, ModelError
+from solon.nets import CausalLM
 from solon.training.metrics import StepLog
 from solon.world.nano.pretrain.checkpoint import (
     CHECKPOINT_NAME,
@@ -108,7 +109,7 @@ class _StepResult(NamedTuple):
 
 
 def run_pretrain(
-    model: nn.Module,
+    model: CausalLM,
     documents: DocumentSource,
     config: PretrainConfig,
     out: Path,

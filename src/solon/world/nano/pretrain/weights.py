@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from solon.errors import ModelError
+from solon.nets import CausalLM
+from solon.nets.llama import LlamaConfig
 
 MATRICES = 4
 """How many fields of `Weights`, the first ones, are matrices of the layers."""
@@ -39,13 +41,13 @@ class Weights(NamedTuple):
     norm_final: Tensor  # (D,)
 
 
-def read_shape(model: nn.Module) -> LlamaShape:
+def read_shape(model: CausalLM) -> LlamaShape:
     """Read the sizes of a `LlamaForCausalLM`, and refuse one that the kernel would compute wrongly.
 
     Raises:
         ModelError: the model has something the kernel leaves out; it is named.
     """
-    c: Any = model.config
+    c = cast(LlamaConfig, model.config)
     required = {
         "model_type": "llama",
         "tie_word_embeddings": True,
@@ -59,7 +61,7 @@ def read_shape(model: nn.Module) -> LlamaShape:
     for name, value in required.items():
         if getattr(c, name) != value:
             raise ModelError(f"cannot pretrain a model with {name}={getattr(c, name)!r}: expected {value!r}")
-    rope_type = (c.rope_parameters or {}).get("rope_type", "default")
+    rope_type = (getattr(c, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope_type != "default":
         raise ModelError(f"cannot pretrain a model with rope_type={rope_type!r}: expected 'default'")
     return LlamaShape(
@@ -116,7 +118,7 @@ def name_weights(weights: Weights) -> dict[str, Tensor]:
     return named
 
 
-def copy_weights(model: nn.Module, weights: Weights, *, into_model: bool) -> None:
+def copy_weights(model: CausalLM, weights: Weights, *, into_model: bool) -> None:
     """Copy every parameter from the model to the flat weights, or back.
 
     Raises:
