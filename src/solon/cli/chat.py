@@ -8,7 +8,7 @@ from pathlib import Path
 
 from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, RunError
-from solon.lm import LanguageModel
+from solon.lm import respond
 from solon.pipeline.artifacts import BASE
 from solon.pipeline.config import RunConfig
 from solon.pipeline.engine import LocalEngine
@@ -16,8 +16,7 @@ from solon.pipeline.folder import load_header
 from solon.pipeline.overrides import nearest, validate
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI
 from solon.pipeline.task import find_checkpoint, find_shipped_model, load_task
-from solon.prompting import render_response
-from solon.records import GIVEN, Conversation, Message, Rendered, RunHeader, RunPaths, Sampling, hold_to_accounts
+from solon.records import GIVEN, Conversation, Message, RunHeader, RunPaths, Sampling, hold_to_accounts
 from solon.storage import derive_seed
 from solon.world.nano.shipped import NANO
 
@@ -76,19 +75,16 @@ def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, se
                 messages = []
                 continue
             messages.append(Message(role="user", text=line))
-            prompt = render_response(Conversation(messages=tuple(messages)), config.evaluation.layout)
+            asked = Conversation(messages=tuple(messages))
+            draw, layout = derive_seed(seed, "chat", turn), config.evaluation.layout
             try:
-                answer = asyncio.run(_answer(model, prompt, sampling, derive_seed(seed, "chat", turn)))
+                answer = asyncio.run(respond(model, asked, sampling, layout=layout, seed=draw)).text
             except CallFailedError as error:
                 print(f"(no answer: {printable(str(error))})")
                 messages.pop()
                 continue
             messages.append(Message(role="assistant", text=answer))
             print(printable(answer.strip()), flush=True)
-
-
-async def _answer(model: LanguageModel, prompt: Rendered, sampling: Sampling, seed: int) -> str:
-    return (await model.generate(prompt, sampling, seed=seed)).text
 
 
 def _lines(interactive: bool) -> Iterator[str]:

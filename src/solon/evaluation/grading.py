@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from solon.errors import ConfigError, RunError, SolonError
 from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
-from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
-from solon.prompting import render_response
+from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
 from solon.records import (
     EvalRecord,
     Grade,
@@ -103,14 +102,13 @@ async def run_evaluation(
         for draw in range(1, config.samples_per_prompt + 1)
     ]
 
-    async def respond(asked: LanguageModel, item: _Item) -> Sample:
-        rendered = render_response(item.prompt.conversation, config.layout)
+    async def answer(asked: LanguageModel, item: _Item) -> Sample:
         draw = derive_seed(seed, STAGE, item.group, item.prompt.id, item.draw)
-        return await asked.generate(rendered, sampling, seed=draw)
+        return await respond(asked, item.prompt.conversation, sampling, layout=config.layout, seed=draw)
 
     async def ask(item: _Item) -> EvalRecord:
-        response = await respond(model, item)
-        beside = None if reference is None else await respond(reference, item)
+        response = await answer(model, item)
+        beside = None if reference is None else await answer(reference, item)
         return EvalRecord(
             id=content_digest([evaluation.name, model_name, item.group, item.prompt.id, item.draw], size=8),
             evaluation=evaluation.name,

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from solon.feedback.concurrency import gather_all
-from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
-from solon.prompting import render_response
+from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
 from solon.records import Comparison, Layout, Prompt, Sample, Sampling, Temperature
 from solon.storage import content_digest, derive_seed
 
@@ -66,9 +65,9 @@ async def run_comparisons(
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
 
     async def answer_twice(prompt: Prompt) -> Comparison:
-        rendered = render_response(prompt.conversation, config.layout)
+        seeds = [derive_seed(seed, STAGE, prompt.id, side) for side in "ab"]
         first, second = await gather_all(
-            [model.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, side)) for side in "ab"]
+            respond(model, prompt.conversation, sampling, layout=config.layout, seed=draw) for draw in seeds
         )
         return make_comparison(prompt, first, second)
 

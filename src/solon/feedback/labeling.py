@@ -36,7 +36,7 @@ from solon.feedback.concurrency import gather_all
 from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
 from solon.lm import LanguageModel, OnProgress, run_items
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
-from solon.records import Comparison, Failure, Layout, PreferenceLabel, Rendered, Sampling, Temperature, Vote
+from solon.records import Comparison, Failure, Layout, PreferenceLabel, Sampling, Temperature, Vote
 from solon.storage import derive_seed
 
 STAGE = "feedback"
@@ -179,12 +179,12 @@ async def label_comparison(
 
 
 def _find_fault(comparison: Comparison) -> str | None:
-    responses = (comparison.response_a, comparison.response_b)
-    if any(not response.text.strip() for response in responses):
-        return "empty_response"
-    if any(response.stop_reason == "length" for response in responses):
-        return "truncated_response"
-    return "identical" if responses[0].text == responses[1].text else None
+    a, b = comparison.response_a, comparison.response_b
+    faults = {a.fault, b.fault}
+    for fault in ("empty", "truncated"):
+        if fault in faults:
+            return f"{fault}_response"
+    return "identical" if a.text == b.text else None
 
 
 def _draw_principles(
@@ -218,9 +218,11 @@ class _Voting:
         reasoning = None
         if self._config.chain_of_thought:
             rendered = render_reasoning(*texts, layout=layout, exemplars=exemplars)
-            reasoning, fault = await self._reason(rendered, comparison, principle, order)
-            if fault is not None:
-                return fault
+            seed = derive_seed(self._seed, "reasoning", comparison.id, principle.id, order)
+            sample = await self._model.generate(rendered, self._sampling, seed=seed)
+            if sample.fault is not None:
+                return f"{sample.fault}_reasoning"
+            reasoning = sample.text.strip()
         rendered = render_comparison(*texts, layout=layout, exemplars=exemplars, reasoning=reasoning)
         choice = await self._model.choose(rendered, OPTIONS)
         first, second = choice.logprobs
@@ -233,16 +235,6 @@ class _Voting:
             call=choice.call,
         )
         return vote if order == "ab" else vote.swap()
-
-    async def _reason(
-        self, rendered: Rendered, comparison: Comparison, principle: Principle, order: Order
-    ) -> tuple[str, str | None]:
-        seed = derive_seed(self._seed, "reasoning", comparison.id, principle.id, order)
-        sample = await self._model.generate(rendered, self._sampling, seed=seed)
-        reasoning = sample.text.strip()
-        if sample.stop_reason == "length":
-            return reasoning, "truncated_reasoning"
-        return reasoning, None if reasoning else "empty_reasoning"
 
 
 def _unlabeled(

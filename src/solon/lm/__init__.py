@@ -2,14 +2,15 @@
 
 `protocol` says what may be asked. `local` answers with a model in this process (needs torch; imported by its own
 name, so that the rest works without), `scripted` with functions in tests. `journaled` replays what a `journal`
-remembers and adds what it does not. `items` runs a stage's items side by side, and keeps the failure of one from
-the others.
+remembers and adds what it does not. `responding` has a model answer a conversation. `runner` runs a stage's items side
+by side, and keeps the failure of one from the others.
 """
 
 from solon.lm.journal import Journal, StoredCall, read_call
 from solon.lm.journaled import CallCounter, JournaledModel
 from solon.lm.lost import describe_lost_calls
 from solon.lm.protocol import LanguageModel
+from solon.lm.responding import respond
 from solon.lm.runner import ItemResults, OnProgress, check_failures, run_items
 from solon.lm.scripted import ScriptedModel
 
@@ -25,5 +26,6 @@ __all__ = [
     "check_failures",
     "describe_lost_calls",
     "read_call",
+    "respond",
     "run_items",
 ]

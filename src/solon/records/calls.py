@@ -1,13 +1,14 @@
 """What goes into a model call and what comes out of it."""
 
 import math
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field
 
 from solon.records.base import Record
 
 StopReason = Literal["end", "stop", "length"]
+Fault = Literal["empty", "truncated"]
 
 
 _LOWEST_TEMPERATURE: Final = 1e-4
@@ -81,6 +82,16 @@ class Sample(Record):
     vocabulary: str = ""
 
     @property
+    def fault(self) -> Fault | None:
+        """Why the text is neither built on nor learnt from; None where it may be.
+
+        `truncated` was cut off by the token limit, whatever it says by then; `empty` ended without saying anything.
+        """
+        if self.stop_reason == "length":
+            return "truncated"
+        return None if self.text.strip() else "empty"
+
+    @property
     def tokens(self) -> SampledTokens | None:
         """What the text was sampled as; None where that is not on record."""
         if self.token_ids is None or not self.vocabulary:
@@ -128,3 +139,19 @@ class Failure(Record):
     reason: str
     detail: str = ""
     call: str = ""
+
+    @classmethod
+    def of_text(cls, sample: Sample, what: str, *, item: str, stage: str, where: str = "") -> Self:
+        """Return the failure of an item for which a model wrote a text with a fault.
+
+        Args:
+            sample: the text; has a fault.
+            what: what it should have been, e.g. `response`.
+            item: id of the item.
+            stage: where it failed.
+            where: what the detail begins with, for people.
+        """
+        said = "the model wrote nothing"
+        if sample.fault == "truncated":
+            said = f"no end within {sample.sampling.max_tokens} tokens"
+        return cls(item=item, stage=stage, reason=f"{sample.fault}_{what}", detail=where + said, call=sample.call)

@@ -9,10 +9,9 @@ responses to each of 135,296 prompts.
 
 from collections.abc import Sequence
 
-from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
-from solon.prompting import render_response
+from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
 from solon.records import Failure, HelpfulSample, Prompt, Sampling
-from solon.revision.chains import RevisionConfig, describe_fault, find_fault
+from solon.revision.chains import RevisionConfig
 from solon.storage import content_digest, derive_seed
 
 STAGE = "helpful"
@@ -48,17 +47,10 @@ async def sample_helpful(
 
     async def answer(item: tuple[Prompt, int]) -> HelpfulSample | Failure:
         prompt, draw = item
-        rendered = render_response(prompt.conversation, config.layout)
-        response = await assistant.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, draw))
-        fault = find_fault(response)
-        if fault is not None:
-            return Failure(
-                item=_key(item),
-                stage=STAGE,
-                reason=f"{fault}_response",
-                detail=describe_fault(response),
-                call=response.call,
-            )
+        draw_seed = derive_seed(seed, STAGE, prompt.id, draw)
+        response = await respond(assistant, prompt.conversation, sampling, layout=config.layout, seed=draw_seed)
+        if response.fault is not None:
+            return Failure.of_text(response, "response", item=_key(item), stage=STAGE)
         return HelpfulSample(
             id=content_digest(["helpful", prompt.id, seed, draw], size=8),
             prompt_id=prompt.id,

@@ -183,6 +183,8 @@ def test_a_kind_without_principles_is_an_error_before_any_call() -> None:
         ("good words", "bad words", ("length", "end"), "truncated_response"),
         ("good words", "bad words", ("end", "length"), "truncated_response"),
         ("same", "same", ("end", "length"), "truncated_response"),
+        ("good words", "", ("length", "end"), "empty_response"),
+        ("good words", " ", ("end", "length"), "truncated_response"),
     ],
 )
 def test_what_is_no_comparison_is_not_asked(a: str, b: str, stop: Any, reason: str) -> None:

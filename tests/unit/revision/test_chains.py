@@ -38,7 +38,6 @@ def run(prompts=PROMPTS, config=CONFIG, constitution=CONSTITUTION, seed=7, **mod
             prompts,
             assistant=assistant,
             critic=models.get("critic") or assistant,
-            reviser=models.get("reviser"),
             constitution=constitution,
             config=config,
             seed=seed,
@@ -50,11 +49,10 @@ def run(prompts=PROMPTS, config=CONFIG, constitution=CONSTITUTION, seed=7, **mod
 
 
 def test_each_round_works_on_the_response_as_it_stands() -> None:
-    assistant, critic, reviser = (ScriptedModel(write, identity=name) for name in "123")
-    chains = run(assistant=assistant, critic=critic, reviser=reviser)
+    assistant, critic = (ScriptedModel(write, identity=name) for name in "12")
+    chains = run(assistant=assistant, critic=critic)
     assert [chain.prompt_id for chain in chains] == [prompt.id for prompt in PROMPTS]
-    critiques = {seed: asked for asked, _, seed in critic.generated}
-    revisions = {seed: asked for asked, _, seed in reviser.generated}
+    written = {seed: asked for asked, _, seed in critic.generated}
     responses = {seed: asked for asked, _, seed in assistant.generated}
     exemplars = CONSTITUTION.revision_exemplars
     for prompt, chain in zip(PROMPTS, chains, strict=True):
@@ -66,15 +64,15 @@ def test_each_round_works_on_the_response_as_it_stands() -> None:
             principle = choose_principle(CONSTITUTION.principles, seed=7, item=prompt.id, round=number)
             assert step.principle_id == principle.id
             assert step.critique is not None
-            assert critiques[step.critique.seed] == render_critique(
+            assert written[step.critique.seed] == render_critique(
                 prompt.conversation, before, principle, exemplars=exemplars
             )
-            assert revisions[step.revision.seed] == render_revision(
+            assert written[step.revision.seed] == render_revision(
                 prompt.conversation, before, principle, step.critique.text, exemplars=exemplars
             )
             assert step.critique.text.startswith("critique")
             assert step.revision.text.startswith("revision")
-            assert (step.critique.model, step.revision.model) == ("2", "3")
+            assert (step.critique.model, step.revision.model) == ("2", "2")
 
 
 def test_every_draw_has_a_seed_of_its_own_and_its_own_limit() -> None:
