@@ -117,6 +117,18 @@ REVISION: dict[str, Mutant] = {
         "self.config.max_tokens",
         test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
     ),
+    "the nucleus is not passed on": (
+        calls.DrawConfig.sampling,
+        ", top_p=self.top_p",
+        "",
+        test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
+    ),
+    "the least share is not passed on": (
+        calls.DrawConfig.sampling,
+        ", min_p=self.min_p",
+        "",
+        test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
+    ),
     "truncated is fine": (calls.Sample.fault, '"length"', '"stop"', books),
     "empty is fine": (calls.Sample.fault, "if self.text.strip() else", "if True else", books),
     "faults in a round are built on": (chains._Rounds._write, "sample.fault is not None", "False", books),
@@ -193,6 +205,7 @@ OWNERS: dict[Any, type] = {
     chains._Rounds.take_step: chains._Rounds,
     chains._Rounds._write: chains._Rounds,
     calls.Sample.fault: calls.Sample,
+    calls.DrawConfig.sampling: calls.DrawConfig,
 }
 """What the methods and properties among them belong to."""
 

@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from solon.errors import ConfigError, RunError, SolonError
 from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
 from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
 from solon.records import (
+    DrawConfig,
     EvalRecord,
     Grade,
     Layout,
@@ -25,8 +26,6 @@ from solon.records import (
     RevisionChain,
     RevisionGrade,
     Sample,
-    Sampling,
-    Temperature,
     describe_misfit,
 )
 from solon.storage import content_digest, derive_seed
@@ -34,19 +33,15 @@ from solon.storage import content_digest, derive_seed
 STAGE = "evaluation"
 
 
-class EvaluationConfig(BaseModel):
-    """How a model is asked.
+class EvaluationConfig(DrawConfig):
+    """How a model is asked; its answers are drawn as `DrawConfig` says. Paper: temperature 1, and 0 beside it.
 
     Attributes:
-        temperature: of every draw. Paper: 1, and 0 beside it.
         max_tokens: limit of a response. Paper: not stated.
         samples_per_prompt: responses to each prompt; intervals take them as of one cluster. Paper: 256 for 64 prompts.
         layout: how prompts are laid out. Paper: `transcript`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    temperature: Temperature = 1.0
     max_tokens: int = Field(256, ge=1)
     samples_per_prompt: int = Field(1, ge=1)
     layout: Layout = "chat"
@@ -94,7 +89,7 @@ async def run_evaluation(
         StageFailedError: more items failed than the bound allows.
         RunError: the grader raised an error of its own.
     """
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = config.sampling(config.max_tokens)
     items = [
         _Item(group, prompt, draw)
         for group, members in evaluation.prompts.items()

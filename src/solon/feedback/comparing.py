@@ -11,28 +11,24 @@ Leaves out: responses of other models, more than one pair of a prompt.
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from solon.feedback.concurrency import gather_all
 from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
-from solon.records import Comparison, Layout, Prompt, Sample, Sampling, Temperature
+from solon.records import Comparison, DrawConfig, Layout, Prompt, Sample
 from solon.storage import content_digest, derive_seed
 
 STAGE = "comparisons"
 
 
-class ComparisonConfig(BaseModel):
-    """How the two responses are drawn.
+class ComparisonConfig(DrawConfig):
+    """How the two responses are drawn, as `DrawConfig` says.
 
     Attributes:
-        temperature: of both. Paper: 1.
         max_tokens: limit of each. Paper: not stated.
         layout: how prompts are laid out. Paper: `transcript`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    temperature: Temperature = 1.0
     max_tokens: int = Field(256, ge=1)
     layout: Layout = "chat"
 
@@ -62,7 +58,7 @@ async def run_comparisons(
     Raises:
         StageFailedError: more items failed than the bound allows.
     """
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = config.sampling(config.max_tokens)
 
     async def answer_twice(prompt: Prompt) -> Comparison:
         seeds = [derive_seed(seed, STAGE, prompt.id, side) for side in "ab"]

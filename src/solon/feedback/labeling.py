@@ -28,7 +28,7 @@ Leaves out: several chains of thought for one vote.
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from solon.constitution import Constitution, Principle, choose_principle
 from solon.errors import ConstitutionError
@@ -36,7 +36,7 @@ from solon.feedback.concurrency import gather_all
 from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
 from solon.lm import LanguageModel, OnProgress, run_items
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
-from solon.records import Comparison, Failure, Layout, PreferenceLabel, Sampling, Temperature, Vote
+from solon.records import Comparison, DrawConfig, Failure, Layout, PreferenceLabel, Vote
 from solon.storage import derive_seed
 
 STAGE = "feedback"
@@ -47,8 +47,8 @@ PAPER_CLAMP = (0.4, 0.6)
 Order = Literal["ab", "ba"]
 
 
-class FeedbackConfig(BaseModel):
-    """How comparisons are labelled.
+class FeedbackConfig(DrawConfig):
+    """How comparisons are labelled; the reasoning is drawn as `DrawConfig` says, the options are not drawn at all.
 
     Attributes:
         principles_per_comparison: principles drawn for each comparison, each its own votes; at most those that
@@ -56,7 +56,6 @@ class FeedbackConfig(BaseModel):
         orders: `both`, or `ab` to see what order does. Paper: not stated.
         mass_floor: least probability of the two options together; 0 takes every vote. Paper: none.
         chain_of_thought: True has the model reason before it answers. Paper: both were done.
-        temperature: of the reasoning. Paper: 1 throughout.
         max_reasoning_tokens: limit of the reasoning. Paper: not stated.
         clamp: lower and upper end of a target, mirrored about 0.5; `paper` is 0.4 and 0.6 after a chain of thought
             and none without one; None is none.
@@ -64,13 +63,10 @@ class FeedbackConfig(BaseModel):
         layout: how prompts are laid out. Paper: `transcript`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     principles_per_comparison: int = Field(1, ge=1)
     orders: Literal["both", "ab"] = "both"
     mass_floor: float = Field(0.5, ge=0.0, le=1.0)
     chain_of_thought: bool = False
-    temperature: Temperature = 1.0
     max_reasoning_tokens: int = Field(256, ge=1)
     clamp: tuple[float, float] | Literal["paper"] | None = "paper"
     exemplars: int | None = Field(None, ge=0)
@@ -207,7 +203,7 @@ class _Voting:
         self._model = model
         self._config = config
         self._exemplars = constitution.comparison_exemplars[: config.exemplars]
-        self._sampling = Sampling(temperature=config.temperature, max_tokens=config.max_reasoning_tokens)
+        self._sampling = config.sampling(config.max_reasoning_tokens)
         self._seed = seed
 
     async def ask(self, comparison: Comparison, principle: Principle, order: Order) -> Vote | str:

@@ -133,10 +133,13 @@ class JournaledModel:
 
 
 def _generate_request(identity: str, prompt: Rendered, sampling: Sampling, seed: int) -> dict[str, Any]:
+    drawn = [sampling.temperature, sampling.max_tokens, sampling.top_p]
+    if sampling.min_p > 0.0:  # absent where it cuts nothing: calls made before it was known keep their keys
+        drawn.append(sampling.min_p)
     return {
         "model": identity,
         **_prompt_request(prompt),
-        "sampling": [sampling.temperature, sampling.max_tokens, sampling.top_p],
+        "sampling": drawn,
         "seed": seed,
     }
 

@@ -15,7 +15,7 @@ from solon.lm import respond
 from solon.pipeline.artifacts import BASE, CRITIC, Checkpoint, Role
 from solon.pipeline.context import StageContext
 from solon.pipeline.stage import separate
-from solon.records import EvalRecord, Failure, Grade, Measure, Prompt, RevisionChain, Sample, Sampling
+from solon.records import EvalRecord, Failure, Grade, Measure, Prompt, RevisionChain, Sample
 from solon.revision import revise_response
 from solon.storage import content_digest, derive_seed
 
@@ -77,7 +77,7 @@ def choose_draw(draws: Sequence[EvalRecord], harm: Measure | None) -> EvalRecord
 
 async def _answer(context: StageContext, prompt: Prompt, model: Role | Checkpoint, number: int) -> EvalRecord | Failure:
     config = context.config.evaluation
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = config.sampling(config.max_tokens)
     seed = derive_seed(context.seed, GROUP, prompt.id, number)
     main, *_ = context.prompts.evaluations
     try:

@@ -5,7 +5,7 @@ the types alone.
 """
 
 from solon.records.base import Record, count_of, describe_misfit, load_records, save_records
-from solon.records.calls import Choice, Failure, Sample, SampledTokens, Sampling, StopReason, Temperature
+from solon.records.calls import Choice, DrawConfig, Failure, Sample, SampledTokens, Sampling, StopReason
 from solon.records.conversation import (
     TRAIN,
     Conversation,
@@ -38,6 +38,7 @@ __all__ = [
     "Choice",
     "Comparison",
     "Conversation",
+    "DrawConfig",
     "EvalPrompt",
     "EvalRecord",
     "Failure",
@@ -70,7 +71,6 @@ __all__ = [
     "Sampling",
     "Span",
     "StopReason",
-    "Temperature",
     "TokenCounts",
     "Turn",
     "Vote",

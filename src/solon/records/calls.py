@@ -1,9 +1,16 @@
 """What goes into a model call and what comes out of it."""
 
 import math
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from solon.records.base import Record
 
@@ -25,18 +32,59 @@ Temperature = Annotated[float, Field(ge=0.0, allow_inf_nan=False), AfterValidato
 """A temperature to draw at: 0 is greedy."""
 
 
+TopP = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+"""Mass of the nucleus: the smallest set of most likely tokens that reaches it is drawn from; 1 keeps everything."""
+
+MinP = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+"""Least probability of a token that is drawn, as a share of the most likely one's; 0 keeps everything."""
+
+
 class Sampling(Record):
     """How a continuation is drawn. Every parameter is explicit, so that no backend default can change a run.
+
+    `top_p` and `min_p` look at the distribution at `temperature`, each at the whole of it: what either cuts is not
+    drawn (`solon.inference.sampling` has the equation).
 
     Attributes:
         temperature: 0 is greedy; 1 is the model's own distribution (the paper's choice throughout).
         max_tokens: at most this many generated tokens.
         top_p: nucleus mass; 1 keeps everything.
+        min_p: a token is drawn only if it has at least this share of the most likely one's probability; 0 keeps
+            everything, and is left out of JSON.
     """
 
     temperature: Temperature = 1.0
     max_tokens: int = Field(64, ge=1)
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep records without it equal to those that were written before there was a `min_p`."""
+        body: dict[str, Any] = dump(self)
+        if self.min_p == 0.0:
+            body.pop("min_p", None)
+        return body
+
+
+class DrawConfig(BaseModel):
+    """How a data stage draws its texts; the configuration of each such stage has these fields.
+
+    Attributes:
+        temperature: of every draw; 0 is greedy. Paper: 1.
+        top_p: nucleus mass; 1 keeps everything. Paper: not stated.
+        min_p: least probability of a token, as a share of the most likely one's; 0 keeps everything. Paper: none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    temperature: Temperature = 1.0
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        """Return how a text of at most so many tokens is drawn."""
+        return Sampling(temperature=self.temperature, max_tokens=max_tokens, top_p=self.top_p, min_p=self.min_p)
 
 
 class SampledTokens(Record):

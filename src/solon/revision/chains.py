@@ -22,13 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from solon.constitution import Constitution, Principle, RevisionExemplar, choose_principle
 from solon.errors import CallFailedError, ConstitutionError
 from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, respond, run_items
 from solon.prompting import render_critique, render_revision
 from solon.records import (
+    DrawConfig,
     Failure,
     Layout,
     Prompt,
@@ -36,16 +37,14 @@ from solon.records import (
     RevisionChain,
     RevisionStep,
     Sample,
-    Sampling,
-    Temperature,
 )
 from solon.storage import content_digest, derive_seed
 
 STAGE = "revision"
 
 
-class RevisionConfig(BaseModel):
-    """How responses are revised and what is learnt from them.
+class RevisionConfig(DrawConfig):
+    """How responses are revised and what is learnt from them; every text is drawn as `DrawConfig` says.
 
     Attributes:
         rounds: critiques and revisions of each response. Paper: 4.
@@ -53,7 +52,6 @@ class RevisionConfig(BaseModel):
             section 1.2).
         direct: True asks for revisions without critiques (the paper's section 3.5).
         helpful_samples: responses to each helpful prompt, mixed in. Paper: 2.
-        temperature: of every draw. Paper: 1.
         max_tokens: limit of a response and of a revision. Paper: not stated.
         max_critique_tokens: limit of a critique. Paper: not stated.
         exemplars: how many of the constitution's worked critiques and revisions are shown first; None shows all.
@@ -61,13 +59,10 @@ class RevisionConfig(BaseModel):
         layout: how prompts are laid out. Paper: `transcript`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     rounds: int = Field(4, ge=1)
     targets: Literal["all", "last"] = "all"
     direct: bool = False
     helpful_samples: int = Field(2, ge=0)
-    temperature: Temperature = 1.0
     max_tokens: int = Field(256, ge=1)
     max_critique_tokens: int = Field(256, ge=1)
     exemplars: int | None = Field(None, ge=0)
@@ -110,7 +105,7 @@ async def run_revision(
             raise ConstitutionError(
                 f"no principle with a critique_request applies to {kind} prompts: widen a principle's applies_to"
             )
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = config.sampling(config.max_tokens)
 
     async def answer_and_revise(prompt: Prompt) -> RevisionChain | Failure:
         draw = derive_seed(seed, STAGE, prompt.id, "initial")
@@ -216,7 +211,7 @@ class _Rounds:
     async def _write(
         self, what: Literal["critique", "revision"], request: Rendered, max_tokens: int, number: int
     ) -> Sample:
-        sampling = Sampling(temperature=self.config.temperature, max_tokens=max_tokens)
+        sampling = self.config.sampling(max_tokens)
         item, where = self.prompt.id, f"round {number}: "
         try:
             sample = await self.critic.generate(

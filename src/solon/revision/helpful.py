@@ -10,7 +10,7 @@ responses to each of 135,296 prompts.
 from collections.abc import Sequence
 
 from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
-from solon.records import Failure, HelpfulSample, Prompt, Sampling
+from solon.records import Failure, HelpfulSample, Prompt
 from solon.revision.chains import RevisionConfig
 from solon.storage import content_digest, derive_seed
 
@@ -42,7 +42,7 @@ async def sample_helpful(
     Raises:
         StageFailedError: more items failed than the bound allows.
     """
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = config.sampling(config.max_tokens)
     draws = [(prompt, draw) for prompt in prompts for draw in range(1, config.helpful_samples + 1)]
 
     async def answer(item: tuple[Prompt, int]) -> HelpfulSample | Failure:

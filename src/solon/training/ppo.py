@@ -3,7 +3,8 @@
 Each iteration samples a response to every prompt of a batch, scores it with the preference model, charges the policy
 for each nat it has moved from SL-CAI, token by token, and takes a few clipped steps towards what turned out better
 than the value model expected. Policy, reference and sampler start as SL-CAI; the value model starts as the preference
-model. Sampling is at temperature 1, as throughout the paper.
+model. Sampling is at temperature 1, as throughout the paper, and from the whole distribution: the importance ratio
+divides by its log-probabilities.
 
 Scores are standardised by the mean and standard deviation of SL-CAI's own scores: those of the first iteration, whose
 policy is SL-CAI, frozen for the rest of the run. So one unit of reward means the same in every iteration and for
@@ -19,7 +20,7 @@ Leaves out: an adaptive KL coefficient, a trunk shared by policy and value model
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -57,6 +58,13 @@ from solon.training.rollout import (
 from solon.training.steps import OnProgress
 
 _SHOWN = 4
+
+_OTHER_DRAWS: Final = {
+    "temperature": "rollouts at another temperature are drawn from another distribution",
+    "top_p": "truncation draws from another distribution and biases the ratios by the mass that was cut",
+    "min_p": "truncation draws from another distribution and biases the ratios by the mass that was cut",
+}
+"""What the data stages can set and PPO cannot, and what it would do."""
 
 
 class PPOConfig(BaseModel):
@@ -115,6 +123,18 @@ class PPOConfig(BaseModel):
     microbatch_tokens: int = Field(1024, ge=1)
     sample_every: int = Field(10, ge=1)
     checkpoint_every: int = Field(10, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_draws(cls, given: Any) -> Any:
+        """Say why there is no such field, rather than that there is none."""
+        asked = [name for name in _OTHER_DRAWS if isinstance(given, Mapping) and name in given]
+        if asked:
+            raise ValueError(
+                f"{asked[0]} cannot be set: {_OTHER_DRAWS[asked[0]]}, while the importance ratio divides by the "
+                "log-probabilities of the whole distribution at temperature 1: leave it out"
+            )
+        return given
 
     @model_validator(mode="after")
     def _whole_prompts(self) -> Self:

@@ -148,7 +148,14 @@ def test_cut_off_and_empty_answers_are_the_graders_to_judge() -> None:
     assert said == ["cut o", *[""] * 6]
 
 
-CHANGES: dict[str, Any] = {"temperature": 0.0, "max_tokens": 9, "samples_per_prompt": 2, "layout": "transcript"}
+CHANGES: dict[str, Any] = {
+    "temperature": 0.0,
+    "top_p": 0.9,
+    "min_p": 0.1,
+    "max_tokens": 9,
+    "samples_per_prompt": 2,
+    "layout": "transcript",
+}
 
 
 def test_every_field_is_tried() -> None:

@@ -308,6 +308,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "mass_floor": {"mass_floor": 0.95},
     "chain_of_thought": {"chain_of_thought": False},
     "temperature": {"temperature": 0.5},
+    "top_p": {"top_p": 0.9},
+    "min_p": {"min_p": 0.1},
     "max_reasoning_tokens": {"max_reasoning_tokens": 9},
     "clamp": {"clamp": None},
     "exemplars": {"exemplars": 1},

@@ -49,13 +49,20 @@ def test_a_key_depends_on_everything_that_decides_the_answer(tmp_path: Path) -> 
         keys = {first.call}
         for prompt in turns:
             keys.add(generate(store, prompt())[0].call)
-        for changes in ({"seed": 2}, {"identity": "n"}, {"temperature": 0.5}, {"max_tokens": 5}, {"top_p": 0.5}):
+        for changes in (
+            {"seed": 2},
+            {"identity": "n"},
+            {"temperature": 0.5},
+            {"max_tokens": 5},
+            {"top_p": 0.5},
+            {"min_p": 0.5},
+        ):
             sample, replayed = generate(store, **changes)
             assert not replayed
             keys.add(sample.call)
         for options in (("A", "B"), ("B", "A"), ("A", "B", "C"), ("AB",)):
             keys.add(choose(store, options).call)
-    assert len(keys) == 1 + len(turns) + 5 + 4
+    assert len(keys) == 1 + len(turns) + 6 + 4
 
 
 def test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp_path: Path) -> None:

@@ -77,12 +77,12 @@ def test_each_round_works_on_the_response_as_it_stands() -> None:
 
 def test_every_draw_has_a_seed_of_its_own_and_its_own_limit() -> None:
     model = ScriptedModel(write)
-    run(assistant=model)
+    run(assistant=model, config=CONFIG.model_copy(update={"temperature": 0.8, "top_p": 0.9, "min_p": 0.1}))
     seeds = [seed for *_, seed in model.generated]
     assert len(set(seeds)) == len(seeds) == 6 * (1 + 2 * 3)
     for rendered, sampling, _ in model.generated:
         critiques = rendered.turns[-1].text.startswith("What is wrong")
-        assert sampling == Sampling(temperature=1.0, max_tokens=40 if critiques else 50)
+        assert sampling == Sampling(temperature=0.8, max_tokens=40 if critiques else 50, top_p=0.9, min_p=0.1)
 
 
 def test_an_item_depends_on_no_other() -> None:
@@ -161,6 +161,8 @@ def test_a_kind_without_principles_is_an_error_before_any_call() -> None:
         {"rounds": 2},
         {"direct": True},
         {"temperature": 0.5},
+        {"top_p": 0.9},
+        {"min_p": 0.1},
         {"max_tokens": 9},
         {"max_critique_tokens": 9},
         {"exemplars": 1},
@@ -182,5 +184,6 @@ def test_every_request_is_in_the_layout_that_was_asked_for() -> None:
 
 
 def test_every_field_is_tried() -> None:
-    tried = {"rounds", "direct", "temperature", "max_tokens", "max_critique_tokens", "exemplars", "layout"}
+    drawn = {"temperature", "top_p", "min_p", "max_tokens", "max_critique_tokens"}
+    tried = {"rounds", "direct", *drawn, "exemplars", "layout"}
     assert set(RevisionConfig.model_fields) - tried == {"targets", "helpful_samples"}  # tried in test_targets
