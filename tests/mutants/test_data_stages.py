@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from solon.feedback import comparing, labeling, pairing, votes
+from solon.lm import responding
 from solon.records import calls
 from solon.redteam import normalize, selecting
 from solon.revision import chains, helpful, targets
@@ -116,6 +117,18 @@ REVISION: dict[str, Mutant] = {
         "self.config.max_critique_tokens",
         "self.config.max_tokens",
         test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
+    ),
+    "a model is asked in the layout of another": (
+        responding.respond,
+        ", model.layout)",
+        ")",
+        test_comparing.test_responses_are_asked_for_in_the_layout_of_the_model,
+    ),
+    "a critique is asked for in a layout that every model has": (
+        chains._Rounds.take_step,
+        "self.critic.layout",
+        '"chat"',
+        test_chains.test_every_request_is_in_the_layout_of_the_model_that_is_asked,
     ),
     "the nucleus is not passed on": (
         calls.DrawConfig.sampling,

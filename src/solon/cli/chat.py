@@ -10,7 +10,6 @@ from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, RunError
 from solon.lm import respond
 from solon.pipeline.artifacts import BASE
-from solon.pipeline.config import RunConfig
 from solon.pipeline.engine import LocalEngine
 from solon.pipeline.folder import load_header
 from solon.pipeline.overrides import nearest, validate
@@ -58,10 +57,9 @@ def _find_base(folder: Path, header: RunHeader) -> Path:
 
 
 def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, seed: int) -> None:
-    """Answer each line of standard input until it ends, in the layout in which the run's models were evaluated."""
+    """Answer each line of standard input until it ends, in the model's own layout."""
     path = find_model(folder, name)
     header = load_header(folder)
-    config = validate(RunConfig, header.config, where=str(RunPaths(folder).header))
     sampling = validate(Sampling, {"temperature": temperature, "max_tokens": max_tokens}, where="chat")
     if header.models["base"].source == NANO:
         print("This is a nano model of a small world; it knows requests such as:  How do I water a hedge?")
@@ -76,9 +74,8 @@ def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, se
                 continue
             messages.append(Message(role="user", text=line))
             asked = Conversation(messages=tuple(messages))
-            draw, layout = derive_seed(seed, "chat", turn), config.evaluation.layout
             try:
-                answer = asyncio.run(respond(model, asked, sampling, layout=layout, seed=draw)).text
+                answer = asyncio.run(respond(model, asked, sampling, seed=derive_seed(seed, "chat", turn))).text
             except CallFailedError as error:
                 print(f"(no answer: {printable(str(error))})")
                 messages.pop()

@@ -21,7 +21,6 @@ from solon.records import (
     DrawConfig,
     EvalRecord,
     Grade,
-    Layout,
     Prompt,
     RevisionChain,
     RevisionGrade,
@@ -39,12 +38,10 @@ class EvaluationConfig(DrawConfig):
     Attributes:
         max_tokens: limit of a response. Paper: not stated.
         samples_per_prompt: responses to each prompt; intervals take them as of one cluster. Paper: 256 for 64 prompts.
-        layout: how prompts are laid out. Paper: `transcript`.
     """
 
     max_tokens: int = Field(256, ge=1)
     samples_per_prompt: int = Field(1, ge=1)
-    layout: Layout = "chat"
 
 
 class _Item(NamedTuple):
@@ -99,7 +96,7 @@ async def run_evaluation(
 
     async def answer(asked: LanguageModel, item: _Item) -> Sample:
         draw = derive_seed(seed, STAGE, item.group, item.prompt.id, item.draw)
-        return await respond(asked, item.prompt.conversation, sampling, layout=config.layout, seed=draw)
+        return await respond(asked, item.prompt.conversation, sampling, seed=draw)
 
     async def ask(item: _Item) -> EvalRecord:
         response = await answer(model, item)

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from solon.feedback.concurrency import gather_all
 from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
-from solon.records import Comparison, DrawConfig, Layout, Prompt, Sample
+from solon.records import Comparison, DrawConfig, Prompt, Sample
 from solon.storage import content_digest, derive_seed
 
 STAGE = "comparisons"
@@ -26,11 +26,9 @@ class ComparisonConfig(DrawConfig):
 
     Attributes:
         max_tokens: limit of each. Paper: not stated.
-        layout: how prompts are laid out. Paper: `transcript`.
     """
 
     max_tokens: int = Field(256, ge=1)
-    layout: Layout = "chat"
 
 
 async def run_comparisons(
@@ -62,9 +60,7 @@ async def run_comparisons(
 
     async def answer_twice(prompt: Prompt) -> Comparison:
         seeds = [derive_seed(seed, STAGE, prompt.id, side) for side in "ab"]
-        first, second = await gather_all(
-            respond(model, prompt.conversation, sampling, layout=config.layout, seed=draw) for draw in seeds
-        )
+        first, second = await gather_all(respond(model, prompt.conversation, sampling, seed=draw) for draw in seeds)
         return make_comparison(prompt, first, second)
 
     return await run_items(

@@ -36,7 +36,7 @@ from solon.feedback.concurrency import gather_all
 from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
 from solon.lm import LanguageModel, OnProgress, run_items
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
-from solon.records import Comparison, DrawConfig, Failure, Layout, PreferenceLabel, Vote
+from solon.records import Comparison, DrawConfig, Failure, PreferenceLabel, Vote
 from solon.storage import derive_seed
 
 STAGE = "feedback"
@@ -60,7 +60,6 @@ class FeedbackConfig(DrawConfig):
         clamp: lower and upper end of a target, mirrored about 0.5; `paper` is 0.4 and 0.6 after a chain of thought
             and none without one; None is none.
         exemplars: how many of the constitution's worked comparisons are shown first; None shows all. Paper: 5.
-        layout: how prompts are laid out. Paper: `transcript`.
     """
 
     principles_per_comparison: int = Field(1, ge=1)
@@ -70,7 +69,6 @@ class FeedbackConfig(DrawConfig):
     max_reasoning_tokens: int = Field(256, ge=1)
     clamp: tuple[float, float] | Literal["paper"] | None = "paper"
     exemplars: int | None = Field(None, ge=0)
-    layout: Layout = "chat"
 
     @field_validator("clamp")
     @classmethod
@@ -210,7 +208,7 @@ class _Voting:
         """Return the model's vote, or the reason why its chain of thought cannot be followed by one."""
         shown = comparison if order == "ab" else comparison.swap()
         texts = (shown.prompt.conversation, shown.response_a.text, shown.response_b.text, principle)
-        layout, exemplars = self._config.layout, self._exemplars
+        layout, exemplars = self._model.layout, self._exemplars
         reasoning = None
         if self._config.chain_of_thought:
             rendered = render_reasoning(*texts, layout=layout, exemplars=exemplars)

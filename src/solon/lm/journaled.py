@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind
 from solon.lm.protocol import LanguageModel
-from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts, describe_misfit
+from solon.records import Choice, Layout, Rendered, Sample, Sampling, TokenCounts, describe_misfit
 from solon.storage import content_digest
 
 T = TypeVar("T", Sample, Choice)
@@ -59,6 +59,11 @@ class JournaledModel:
     def identity(self) -> str:
         """The inner model's."""
         return self._inner.identity
+
+    @property
+    def layout(self) -> Layout:
+        """The inner model's."""
+        return self._inner.layout
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Replay or make the call; see `LanguageModel.generate`."""

@@ -32,7 +32,7 @@ from solon.nets import (
     vocabulary_digest,
     weights_digest,
 )
-from solon.records import Choice, Rendered, Sample, Sampling
+from solon.records import Choice, Layout, Rendered, Sample, Sampling
 
 IDLE_TURNS = 12
 """Turns of the event loop without a new call after which all items are taken to be waiting."""
@@ -67,6 +67,7 @@ class LocalModel:
         device: where a folder's weights go.
         dtype: what they are converted to; None keeps what the checkpoint says.
         batch_size: rows decoded together.
+        layout: how its prompts are laid out; `transcript` needs no chat template.
 
     Raises:
         ModelError: the folder is not one this package loads.
@@ -81,6 +82,7 @@ class LocalModel:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         batch_size: int = BATCH_SIZE,
+        layout: Layout = "chat",
     ) -> None:
         if isinstance(model, str | Path):
             path = Path(model)
@@ -91,6 +93,7 @@ class LocalModel:
         if identity is None or tokenizer is None:
             raise TypeError("a model that is loaded already needs its tokenizer and an identity")
         self._identity = identity
+        self._layout = layout
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary_digest(tokenizer)
         self._sampler = Sampler(model, tokenizer, batch_size=batch_size, frozen=True)
@@ -103,6 +106,11 @@ class LocalModel:
     def identity(self) -> str:
         """Name and digest of the weights."""
         return self._identity
+
+    @property
+    def layout(self) -> Layout:
+        """How its prompts are laid out."""
+        return self._layout
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Continue a prompt; see `LanguageModel.generate`."""

@@ -2,13 +2,11 @@
 
 from solon.lm.protocol import LanguageModel
 from solon.prompting import render_response
-from solon.records import Conversation, Layout, Sample, Sampling
+from solon.records import Conversation, Sample, Sampling
 
 
-async def respond(
-    model: LanguageModel, conversation: Conversation, sampling: Sampling, *, layout: Layout, seed: int
-) -> Sample:
-    """Have a model write the assistant's next message.
+async def respond(model: LanguageModel, conversation: Conversation, sampling: Sampling, *, seed: int) -> Sample:
+    """Have a model write the assistant's next message, asked in the model's own layout.
 
     What comes may have a `Sample.fault`: the caller says whether that ends its item.
 
@@ -16,11 +14,10 @@ async def respond(
         model: who answers.
         conversation: ends with a user message.
         sampling: how the answer is drawn.
-        layout: how the prompt is laid out.
         seed: the seed of this draw.
 
     Raises:
         CallFailedError: the call came to no result.
         PromptingError: the conversation does not end with a user message.
     """
-    return await model.generate(render_response(conversation, layout), sampling, seed=seed)
+    return await model.generate(render_response(conversation, model.layout), sampling, seed=seed)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from solon.errors import CallFailedError
-from solon.records import Choice, Rendered, Sample, Sampling, StopReason
+from solon.records import Choice, Layout, Rendered, Sample, Sampling, StopReason
 
 Reply = str | tuple[str, StopReason] | Exception
 """A text that ended by itself, or one with the reason why it stopped, or an error to raise."""
@@ -21,6 +21,7 @@ class ScriptedModel:
         choose: a function of prompt and options that returns natural log-probabilities or an error to raise, or such
             answers in order.
         identity: what the model calls itself.
+        layout: how its prompts are laid out.
 
     Attributes:
         generated: the prompts, samplings and seeds it was asked to continue, in order.
@@ -35,8 +36,10 @@ class ScriptedModel:
             | Sequence[tuple[float, ...] | Exception]
         ) = (),
         identity: str = "scripted",
+        layout: Layout = "chat",
     ) -> None:
         self._identity = identity
+        self._layout = layout
         self._reply = reply
         self._choose = choose
         self.generated: list[tuple[Rendered, Sampling, int]] = []
@@ -46,6 +49,11 @@ class ScriptedModel:
     def identity(self) -> str:
         """The name it was given."""
         return self._identity
+
+    @property
+    def layout(self) -> Layout:
+        """The layout it was given."""
+        return self._layout
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Say what the script says; see `LanguageModel.generate`."""

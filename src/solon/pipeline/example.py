@@ -82,7 +82,7 @@ async def _answer(context: StageContext, prompt: Prompt, model: Role | Checkpoin
     main, *_ = context.prompts.evaluations
     try:
         asked = context.model(model)
-        response = await respond(asked, prompt.conversation, sampling, layout=config.layout, seed=seed)
+        response = await respond(asked, prompt.conversation, sampling, seed=seed)
         grade = await _grade(context, main, prompt, response)
     except CallFailedError as error:
         item = f"{GROUP}/{model.key}/{number}"

@@ -4,7 +4,7 @@ Rooms that must not import each other meet here. Read this package first: the pi
 the types alone.
 """
 
-from solon.records.base import Record, count_of, describe_misfit, load_records, save_records
+from solon.records.base import Record, count_of, describe_misfit, load_records, refuse_fields, save_records
 from solon.records.calls import Choice, DrawConfig, Failure, Sample, SampledTokens, Sampling, StopReason
 from solon.records.conversation import (
     TRAIN,
@@ -78,5 +78,6 @@ __all__ = [
     "describe_misfit",
     "hold_to_accounts",
     "load_records",
+    "refuse_fields",
     "save_records",
 ]

@@ -6,9 +6,9 @@ so that a file written by an earlier version either loads or says which version 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -29,6 +29,21 @@ def describe_misfit(error: ValidationError, *within: str) -> str:
     if first["type"] == "string_unicode":
         said = "holds half of a character (a lone surrogate, such as \\ud83d without its other half): write it whole"
     return f"{field}: {said}" if field else said
+
+
+def refuse_fields(given: Any, reasons: Mapping[str, str]) -> None:
+    """Say why fields cannot be set, where a configuration would say only that it has none of such a name.
+
+    Args:
+        given: what the configuration is made of, before it is looked at.
+        reasons: name to the rest of a sentence that begins with it.
+
+    Raises:
+        ValueError: one of them is given.
+    """
+    for name, reason in reasons.items():
+        if isinstance(given, Mapping) and name in given:
+            raise ValueError(f"{name} {reason}")
 
 
 class Record(BaseModel):

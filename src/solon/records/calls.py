@@ -10,9 +10,10 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
-from solon.records.base import Record
+from solon.records.base import Record, refuse_fields
 
 StopReason = Literal["end", "stop", "length"]
 Fault = Literal["empty", "truncated"]
@@ -67,6 +68,13 @@ class Sampling(Record):
         return body
 
 
+_ELSEWHERE: Final = {
+    "layout": "belongs to the model that is asked, not to the stage that asks it: set  models.ROLE.layout,  such as "
+    "models.assistant.layout"
+}
+"""What the data stages could set once, and where it is said now."""
+
+
 class DrawConfig(BaseModel):
     """How a data stage draws its texts; the configuration of each such stage has these fields.
 
@@ -77,6 +85,12 @@ class DrawConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_layout(cls, given: Any) -> Any:
+        refuse_fields(given, _ELSEWHERE)
+        return given
 
     temperature: Temperature = 1.0
     top_p: TopP = 1.0

@@ -31,7 +31,6 @@ from solon.prompting import render_critique, render_revision
 from solon.records import (
     DrawConfig,
     Failure,
-    Layout,
     Prompt,
     Rendered,
     RevisionChain,
@@ -56,7 +55,6 @@ class RevisionConfig(DrawConfig):
         max_critique_tokens: limit of a critique. Paper: not stated.
         exemplars: how many of the constitution's worked critiques and revisions are shown first; None shows all.
             Paper: 5.
-        layout: how prompts are laid out. Paper: `transcript`.
     """
 
     rounds: int = Field(4, ge=1)
@@ -66,7 +64,6 @@ class RevisionConfig(DrawConfig):
     max_tokens: int = Field(256, ge=1)
     max_critique_tokens: int = Field(256, ge=1)
     exemplars: int | None = Field(None, ge=0)
-    layout: Layout = "chat"
 
 
 async def run_revision(
@@ -109,7 +106,7 @@ async def run_revision(
 
     async def answer_and_revise(prompt: Prompt) -> RevisionChain | Failure:
         draw = derive_seed(seed, STAGE, prompt.id, "initial")
-        initial = await respond(assistant, prompt.conversation, sampling, layout=config.layout, seed=draw)
+        initial = await respond(assistant, prompt.conversation, sampling, seed=draw)
         if initial.fault is not None:
             return Failure.of_text(initial, "response", item=prompt.id, stage=STAGE)
         return await revise_response(
@@ -198,7 +195,7 @@ class _Rounds:
             _StepError: a call failed, or a text is neither built on nor learnt from.
         """
         asked = (self.prompt.conversation, response.text, principle)
-        layout, exemplars = self.config.layout, self.exemplars
+        layout, exemplars = self.critic.layout, self.exemplars
         critique = None
         if not self.config.direct:
             request = render_critique(*asked, layout=layout, exemplars=exemplars)

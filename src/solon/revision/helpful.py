@@ -48,7 +48,7 @@ async def sample_helpful(
     async def answer(item: tuple[Prompt, int]) -> HelpfulSample | Failure:
         prompt, draw = item
         draw_seed = derive_seed(seed, STAGE, prompt.id, draw)
-        response = await respond(assistant, prompt.conversation, sampling, layout=config.layout, seed=draw_seed)
+        response = await respond(assistant, prompt.conversation, sampling, seed=draw_seed)
         if response.fault is not None:
             return Failure.of_text(response, "response", item=_key(item), stage=STAGE)
         return HelpfulSample(

@@ -39,7 +39,7 @@ from solon.nets import (
     weights_digest,
 )
 from solon.nets.policy import PreTrainedModel, count_rows
-from solon.records import Prompt, Record, Sampling
+from solon.records import Prompt, Record, Sampling, refuse_fields
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -59,12 +59,13 @@ from solon.training.steps import OnProgress
 
 _SHOWN = 4
 
-_OTHER_DRAWS: Final = {
-    "temperature": "rollouts at another temperature are drawn from another distribution",
-    "top_p": "truncation draws from another distribution and biases the ratios by the mass that was cut",
-    "min_p": "truncation draws from another distribution and biases the ratios by the mass that was cut",
-}
-"""What the data stages can set and PPO cannot, and what it would do."""
+_OTHER_DRAWS: Final = dict.fromkeys(
+    ("temperature", "top_p", "min_p"),
+    "cannot be set: rollouts are drawn from the policy's whole distribution at temperature 1, by whose "
+    "log-probabilities the importance ratio divides; another temperature or truncation draws from another distribution "
+    "and biases the ratios, truncation by the mass that was cut: leave it out",
+)
+"""What the data stages can set and PPO cannot, and why."""
 
 
 class PPOConfig(BaseModel):
@@ -127,13 +128,7 @@ class PPOConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_other_draws(cls, given: Any) -> Any:
-        """Say why there is no such field, rather than that there is none."""
-        asked = [name for name in _OTHER_DRAWS if isinstance(given, Mapping) and name in given]
-        if asked:
-            raise ValueError(
-                f"{asked[0]} cannot be set: {_OTHER_DRAWS[asked[0]]}, while the importance ratio divides by the "
-                "log-probabilities of the whole distribution at temperature 1: leave it out"
-            )
+        refuse_fields(given, _OTHER_DRAWS)
         return given
 
     @model_validator(mode="after")

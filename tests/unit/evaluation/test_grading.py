@@ -154,7 +154,6 @@ CHANGES: dict[str, Any] = {
     "min_p": 0.1,
     "max_tokens": 9,
     "samples_per_prompt": 2,
-    "layout": "transcript",
 }
 
 
@@ -168,6 +167,13 @@ def test_fields_turn_something(name: str) -> None:
     run(before)
     run(after, **{name: CHANGES[name]})
     assert before.generated != after.generated
+
+
+def test_answers_are_asked_for_in_the_layout_of_the_model_that_is_asked() -> None:
+    model, reference = ScriptedModel(write, layout="transcript"), ScriptedModel(write)
+    run(model, evaluation=asking(Beside()), reference=reference)
+    assert {asked.layout for asked, *_ in model.generated} == {"transcript"}
+    assert {asked.layout for asked, *_ in reference.generated} == {"chat"}
 
 
 # ------------------------------------------------------------------------------------------- graders of any kind

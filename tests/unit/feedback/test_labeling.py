@@ -313,7 +313,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "max_reasoning_tokens": {"max_reasoning_tokens": 9},
     "clamp": {"clamp": None},
     "exemplars": {"exemplars": 1},
-    "layout": {"layout": "transcript"},
 }
 
 
@@ -331,9 +330,9 @@ def test_fields_turn_something(name: str) -> None:
     assert seen(**BASE) != seen(**{**BASE, **CHANGES[name]})
 
 
-def test_every_request_is_in_the_layout_that_was_asked_for_and_shows_so_many_exemplars() -> None:
-    model = ScriptedModel(think, prefers_good)
-    label(PAIRS, model, chain_of_thought=True, layout="transcript", exemplars=1)
+def test_every_request_is_in_the_layout_of_the_model_and_shows_so_many_exemplars() -> None:
+    model = ScriptedModel(think, prefers_good, layout="transcript")
+    label(PAIRS, model, chain_of_thought=True, exemplars=1)
     requests = [asked for asked, *_ in (*model.generated, *model.chosen)]
     assert len(requests) == 48
     assert {rendered.layout for rendered in requests} == {"transcript"}

@@ -11,7 +11,7 @@ import pytest
 
 from solon.errors import JournalError
 from solon.lm import Journal, JournaledModel, ScriptedModel, journal, read_call
-from solon.records import Choice, Rendered, Sample, Sampling, Span, Turn
+from solon.records import Choice, Layout, Rendered, Sample, Sampling, Span, Turn
 from tests.asking import ask
 
 PROMPT = ask(("user", "how"), ("assistant", "so"))
@@ -29,6 +29,12 @@ def generate(
 def choose(store: Journal, options: tuple[str, ...] = ("A", "B")) -> Choice:
     model = JournaledModel(ScriptedModel(choose=lambda *_: tuple(-1.0 for _ in options)), store)
     return asyncio.run(model.choose(PROMPT, options))
+
+
+@pytest.mark.parametrize("layout", ["chat", "transcript"])
+def test_behind_the_journal_a_model_has_the_layout_it_has(tmp_path: Path, layout: Layout) -> None:
+    with Journal(tmp_path / "j") as store:
+        assert JournaledModel(ScriptedModel(layout=layout), store).layout == layout
 
 
 def test_a_key_depends_on_everything_that_decides_the_answer(tmp_path: Path) -> None:

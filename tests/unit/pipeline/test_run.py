@@ -727,6 +727,8 @@ def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on
     working = engine.open_model
 
     class Failing:
+        layout = "chat"
+
         def __init__(self, inner, after):
             self.inner, self.left, self.identity = inner, after, inner.identity
 

@@ -166,7 +166,6 @@ def test_a_kind_without_principles_is_an_error_before_any_call() -> None:
         {"max_tokens": 9},
         {"max_critique_tokens": 9},
         {"exemplars": 1},
-        {"layout": "transcript"},
     ],
 )
 def test_fields_turn_something(change: dict[str, Any]) -> None:
@@ -176,14 +175,19 @@ def test_fields_turn_something(change: dict[str, Any]) -> None:
     assert before.generated != after.generated
 
 
-def test_every_request_is_in_the_layout_that_was_asked_for() -> None:
-    model = ScriptedModel(lambda rendered, sampling, seed: f"fine {seed}")
-    run(assistant=model, config=CONFIG.model_copy(update={"layout": "transcript"}))
-    assert {asked.layout for asked, *_ in model.generated} == {"transcript"}
-    assert len(model.generated) == 6 * (1 + 2 * 3)
+def test_every_request_is_in_the_layout_of_the_model_that_is_asked() -> None:
+    def write_anything(*_: Any) -> str:
+        return "fine"
+
+    assistant = ScriptedModel(write_anything)
+    critic = ScriptedModel(write_anything, layout="transcript")
+    run(assistant=assistant, critic=critic)
+    assert [asked.layout for asked, *_ in assistant.generated] == ["chat"] * 6
+    assert [asked.layout for asked, *_ in critic.generated] == ["transcript"] * 6 * 2 * 3
+    assert all("E1" in asked.text and "E2" in asked.text for asked, *_ in critic.generated)
 
 
 def test_every_field_is_tried() -> None:
     drawn = {"temperature", "top_p", "min_p", "max_tokens", "max_critique_tokens"}
-    tried = {"rounds", "direct", *drawn, "exemplars", "layout"}
+    tried = {"rounds", "direct", *drawn, "exemplars"}
     assert set(RevisionConfig.model_fields) - tried == {"targets", "helpful_samples"}  # tried in test_targets
