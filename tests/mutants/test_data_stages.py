@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from solon.feedback import comparing, labeling, pairing, votes
+from solon.lm import responding
+from solon.records import calls
 from solon.redteam import normalize, selecting
 from solon.revision import chains, helpful, targets
 from tests.mutating import assert_killed
@@ -63,21 +65,21 @@ def a_stray_prompt() -> None:
 
 REVISION: dict[str, Mutant] = {
     "critique used as revision": (
-        chains.revise_response,
+        chains._Rounds.take_step,
         "critique=critique, revision=revision",
         "critique=critique, revision=critique",
         test_chains.test_each_round_works_on_the_response_as_it_stands,
     ),
     "critique takes the response's place": (
         chains.revise_response,
-        "response = revision\n",
-        "response = critique\n",
+        "response = step.revision ",
+        "response = step.critique ",
         test_chains.test_each_round_works_on_the_response_as_it_stands,
     ),
     "every round revises the initial response": (
         chains.revise_response,
-        "response = revision\n",
-        "response = initial\n",
+        "response = step.revision ",
+        "response = initial ",
         test_chains.test_each_round_works_on_the_response_as_it_stands,
     ),
     "principle ignored": (
@@ -93,29 +95,60 @@ REVISION: dict[str, Mutant] = {
         test_chains.test_each_round_works_on_the_response_as_it_stands,
     ),
     "one seed for all rounds": (
-        chains.revise_response,
-        '"revision", number)',
-        '"revision")',
+        chains._Rounds._write,
+        "item, what, number)",
+        "item, what)",
         test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
     ),
     "the revision does not see the critique": (
-        chains.revise_response,
+        chains._Rounds.take_step,
         "None if critique is None else critique.text",
         "None",
         test_chains.test_each_round_works_on_the_response_as_it_stands,
     ),
-    "the critic revises": (
-        chains.revise_response,
-        "reviser if reviser is not None else critic",
-        "critic",
-        test_chains.test_each_round_works_on_the_response_as_it_stands,
+    "one seed for critique and revision": (
+        chains._Rounds._write,
+        "item, what, number)",
+        "item, number)",
+        test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
     ),
-    "truncated is fine": (chains.find_fault, '"length"', '"stop"', books),
-    "empty is fine": (chains.find_fault, "if sample.text.strip() else", "if True else", books),
+    "a critique is as long as a response": (
+        chains._Rounds.take_step,
+        "self.config.max_critique_tokens",
+        "self.config.max_tokens",
+        test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
+    ),
+    "a model is asked in the layout of another": (
+        responding.respond,
+        ", model.layout)",
+        ")",
+        test_comparing.test_responses_are_asked_for_in_the_layout_of_the_model,
+    ),
+    "a critique is asked for in a layout that every model has": (
+        chains._Rounds.take_step,
+        "self.critic.layout",
+        '"chat"',
+        test_chains.test_every_request_is_in_the_layout_of_the_model_that_is_asked,
+    ),
+    "the nucleus is not passed on": (
+        calls.DrawConfig.sampling,
+        ", top_p=self.top_p",
+        "",
+        test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
+    ),
+    "the least share is not passed on": (
+        calls.DrawConfig.sampling,
+        ", min_p=self.min_p",
+        "",
+        test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
+    ),
+    "truncated is fine": (calls.Sample.fault, '"length"', '"stop"', books),
+    "empty is fine": (calls.Sample.fault, "if self.text.strip() else", "if True else", books),
+    "faults in a round are built on": (chains._Rounds._write, "sample.fault is not None", "False", books),
     "a failed call starts the chain over": (
         chains.revise_response,
-        "        except CallFailedError as error:\n",
-        "        except CallFailedError as error:\n            steps.clear()\n",
+        "        except _StepError as fault:\n",
+        "        except _StepError as fault:\n            steps.clear()\n",
         books,
     ),
     "a fault does not end the chain": (chains.revise_response, "            break\n", "            continue\n", books),
@@ -125,17 +158,22 @@ REVISION: dict[str, Mutant] = {
         "*(failure for failure in broken[:0]",
         lambda: test_faults.test_failed_calls_stop_the_stage_past_the_bound_in_whatever_round("Mend"),
     ),
-    "an initial response that failed is revised": (chains.run_revision, "fault is not None", "fault == 0", books),
+    "an initial response that failed is revised": (
+        chains.run_revision,
+        "initial.fault is not None",
+        "False",
+        books,
+    ),
     "helpful samples share a seed": (
         helpful.sample_helpful,
-        "prompt.id, draw))",
-        "prompt.id))",
+        "prompt.id, draw)\n",
+        "prompt.id)\n",
         test_targets.test_helpful_samples_are_drawn_as_often_as_asked_and_mixed_in,
     ),
     "a helpful sample that failed is kept": (
         helpful.sample_helpful,
-        "fault is not None",
-        "fault == 0",
+        "response.fault is not None",
+        "False",
         test_faults.test_helpful_samples_are_held_to_the_same,
     ),
     "the response before the revision is learnt": (
@@ -176,6 +214,14 @@ REVISION: dict[str, Mutant] = {
     ),
 }
 
+OWNERS: dict[Any, type] = {
+    chains._Rounds.take_step: chains._Rounds,
+    chains._Rounds._write: chains._Rounds,
+    calls.Sample.fault: calls.Sample,
+    calls.DrawConfig.sampling: calls.DrawConfig,
+}
+"""What the methods and properties among them belong to."""
+
 FEEDBACK: dict[str, Mutant] = {
     "both responses drawn alike": (
         comparing.run_comparisons,
@@ -204,14 +250,14 @@ FEEDBACK: dict[str, Mutant] = {
     "identical responses are asked about": (labeling._find_fault, '"identical" if', "None if", an_identical_pair),
     "a truncated response is labelled": (
         labeling._find_fault,
-        'response.stop_reason == "length" for',
-        'response.stop_reason == "" for',
+        '("empty", "truncated")',
+        '("empty",)',
         a_truncated_response,
     ),
     "an empty response is labelled": (
         labeling._find_fault,
-        "not response.text.strip()",
-        "False",
+        '("empty", "truncated")',
+        '("truncated",)',
         lambda: test_labeling.test_what_is_no_comparison_is_not_asked(
             "", "bad words", ("end", "end"), "empty_response"
         ),
@@ -348,15 +394,15 @@ VOTING: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
         test_labeling.test_reasoning_is_drawn_in_each_order_and_the_options_are_weighed_after_it,
     ),
     "both orders reason alike": (
-        "_reason",
+        "ask",
         "principle.id, order)",
         "principle.id)",
         test_labeling.test_reasoning_is_drawn_in_each_order_and_the_options_are_weighed_after_it,
     ),
     "reasoning without an end is followed": (
-        "_reason",
-        '== "length"',
-        '== ""',
+        "ask",
+        "sample.fault is not None",
+        "False",
         lambda: test_labeling.test_reasoning_that_comes_to_nothing_is_unlabeled(
             ("on and on", "length"), "truncated_reasoning"
         ),
@@ -412,7 +458,9 @@ REDTEAM: dict[str, Mutant] = {
 
 @pytest.mark.parametrize("name", list(REVISION))
 def test_revision(name: str) -> None:
-    assert_killed(*REVISION[name])
+    function, old, new, test = REVISION[name]
+    owner = OWNERS.get(function)
+    assert_killed(function.fget if isinstance(function, property) else function, old, new, test, owner)
 
 
 @pytest.mark.parametrize("name", list(FEEDBACK))

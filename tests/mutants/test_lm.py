@@ -20,6 +20,7 @@ from tests.invariants import test_journal as journals
 from tests.invariants import test_sampler_batching as batching
 from tests.language_models import make_model
 from tests.mutating import assert_killed
+from tests.properties import test_cuts
 from tests.reference import test_sampler_against_hf as reference
 from tests.unit.inference import test_decoder, test_prefix_sharing, test_sampler, test_sampling
 from tests.unit.lm import test_journal, test_runner
@@ -166,6 +167,30 @@ FUNCTIONS: dict[str, Mutant] = {
         "before + ranked > top_p",
         draws(test_sampling.test_the_nucleus_is_the_smallest_set_of_likely_tokens_with_the_mass),
     ),
+    "the least share ignored": (
+        sampling.draw_tokens,
+        "_likely_enough(weights, sampling.min_p)",
+        "weights",
+        draws(test_cuts.test_what_is_drawn_is_what_the_equation_keeps_in_its_own_proportions),
+    ),
+    "the least share brings back what the nucleus cut": (
+        sampling.draw_tokens,
+        "_likely_enough(weights, sampling.min_p)",
+        "_likely_enough(probabilities, sampling.min_p)",
+        draws(test_cuts.test_what_is_drawn_is_what_the_equation_keeps_in_its_own_proportions),
+    ),
+    "the least share is of 1, not of the most likely": (
+        sampling._likely_enough,
+        "min_p * weights.amax(dim=-1, keepdim=True)",
+        "min_p",
+        draws(test_cuts.test_what_is_drawn_is_what_the_equation_keeps_in_its_own_proportions),
+    ),
+    "equals of the most likely are cut": (
+        sampling._likely_enough,
+        "weights < min_p",
+        "weights <= min_p",
+        draws(test_cuts.test_a_share_of_1_leaves_the_most_likely_and_its_equals),
+    ),
     "log-probabilities not normalised": (
         sampling._logprobs_of,
         " - logits.logsumexp(dim=-1)",
@@ -247,6 +272,18 @@ FUNCTIONS: dict[str, Mutant] = {
         ", sampling.top_p",
         "",
         lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+    ),
+    "the least share is not in the key": (
+        journaled._generate_request,
+        "sampling.min_p > 0.0",
+        "False",
+        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+    ),
+    "a least share that cuts nothing makes another key": (
+        journaled._generate_request,
+        "sampling.min_p > 0.0",
+        "True",
+        lambda model, tmp: test_journal.test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp),
     ),
     "trust is not in the key": (
         journaled._prompt_request,

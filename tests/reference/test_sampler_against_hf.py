@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWarper
 
 from solon.inference.sampler import Generated, Sampler
-from solon.inference.sampling import draw_uniforms
+from solon.inference.sampling import draw_tokens, draw_uniforms
 from solon.records import Sampling
 from tests.language_models import FUSED, OTHERS, make_model, make_prompts, make_tokenizer
 from tests.tolerances import FLOAT32_SAME
@@ -53,7 +53,9 @@ def test_greedy_text_is_that_of_generate(name: str) -> None:
 
 @every_model
 @pytest.mark.parametrize(
-    "sampling", [Sampling(), Sampling(temperature=0.6), Sampling(temperature=1.5, top_p=0.7)], ids=str
+    "sampling",
+    [Sampling(), Sampling(temperature=0.6), Sampling(temperature=1.5, top_p=0.7), Sampling(min_p=0.1)],
+    ids=str,
 )
 def test_logprobs_are_those_of_a_full_forward_pass(name: str, sampling: Sampling) -> None:
     model = make_model(name)
@@ -63,6 +65,22 @@ def test_logprobs_are_those_of_a_full_forward_pass(name: str, sampling: Sampling
     for prompt, row in zip(prompts, found, strict=True):
         check_logprobs(model, prompt, row)
     assert len({tuple(row.token_ids) for row in found}) == 10
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.8, 0.3])
+@pytest.mark.parametrize("min_p", [0.0, 0.05, 0.4])
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])
+def test_cuts_leave_the_tokens_that_those_of_transformers_leave(top_p: float, min_p: float, temperature: float) -> None:
+    logits = 2 * torch.randn(20, 12, generator=torch.Generator().manual_seed(0))
+    warped = TemperatureLogitsWarper(temperature)(None, logits)
+    warped = MinPLogitsWarper(min_p)(None, TopPLogitsWarper(top_p)(None, warped))
+    size = 4000
+    uniforms = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    for row, expected in zip(logits, warped.softmax(-1), strict=True):
+        sampling = Sampling(temperature=temperature, top_p=top_p, min_p=min_p)
+        tokens, _ = draw_tokens(row.repeat(size, 1), uniforms, sampling)
+        found = torch.bincount(tokens, minlength=12) / size
+        assert (found - expected).abs().max() <= 2 / size
 
 
 @every_model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, RunError
-from solon.lm import LanguageModel, ModelSpec, find_backend
+from solon.lm import ModelSpec, find_backend, respond
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT
 from solon.pipeline.config import RunConfig
@@ -17,8 +17,7 @@ from solon.pipeline.models import identify_model, locate_model, trained_model
 from solon.pipeline.overrides import validate
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI
 from solon.pipeline.task import find_shipped_model, load_task
-from solon.prompting import render_response
-from solon.records import GIVEN, Conversation, Message, Rendered, RunHeader, RunPaths, Sampling, hold_to_accounts
+from solon.records import GIVEN, Conversation, Message, RunHeader, RunPaths, Sampling, hold_to_accounts
 from solon.storage import derive_seed
 from solon.world.nano.shipped import NANO
 
@@ -61,10 +60,9 @@ def _find_assistant(folder: Path, header: RunHeader, spec: ModelSpec) -> ModelSp
 
 
 def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, seed: int) -> None:
-    """Answer each line of standard input until it ends, in the layout in which the run's models were evaluated."""
+    """Answer each line of standard input until it ends, in the model's own layout."""
     spec = find_model(folder, name)
     header = load_header(folder)
-    config = validate(RunConfig, header.config, where=str(RunPaths(folder).header))
     sampling = validate(Sampling, {"temperature": temperature, "max_tokens": max_tokens}, where="chat")
     if header.models[ASSISTANT.key].source == NANO:
         print("This is a nano model of a small world; it knows requests such as:  How do I water a hedge?")
@@ -78,19 +76,15 @@ def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, se
                 messages = []
                 continue
             messages.append(Message(role="user", text=line))
-            prompt = render_response(Conversation(messages=tuple(messages)), config.evaluation.layout)
+            asked = Conversation(messages=tuple(messages))
             try:
-                answer = asyncio.run(_answer(model, prompt, sampling, derive_seed(seed, "chat", turn)))
+                answer = asyncio.run(respond(model, asked, sampling, seed=derive_seed(seed, "chat", turn))).text
             except CallFailedError as error:
                 print(f"(no answer: {printable(str(error))})")
                 messages.pop()
                 continue
             messages.append(Message(role="assistant", text=answer))
             print(printable(answer.strip()), flush=True)
-
-
-async def _answer(model: LanguageModel, prompt: Rendered, sampling: Sampling, seed: int) -> str:
-    return (await model.generate(prompt, sampling, seed=seed)).text
 
 
 def _lines(interactive: bool) -> Iterator[str]:

@@ -16,20 +16,16 @@ from pydantic import Field
 
 from solon.errors import ConfigError, RunError, SolonError
 from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
-from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
+from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
 from solon.messages import describe_error
-from solon.prompting import render_response
 from solon.records import (
-    Config,
+    DrawConfig,
     EvalRecord,
     Grade,
-    Layout,
     Prompt,
     RevisionChain,
     RevisionGrade,
     Sample,
-    Sampling,
-    Temperature,
     TokenLimit,
 )
 from solon.storage import content_digest, derive_seed
@@ -37,20 +33,16 @@ from solon.storage import content_digest, derive_seed
 STAGE = "evaluation"
 
 
-class EvaluationConfig(Config):
-    """How a model is asked.
+class EvaluationConfig(DrawConfig):
+    """How a model is asked; its answers are drawn as `DrawConfig` says. Paper: temperature 1, and 0 beside it.
 
     Attributes:
-        temperature: of every draw. Paper: 1, and 0 beside it.
         max_tokens: limit of a response. Paper: not stated.
         samples_per_prompt: responses to each prompt; intervals take them as of one cluster. Paper: 256 for 64 prompts.
-        layout: how prompts are laid out. Paper: `transcript`.
     """
 
-    temperature: Temperature = 1.0
     max_tokens: TokenLimit = 256
     samples_per_prompt: int = Field(1, ge=1)
-    layout: Layout = "chat"
 
 
 class _Item(NamedTuple):
@@ -95,7 +87,7 @@ async def run_evaluation(
         StageFailedError: more items failed than the bound allows.
         RunError: the grader raised an error of its own.
     """
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = config.sampling(config.max_tokens)
     items = [
         _Item(group, prompt, draw)
         for group, members in evaluation.prompts.items()
@@ -103,14 +95,13 @@ async def run_evaluation(
         for draw in range(1, config.samples_per_prompt + 1)
     ]
 
-    async def respond(asked: LanguageModel, item: _Item) -> Sample:
-        rendered = render_response(item.prompt.conversation, config.layout)
+    async def answer(asked: LanguageModel, item: _Item) -> Sample:
         draw = derive_seed(seed, STAGE, item.group, item.prompt.id, item.draw)
-        return await asked.generate(rendered, sampling, seed=draw)
+        return await respond(asked, item.prompt.conversation, sampling, seed=draw)
 
     async def ask(item: _Item) -> EvalRecord:
-        response = await respond(model, item)
-        beside = None if reference is None else await respond(reference, item)
+        response = await answer(model, item)
+        beside = None if reference is None else await answer(reference, item)
         return EvalRecord(
             id=content_digest([evaluation.name, model_name, item.group, item.prompt.id, item.draw], size=8),
             evaluation=evaluation.name,

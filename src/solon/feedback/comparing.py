@@ -12,26 +12,21 @@ Leaves out: responses of other models, more than one pair of a prompt.
 from collections.abc import Sequence
 
 from solon.feedback.concurrency import gather_all
-from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
-from solon.prompting import render_response
-from solon.records import Comparison, Config, Layout, Prompt, Sample, Sampling, Temperature, TokenLimit
+from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
+from solon.records import Comparison, DrawConfig, Prompt, Sample, TokenLimit
 from solon.storage import content_digest, derive_seed
 
 STAGE = "comparisons"
 
 
-class ComparisonConfig(Config):
-    """How the two responses are drawn.
+class ComparisonConfig(DrawConfig):
+    """How the two responses are drawn, as `DrawConfig` says.
 
     Attributes:
-        temperature: of both. Paper: 1.
         max_tokens: limit of each. Paper: not stated.
-        layout: how prompts are laid out. Paper: `transcript`.
     """
 
-    temperature: Temperature = 1.0
     max_tokens: TokenLimit = 256
-    layout: Layout = "chat"
 
 
 async def run_comparisons(
@@ -59,13 +54,11 @@ async def run_comparisons(
     Raises:
         StageFailedError: more items failed than the bound allows.
     """
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = config.sampling(config.max_tokens)
 
     async def answer_twice(prompt: Prompt) -> Comparison:
-        rendered = render_response(prompt.conversation, config.layout)
-        first, second = await gather_all(
-            [model.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, side)) for side in "ab"]
-        )
+        seeds = [derive_seed(seed, STAGE, prompt.id, side) for side in "ab"]
+        first, second = await gather_all(respond(model, prompt.conversation, sampling, seed=draw) for draw in seeds)
         return make_comparison(prompt, first, second)
 
     return await run_items(

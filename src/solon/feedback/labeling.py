@@ -38,13 +38,9 @@ from solon.lm import LanguageModel, OnProgress, run_items
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
 from solon.records import (
     Comparison,
-    Config,
+    DrawConfig,
     Failure,
-    Layout,
     PreferenceLabel,
-    Rendered,
-    Sampling,
-    Temperature,
     TokenLimit,
     Vote,
 )
@@ -58,8 +54,8 @@ PAPER_CLAMP = (0.4, 0.6)
 Order = Literal["ab", "ba"]
 
 
-class FeedbackConfig(Config):
-    """How comparisons are labelled.
+class FeedbackConfig(DrawConfig):
+    """How comparisons are labelled; the reasoning is drawn as `DrawConfig` says, the options are not drawn at all.
 
     Attributes:
         principles_per_comparison: principles drawn for each comparison, each its own votes; at most those that
@@ -67,23 +63,19 @@ class FeedbackConfig(Config):
         orders: `both`, or `ab` to see what order does. Paper: not stated.
         mass_floor: least probability of the two options together; 0 takes every vote. Paper: none.
         chain_of_thought: True has the model reason before it answers. Paper: both were done.
-        temperature: of the reasoning. Paper: 1 throughout.
         max_reasoning_tokens: limit of the reasoning. Paper: not stated.
         clamp: lower and upper end of a target, mirrored about 0.5; `paper` is 0.4 and 0.6 after a chain of thought
             and none without one; None is none.
         exemplars: how many of the constitution's worked comparisons are shown first; None shows all. Paper: 5.
-        layout: how prompts are laid out. Paper: `transcript`.
     """
 
     principles_per_comparison: int = Field(1, ge=1)
     orders: Literal["both", "ab"] = "both"
     mass_floor: float = Field(0.5, ge=0.0, le=1.0)
     chain_of_thought: bool = False
-    temperature: Temperature = 1.0
     max_reasoning_tokens: TokenLimit = 256
     clamp: tuple[float, float] | Literal["paper"] | None = "paper"
     exemplars: int | None = Field(None, ge=0)
-    layout: Layout = "chat"
 
     @field_validator("clamp")
     @classmethod
@@ -192,12 +184,12 @@ async def label_comparison(
 
 
 def _find_fault(comparison: Comparison) -> str | None:
-    responses = (comparison.response_a, comparison.response_b)
-    if any(not response.text.strip() for response in responses):
-        return "empty_response"
-    if any(response.stop_reason == "length" for response in responses):
-        return "truncated_response"
-    return "identical" if responses[0].text == responses[1].text else None
+    a, b = comparison.response_a, comparison.response_b
+    faults = {a.fault, b.fault}
+    for fault in ("empty", "truncated"):
+        if fault in faults:
+            return f"{fault}_response"
+    return "identical" if a.text == b.text else None
 
 
 def _draw_principles(
@@ -220,20 +212,22 @@ class _Voting:
         self._model = model
         self._config = config
         self._exemplars = constitution.comparison_exemplars[: config.exemplars]
-        self._sampling = Sampling(temperature=config.temperature, max_tokens=config.max_reasoning_tokens)
+        self._sampling = config.sampling(config.max_reasoning_tokens)
         self._seed = seed
 
     async def ask(self, comparison: Comparison, principle: Principle, order: Order) -> Vote | str:
         """Return the model's vote, or the reason why its chain of thought cannot be followed by one."""
         shown = comparison if order == "ab" else comparison.swap()
         texts = (shown.prompt.conversation, shown.response_a.text, shown.response_b.text, principle)
-        layout, exemplars = self._config.layout, self._exemplars
+        layout, exemplars = self._model.layout, self._exemplars
         reasoning = None
         if self._config.chain_of_thought:
             rendered = render_reasoning(*texts, layout=layout, exemplars=exemplars)
-            reasoning, fault = await self._reason(rendered, comparison, principle, order)
-            if fault is not None:
-                return fault
+            seed = derive_seed(self._seed, "reasoning", comparison.id, principle.id, order)
+            sample = await self._model.generate(rendered, self._sampling, seed=seed)
+            if sample.fault is not None:
+                return f"{sample.fault}_reasoning"
+            reasoning = sample.text.strip()
         rendered = render_comparison(*texts, layout=layout, exemplars=exemplars, reasoning=reasoning)
         choice = await self._model.choose(rendered, OPTIONS)
         first, second = choice.logprobs
@@ -246,16 +240,6 @@ class _Voting:
             call=choice.call,
         )
         return vote if order == "ab" else vote.swap()
-
-    async def _reason(
-        self, rendered: Rendered, comparison: Comparison, principle: Principle, order: Order
-    ) -> tuple[str, str | None]:
-        seed = derive_seed(self._seed, "reasoning", comparison.id, principle.id, order)
-        sample = await self._model.generate(rendered, self._sampling, seed=seed)
-        reasoning = sample.text.strip()
-        if sample.stop_reason == "length":
-            return reasoning, "truncated_reasoning"
-        return reasoning, None if reasoning else "empty_reasoning"
 
 
 def _unlabeled(comparison_id: str, reason: str, model: LanguageModel, votes: tuple[Vote, ...] = ()) -> PreferenceLabel:

@@ -50,15 +50,22 @@ def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def draw_tokens(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     """Draw one token per row and return it with its log-probability at temperature 1.
 
-        token = the first v with  sum_{w <= v} p(w) > u * sum_w p(w),   p = softmax(logits / temperature) on the nucleus
+        token = the first v with  sum_{w <= v} q(w) > u * sum_w q(w)
+        q(v)  = p(v)  where v is in N(top_p) and p(v) >= min_p * max_w p(w);  0 elsewhere
+        p     = softmax(logits / temperature)
+
+    with N(top_p) the smallest set of most likely tokens whose mass under p reaches top_p. The temperature comes first.
+    Both cuts look at the whole of p, so it makes no difference which of them is made first, and the most likely token
+    outlives both. So do transformers, which cut by top_p and then by min_p; a backend that cuts by min_p first and
+    measures top_p on what is left draws from fewer tokens.
 
     At temperature 0 the token is the most likely one (the first of equals). The log-probability returned is
-    that of softmax(logits), whatever the temperature and nucleus.
+    that of softmax(logits) over all tokens, whatever the temperature and the cuts.
 
     Args:
         logits: float32. Shape (B, V).
         uniforms: float64 in [0, 1). Shape (B,).
-        sampling: temperature and nucleus mass; `max_tokens` is not read.
+        sampling: temperature and cuts; `max_tokens` is not read.
 
     Returns:
         Tokens (B,) and natural log-probabilities (B,).
@@ -66,9 +73,10 @@ def draw_tokens(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[T
     if sampling.temperature == 0.0:
         tokens = logits.argmax(dim=-1)
         return tokens, _logprobs_of(logits, tokens)
-    plain = sampling.temperature == 1.0 and sampling.top_p == 1.0
+    plain = sampling.temperature == 1.0 and sampling.top_p == 1.0 and sampling.min_p == 0.0
     probabilities = torch.softmax(logits if plain else logits / sampling.temperature, dim=-1)
     weights = probabilities if sampling.top_p == 1.0 else _nucleus(probabilities, sampling.top_p)
+    weights = weights if sampling.min_p == 0.0 else _likely_enough(weights, sampling.min_p)
     cumulative = torch.cumsum(weights, dim=-1, dtype=torch.float64)
     targets = uniforms[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, targets, right=True)
@@ -87,3 +95,8 @@ def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     before = ranked.cumsum(dim=-1) - ranked
     ranked = ranked.masked_fill(before >= top_p, 0.0)
     return torch.zeros_like(probabilities).scatter_(1, order, ranked)
+
+
+def _likely_enough(weights: Tensor, min_p: float) -> Tensor:
+    """Set to 0 all that are less than `min_p` times the largest; whatever was cut before is less, or 0 already."""
+    return weights.masked_fill(weights < min_p * weights.amax(dim=-1, keepdim=True), 0.0)

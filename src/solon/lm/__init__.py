@@ -2,7 +2,8 @@
 
 `protocol` says what may be asked, and `spec` which model answers: one of the `backends`, `local` with a model in this
 process (needs torch; imported by its own name, so that the rest works without), `scripted` by a file, or functions in
-tests. `journaled` replays what a `journal` remembers and adds what it does not. `runner` runs a stage's items side by
+tests. `journaled` replays what a `journal` remembers and adds what it does not. `responding` has a model answer a
+conversation. `runner` runs a stage's items side by
 side, and keeps the failure of one from the others.
 """
 
@@ -11,6 +12,7 @@ from solon.lm.journal import Journal, StoredCall, read_call
 from solon.lm.journaled import CallCounter, JournaledModel
 from solon.lm.lost import describe_lost_calls
 from solon.lm.protocol import LanguageModel
+from solon.lm.responding import respond
 from solon.lm.runner import ItemResults, OnProgress, check_failures, run_items
 from solon.lm.spec import Backend, ModelSpec, find_backend
 
@@ -29,5 +31,6 @@ __all__ = [
     "describe_lost_calls",
     "find_backend",
     "read_call",
+    "respond",
     "run_items",
 ]

@@ -22,7 +22,7 @@ from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind
 from solon.lm.protocol import LanguageModel
 from solon.messages import describe_error
-from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts
+from solon.records import Choice, Layout, Rendered, Sample, Sampling, TokenCounts
 from solon.storage import content_digest
 
 T = TypeVar("T", Sample, Choice)
@@ -64,6 +64,11 @@ class JournaledModel:
     def identity(self) -> str:
         """The inner model's."""
         return self._inner.identity
+
+    @property
+    def layout(self) -> Layout:
+        """The inner model's."""
+        return self._inner.layout
 
     @property
     def limit_only_cuts(self) -> bool:
@@ -145,10 +150,13 @@ class JournaledModel:
 
 
 def _generate_request(identity: str, prompt: Rendered, sampling: Sampling, seed: int) -> dict[str, Any]:
+    drawn = [sampling.temperature, sampling.max_tokens, sampling.top_p]
+    if sampling.min_p > 0.0:  # absent where it cuts nothing: calls made before it was known keep their keys
+        drawn.append(sampling.min_p)
     return {
         "model": identity,
         **_prompt_request(prompt),
-        "sampling": [sampling.temperature, sampling.max_tokens, sampling.top_p],
+        "sampling": drawn,
         "seed": seed,
     }
 

@@ -7,7 +7,7 @@ layers it speaks to.
 
 from typing import Protocol, runtime_checkable
 
-from solon.records import Choice, Rendered, Sample, Sampling
+from solon.records import Choice, Layout, Rendered, Sample, Sampling
 
 
 @runtime_checkable
@@ -17,6 +17,11 @@ class LanguageModel(Protocol):
     @property
     def identity(self) -> str:
         """Name and weights digest (or endpoint): equal only where the answers are the same distribution."""
+        ...
+
+    @property
+    def layout(self) -> Layout:
+        """How prompts for it are laid out: `chat` for a model with a chat template, `transcript` for one without."""
         ...
 
     @property

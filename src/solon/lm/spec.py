@@ -1,9 +1,11 @@
 """Which model a role is given, and how one is opened: a source, and the backend that knows what to do with it."""
 
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from pydantic import Field, model_validator
@@ -11,7 +13,7 @@ from pydantic import Field, model_validator
 from solon.errors import ConfigError, MissingExtraError
 from solon.lm.protocol import LanguageModel
 from solon.messages import one_line
-from solon.records import Config
+from solon.records import Config, Layout
 
 BACKENDS = "solon.lm.backends"
 """The package in which backends are looked for by a bare name."""
@@ -29,6 +31,7 @@ class ModelSpec(Config):
         source: what the backend opens: for `local` a checkpoint folder or the name of one that comes with the task.
             `BACKEND:SOURCE` names the backend too.
         backend: a module of `solon.lm.backends`, or the full name of a module of your own.
+        layout: how its prompts are laid out. Paper: `transcript`. Training rows are always in `chat`.
         dtype: precision of a local model's answers; null is that of its checkpoint. Training is in float32.
         device: where a local model runs and is trained, as torch names it.
         batch_size: rows that a local model decodes together; changes nothing but rounding.
@@ -36,6 +39,7 @@ class ModelSpec(Config):
 
     source: str = Field(min_length=1)
     backend: str = LOCAL
+    layout: Layout = "chat"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     device: str = "cpu"
     batch_size: int = Field(128, ge=1)
@@ -52,7 +56,7 @@ class ModelSpec(Config):
     @property
     def settings(self) -> dict[str, object]:
         """What decides answers besides the model's content, where it is not left as it is."""
-        return self.model_dump(include={"dtype"}, exclude_defaults=True)
+        return self.model_dump(include={"layout", "dtype"}, exclude_defaults=True)
 
 
 @runtime_checkable
@@ -83,6 +87,8 @@ def find_backend(spec: ModelSpec) -> Backend:
         ConfigError: there is no such module, or it is no backend.
     """
     name = f"{BACKENDS}.{spec.backend}" if _is_shipped(spec.backend) else spec.backend
+    if (here := str(Path.cwd())) not in sys.path:  # a command finds what lies in its folder
+        sys.path.insert(0, here)
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:

@@ -284,7 +284,14 @@ class _Teller:
             self._calls.setdefault(sample.call)
         yield f"{what}: {sample.text}"
         sampling = sample.sampling
-        drawn = f"temperature {sampling.temperature:g}, at most {sampling.max_tokens} tokens, seed {sample.seed}"
+        cuts = [("top_p", sampling.top_p, 1.0), ("min_p", sampling.min_p, 0.0)]
+        drawn = ", ".join(
+            [
+                f"temperature {sampling.temperature:g}",
+                *(f"{name} {value:g}" for name, value, whole in cuts if value != whole),
+                f"at most {sampling.max_tokens} tokens, seed {sample.seed}",
+            ]
+        )
         yield f"  by {sample.model}, {drawn}, ended: {sample.stop_reason}, call {sample.call or 'not kept'}"
 
     def _call(self, key: str) -> Iterator[str]:

@@ -7,17 +7,17 @@ checked as a whole: an unknown field is refused with the nearest match. The reso
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from solon.errors import ConfigError
 from solon.evaluation import EvaluationConfig
 from solon.feedback import ComparisonConfig, FeedbackConfig
 from solon.lm.spec import ModelSpec
 from solon.messages import nearest
-from solon.pipeline.models import name_models, refuse_old_names
+from solon.pipeline.models import RENAMED, name_models
 from solon.pipeline.overrides import merge, validate
 from solon.pipeline.task import Task, load_task
-from solon.records import Config
+from solon.records import Config, refuse_fields
 from solon.revision import RevisionConfig
 from solon.training.ppo import PPOConfig
 from solon.training.preference_model import PreferenceModelConfig
@@ -78,6 +78,12 @@ class RunConfig(Config):
         evaluation: how the models are asked.
     """
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_renamed(cls, given: Any) -> Any:
+        refuse_fields(given, RENAMED)
+        return given
+
     preset: str | None = None
     seed: int = Field(0, ge=0)
     constitution: str = "default"
@@ -109,7 +115,6 @@ def build_config(preset: str | None, overrides: Mapping[str, Any], task: Task | 
     task = task or load_task()
     preset = preset or next(iter(task.presets), None)
     where = f"task {task.name}" if preset is None else f"preset {preset}"
-    refuse_old_names(overrides)
     tree = merge({"preset": preset, **_preset(task, preset)}, overrides)
     tree["models"] = name_models(tree.get("models", {}), task)
     config = validate(RunConfig, tree, where=f"{where} with what was set over it")

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from solon.errors import CallFailedError
 from solon.evaluation import Evaluation, PairGrader, grade_response
-from solon.lm import ItemResults
+from solon.lm import ItemResults, respond
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, Checkpoint, Role
 from solon.pipeline.context import StageContext
-from solon.prompting import render_response
-from solon.records import EvalRecord, Failure, Grade, Measure, Prompt, RevisionChain, Sample, Sampling
+from solon.records import EvalRecord, Failure, Grade, Measure, Prompt, RevisionChain, Sample
 from solon.revision import revise_response
 from solon.storage import content_digest, derive_seed
 
@@ -77,12 +76,12 @@ def choose_draw(draws: Sequence[EvalRecord], harm: Measure | None) -> EvalRecord
 
 async def _answer(context: StageContext, prompt: Prompt, model: Role | Checkpoint, number: int) -> EvalRecord | Failure:
     config = context.config.evaluation
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    rendered = render_response(prompt.conversation, config.layout)
+    sampling = config.sampling(config.max_tokens)
     seed = derive_seed(context.seed, GROUP, prompt.id, number)
     main, *_ = context.prompts.evaluations
     try:
-        response = await context.model(model).generate(rendered, sampling, seed=seed)
+        asked = context.model(model)
+        response = await respond(asked, prompt.conversation, sampling, seed=seed)
         grade = await _grade(context, main, prompt, response)
     except CallFailedError as error:
         item = f"{GROUP}/{model.name}/{number}"

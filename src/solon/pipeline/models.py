@@ -19,22 +19,15 @@ from solon.storage import content_digest
 DEFAULTS: Final = {CRITIC.key: ASSISTANT.key, FEEDBACK_MODEL.key: ASSISTANT.key, JUDGE.key: FEEDBACK_MODEL.key}
 """Whose model a role has where none is given: one model has them all, as in the paper. Feedback is never SL-CAI's."""
 
-_RENAMED: Final = {
-    "base_model": ("--model PATH", ASSISTANT.key),
-    "critic_model": ("--critic PATH", CRITIC.key),
-    "feedback_model": ("--feedback PATH", FEEDBACK_MODEL.key),
+RENAMED: Final = {
+    name: f"is the model of a role now: give it with {option}, or --set models.{role}.source=PATH"
+    for name, option, role in (
+        ("base_model", "--model PATH", ASSISTANT.key),
+        ("critic_model", "--critic PATH", CRITIC.key),
+        ("feedback_model", "--feedback PATH", FEEDBACK_MODEL.key),
+    )
 }
-
-
-def refuse_old_names(settings: Mapping[str, Any]) -> None:
-    """Say how a model is given now, where it is given as it was before models had roles.
-
-    Raises:
-        ConfigError: a field has an old name.
-    """
-    for name, (option, role) in _RENAMED.items():
-        if name in settings:
-            raise ConfigError(f"{name}: models are given by role now: {option}, or --set models.{role}.source=PATH")
+"""Fields that named a model before models had roles, and how each is given now."""
 
 
 def name_models(given: Any, task: Task) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
         "schema": RESULTS_SCHEMA,
         "seed": config.seed,
         "temperature": config.evaluation.temperature,
+        "top_p": config.evaluation.top_p if config.evaluation.top_p < 1.0 else None,
+        "min_p": config.evaluation.min_p or None,
         "task": said["task"],
         "evaluations": [_evaluation(evaluation, models) for evaluation in evaluations],
         "grader_source": said["grader_source"],

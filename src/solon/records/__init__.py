@@ -4,16 +4,16 @@ Rooms that must not import each other meet here. Read this package first: the pi
 the types alone.
 """
 
-from solon.records.base import Config, Record, load_records, save_records
+from solon.records.base import Config, Record, load_records, refuse_fields, save_records
 from solon.records.calls import (
     MAY_GROW,
     Choice,
+    DrawConfig,
     Failure,
     Sample,
     SampledTokens,
     Sampling,
     StopReason,
-    Temperature,
     TokenLimit,
 )
 from solon.records.conversation import (
@@ -51,6 +51,7 @@ __all__ = [
     "Comparison",
     "Config",
     "Conversation",
+    "DrawConfig",
     "EvalPrompt",
     "EvalRecord",
     "Failure",
@@ -83,12 +84,12 @@ __all__ = [
     "Sampling",
     "Span",
     "StopReason",
-    "Temperature",
     "TokenCounts",
     "TokenLimit",
     "Turn",
     "Vote",
     "hold_to_accounts",
     "load_records",
+    "refuse_fields",
     "save_records",
 ]

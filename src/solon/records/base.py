@@ -7,15 +7,30 @@ may set: frozen and strict too, but without a version or a file of its own.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from solon.errors import RecordError
 from solon.messages import describe_misfit
 from solon.storage import read_object, read_text, replace_file
+
+
+def refuse_fields(given: Any, reasons: Mapping[str, str]) -> None:
+    """Say why fields cannot be set, where a configuration would say only that it has none of such a name.
+
+    Args:
+        given: what the configuration is made of, before it is looked at.
+        reasons: name to the rest of a sentence that begins with it.
+
+    Raises:
+        ValueError: one of them is given.
+    """
+    for name, reason in reasons.items():
+        if isinstance(given, Mapping) and name in given:
+            raise ValueError(f"{name} {reason}")
 
 
 class Record(BaseModel):

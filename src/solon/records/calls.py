@@ -1,13 +1,20 @@
 """What goes into a model call and what comes out of it."""
 
 import math
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from solon.records.base import Record
+from solon.records.base import Config, Record, refuse_fields
 
 StopReason = Literal["end", "stop", "length"]
+Fault = Literal["empty", "truncated"]
 
 
 _LOWEST_TEMPERATURE: Final = 1e-4
@@ -29,18 +36,70 @@ TokenLimit = Annotated[int, Field(ge=1), MAY_GROW]
 """A field of a configuration that says how many tokens a model may write at most."""
 
 
+TopP = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+"""Mass of the nucleus: the smallest set of most likely tokens that reaches it is drawn from; 1 keeps everything."""
+
+MinP = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+"""Least probability of a token that is drawn, as a share of the most likely one's; 0 keeps everything."""
+
+
 class Sampling(Record):
     """How a continuation is drawn. What is left out is as stated here: no backend has a default of its own.
+
+    `top_p` and `min_p` look at the distribution at `temperature`, each at the whole of it: what either cuts is not
+    drawn (`solon.inference.sampling` has the equation).
 
     Attributes:
         temperature: 0 is greedy; 1 is the model's own distribution (the paper's choice throughout).
         max_tokens: at most this many generated tokens.
         top_p: nucleus mass; 1 keeps everything.
+        min_p: a token is drawn only if it has at least this share of the most likely one's probability; 0 keeps
+            everything, and is left out of JSON.
     """
 
     temperature: Temperature = 1.0
     max_tokens: int = Field(64, ge=1)
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep records without it equal to those that were written before there was a `min_p`."""
+        body: dict[str, Any] = dump(self)
+        if self.min_p == 0.0:
+            body.pop("min_p", None)
+        return body
+
+
+_ELSEWHERE: Final = {
+    "layout": "belongs to the model that is asked, not to the stage that asks it: set  models.ROLE.layout,  such as "
+    "models.assistant.layout"
+}
+"""What the data stages could set once, and where it is said now."""
+
+
+class DrawConfig(Config):
+    """How a data stage draws its texts; the configuration of each such stage has these fields.
+
+    Attributes:
+        temperature: of every draw; 0 is greedy. Paper: 1.
+        top_p: nucleus mass; 1 keeps everything. Paper: not stated.
+        min_p: least probability of a token, as a share of the most likely one's; 0 keeps everything. Paper: none.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_layout(cls, given: Any) -> Any:
+        refuse_fields(given, _ELSEWHERE)
+        return given
+
+    temperature: Temperature = 1.0
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        """Return how a text of at most so many tokens is drawn."""
+        return Sampling(temperature=self.temperature, max_tokens=max_tokens, top_p=self.top_p, min_p=self.min_p)
 
 
 class SampledTokens(Record):
@@ -84,6 +143,16 @@ class Sample(Record):
     generated_tokens: int
     call: str = ""
     vocabulary: str = ""
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why the text is neither built on nor learnt from; None where it may be.
+
+        `truncated` was cut off by the token limit, whatever it says by then; `empty` ended without saying anything.
+        """
+        if self.stop_reason == "length":
+            return "truncated"
+        return None if self.text.strip() else "empty"
 
     @property
     def tokens(self) -> SampledTokens | None:
@@ -133,3 +202,19 @@ class Failure(Record):
     reason: str
     detail: str = ""
     call: str = ""
+
+    @classmethod
+    def of_text(cls, sample: Sample, what: str, *, item: str, stage: str, where: str = "") -> Self:
+        """Return the failure of an item for which a model wrote a text with a fault.
+
+        Args:
+            sample: the text; has a fault.
+            what: what it should have been, e.g. `response`.
+            item: id of the item.
+            stage: where it failed.
+            where: what the detail begins with, for people.
+        """
+        said = "the model wrote nothing"
+        if sample.fault == "truncated":
+            said = f"no end within {sample.sampling.max_tokens} tokens"
+        return cls(item=item, stage=stage, reason=f"{sample.fault}_{what}", detail=where + said, call=sample.call)

@@ -185,6 +185,8 @@ class Results(_Block):
     Attributes:
         seed: of the run.
         temperature: at which the evaluated answers were drawn.
+        top_p: nucleus mass of these draws; None where nothing was cut.
+        min_p: least probability of their tokens, as a share of the most likely one's; None where nothing was cut.
         task: what was asked and how it was judged.
         evaluations: what the models were asked, the main evaluation first.
         grader_source: how a grader was given in the place of the task's own, as `MODULE:CLASS`; or `GIVEN`; empty where
@@ -206,6 +208,8 @@ class Results(_Block):
 
     seed: int
     temperature: float
+    top_p: float | None = None
+    min_p: float | None = None
     task: TaskResults
     evaluations: list[AskedResults] = Field(min_length=1)
     grader_source: str

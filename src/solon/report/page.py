@@ -109,6 +109,7 @@ def _view(run: RunData) -> dict[str, Any]:
         "notices": [*run.header.notices, *run.results["notices"]],
         "graders": list(dict.fromkeys(evaluation.grader for evaluation in evaluations)),
         "nobody": NOBODY,
+        "drawn_at": _drawn_at(run.results),
         "result_tables": [_result_table(evaluation, models) for evaluation in evaluations],
         "shows_rates": any(evaluation.measures.rates for evaluation in evaluations),
         "shows_ungraded": any(evaluation.measures.ungraded for evaluation in evaluations),
@@ -133,6 +134,12 @@ def _view(run: RunData) -> dict[str, Any]:
     }
     view["contents"] = list(_contents(view))
     return view
+
+
+def _drawn_at(results: Mapping[str, Any]) -> str:
+    """Say how the evaluation's answers were drawn: the temperature, and what cut its distribution."""
+    cuts = [f"{name} {results[name]}" for name in ("top_p", "min_p") if results.get(name) is not None]
+    return ", ".join([str(results["temperature"]), *cuts])
 
 
 def _contents(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,24 +19,23 @@ Leaves out: filters on repetition, leaked markers and meta-talk; keeping a revis
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
-from solon.constitution import Constitution, Principle, choose_principle
+from solon.constitution import Constitution, Principle, RevisionExemplar, choose_principle
 from solon.errors import CallFailedError, ConstitutionError, StageFailedError
-from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, run_items
-from solon.prompting import render_critique, render_response, render_revision
+from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, respond, run_items
+from solon.prompting import render_critique, render_revision
 from solon.records import (
-    Config,
+    DrawConfig,
     Failure,
-    Layout,
     Prompt,
+    Rendered,
     RevisionChain,
     RevisionStep,
     Sample,
-    Sampling,
-    Temperature,
     TokenLimit,
 )
 from solon.storage import content_digest, derive_seed
@@ -44,8 +43,8 @@ from solon.storage import content_digest, derive_seed
 STAGE = "revision"
 
 
-class RevisionConfig(Config):
-    """How responses are revised and what is learnt from them.
+class RevisionConfig(DrawConfig):
+    """How responses are revised and what is learnt from them; every text is drawn as `DrawConfig` says.
 
     Attributes:
         rounds: critiques and revisions of each response. Paper: 4.
@@ -53,23 +52,19 @@ class RevisionConfig(Config):
             section 1.2).
         direct: True asks for revisions without critiques (the paper's section 3.5).
         helpful_samples: responses to each helpful prompt, mixed in. Paper: 2.
-        temperature: of every draw. Paper: 1.
         max_tokens: limit of a response and of a revision. Paper: not stated.
         max_critique_tokens: limit of a critique. Paper: not stated.
         exemplars: how many of the constitution's worked critiques and revisions are shown first; None shows all.
             Paper: 5.
-        layout: how prompts are laid out. Paper: `transcript`.
     """
 
     rounds: int = Field(4, ge=1)
     targets: Literal["all", "last"] = "all"
     direct: bool = False
     helpful_samples: int = Field(2, ge=0)
-    temperature: Temperature = 1.0
     max_tokens: TokenLimit = 256
     max_critique_tokens: TokenLimit = 256
     exemplars: int | None = Field(None, ge=0)
-    layout: Layout = "chat"
 
 
 async def run_revision(
@@ -77,7 +72,6 @@ async def run_revision(
     *,
     assistant: LanguageModel,
     critic: LanguageModel,
-    reviser: LanguageModel | None = None,
     constitution: Constitution,
     config: RevisionConfig,
     seed: int,
@@ -89,8 +83,7 @@ async def run_revision(
     Args:
         prompts: what is put to the assistant; red-team prompts, in the paper.
         assistant: the helpful-only model that answers.
-        critic: writes the critiques. Paper: the same model.
-        reviser: writes the revisions; None is the critic.
+        critic: writes critiques and revisions. Paper: the same model.
         constitution: where principles and exemplars come from.
         config: how it is done.
         seed: the run's seed.
@@ -110,22 +103,15 @@ async def run_revision(
             raise ConstitutionError(
                 f"no principle with a critique_request applies to {kind} prompts: widen a principle's applies_to"
             )
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = config.sampling(config.max_tokens)
 
     async def answer_and_revise(prompt: Prompt) -> RevisionChain | Failure:
-        rendered = render_response(prompt.conversation, config.layout)
-        initial = await assistant.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, "initial"))
-        fault = find_fault(initial)
-        if fault is not None:
-            return Failure(
-                item=prompt.id,
-                stage=STAGE,
-                reason=f"{fault}_response",
-                detail=describe_fault(initial),
-                call=initial.call,
-            )
+        draw = derive_seed(seed, STAGE, prompt.id, "initial")
+        initial = await respond(assistant, prompt.conversation, sampling, seed=draw)
+        if initial.fault is not None:
+            return Failure.of_text(initial, "response", item=prompt.id, stage=STAGE)
         return await revise_response(
-            prompt, initial, critic=critic, reviser=reviser, constitution=constitution, config=config, seed=seed
+            prompt, initial, critic=critic, constitution=constitution, config=config, seed=seed
         )
 
     results = await run_items(
@@ -145,7 +131,6 @@ async def revise_response(
     initial: Sample,
     *,
     critic: LanguageModel,
-    reviser: LanguageModel | None = None,
     constitution: Constitution,
     config: RevisionConfig,
     seed: int,
@@ -155,8 +140,7 @@ async def revise_response(
     Args:
         prompt: what the response answers.
         initial: the response; need not have been drawn here.
-        critic: writes the critiques.
-        reviser: writes the revisions; None is the critic.
+        critic: writes critiques and revisions.
         constitution: where principles and exemplars come from.
         config: how it is done.
         seed: the run's seed.
@@ -164,43 +148,20 @@ async def revise_response(
     Raises:
         ConstitutionError: no principle applies to the prompt's kind.
     """
-    reviser = reviser if reviser is not None else critic
     principles = constitution.critique_principles(prompt.kind)
-    critiques = Sampling(temperature=config.temperature, max_tokens=config.max_critique_tokens)
-    revisions = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    exemplars = constitution.revision_exemplars[: config.exemplars]
+    rounds = _Rounds(critic, prompt, constitution.revision_exemplars[: config.exemplars], config, seed)
     response = initial
     steps: list[RevisionStep] = []
     failure: Failure | None = None
-
-    async def ask_critique(principle: Principle, number: int) -> Sample:
-        request = render_critique(
-            prompt.conversation, response.text, principle, layout=config.layout, exemplars=exemplars
-        )
-        return await critic.generate(request, critiques, seed=derive_seed(seed, STAGE, prompt.id, "critique", number))
-
-    async def ask_revision(principle: Principle, critique: str | None, number: int) -> Sample:
-        request = render_revision(
-            prompt.conversation, response.text, principle, critique, layout=config.layout, exemplars=exemplars
-        )
-        return await reviser.generate(request, revisions, seed=derive_seed(seed, STAGE, prompt.id, "revision", number))
-
     for number in range(1, config.rounds + 1):
         principle = choose_principle(principles, seed=seed, item=prompt.id, round=number)
         try:
-            critique = None
-            if not config.direct:
-                critique = await ask_critique(principle, number)
-                failure = _step_failure(prompt, number, "critique", critique)
-            if failure is None:
-                revision = await ask_revision(principle, None if critique is None else critique.text, number)
-                failure = _step_failure(prompt, number, "revision", revision)
-        except CallFailedError as error:
-            failure = Failure(item=prompt.id, stage=STAGE, reason="call_failed", detail=f"round {number}: {error}")
-        if failure is not None:
+            step = await rounds.take_step(response, principle, number)
+        except _StepError as fault:
+            failure = fault.failure
             break
-        steps.append(RevisionStep(principle_id=principle.id, critique=critique, revision=revision))
-        response = revision
+        steps.append(step)
+        response = step.revision  # the next round criticises this one; the critique is dropped
     return RevisionChain(
         id=content_digest(["chain", prompt.id, seed, constitution.digest], size=8),
         prompt_id=prompt.id,
@@ -210,31 +171,56 @@ async def revise_response(
     )
 
 
-def find_fault(sample: Sample) -> Literal["empty", "truncated"] | None:
-    """Return why a text is neither built on nor learnt from; None where it may be."""
-    if sample.stop_reason == "length":
-        return "truncated"
-    return None if sample.text.strip() else "empty"
+class _StepError(Exception):
+    """A round came to nothing; raised and caught in this module only."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
 
 
-def describe_fault(sample: Sample) -> str:
-    """Say for people what is wrong with a text that has a fault."""
-    if sample.stop_reason == "length":
-        return f"no end within {sample.sampling.max_tokens} tokens"
-    return "the model wrote nothing"
+@dataclass(frozen=True)
+class _Rounds:
+    """What the rounds of one chain have in common."""
 
+    critic: LanguageModel
+    prompt: Prompt
+    exemplars: tuple[RevisionExemplar, ...]
+    config: RevisionConfig
+    seed: int
 
-def _step_failure(prompt: Prompt, number: int, what: Literal["critique", "revision"], sample: Sample) -> Failure | None:
-    fault = find_fault(sample)
-    if fault is None:
-        return None
-    return Failure(
-        item=prompt.id,
-        stage=STAGE,
-        reason=f"{fault}_{what}",
-        detail=f"round {number}: {describe_fault(sample)}",
-        call=sample.call,
-    )
+    async def take_step(self, response: Sample, principle: Principle, number: int) -> RevisionStep:
+        """Criticise a response as it stands under a principle, and revise it in the light of that.
+
+        Raises:
+            _StepError: a call failed, or a text is neither built on nor learnt from.
+        """
+        asked = (self.prompt.conversation, response.text, principle)
+        layout, exemplars = self.critic.layout, self.exemplars
+        critique = None
+        if not self.config.direct:
+            request = render_critique(*asked, layout=layout, exemplars=exemplars)
+            critique = await self._write("critique", request, self.config.max_critique_tokens, number)
+        said = None if critique is None else critique.text
+        request = render_revision(*asked, said, layout=layout, exemplars=exemplars)
+        revision = await self._write("revision", request, self.config.max_tokens, number)
+        return RevisionStep(principle_id=principle.id, critique=critique, revision=revision)
+
+    async def _write(
+        self, what: Literal["critique", "revision"], request: Rendered, max_tokens: int, number: int
+    ) -> Sample:
+        sampling = self.config.sampling(max_tokens)
+        item, where = self.prompt.id, f"round {number}: "
+        try:
+            sample = await self.critic.generate(
+                request, sampling, seed=derive_seed(self.seed, STAGE, item, what, number)
+            )
+        except CallFailedError as error:
+            failure = Failure(item=item, stage=STAGE, reason="call_failed", detail=f"{where}{error}")
+            raise _StepError(failure) from error
+        if sample.fault is not None:
+            raise _StepError(Failure.of_text(sample, what, item=item, stage=STAGE, where=where))
+        return sample
 
 
 def _check_calls(results: ItemResults[RevisionChain], bound: float) -> None:

@@ -9,10 +9,9 @@ responses to each of 135,296 prompts.
 
 from collections.abc import Sequence
 
-from solon.lm import ItemResults, LanguageModel, OnProgress, run_items
-from solon.prompting import render_response
-from solon.records import Failure, HelpfulSample, Prompt, Sampling
-from solon.revision.chains import RevisionConfig, describe_fault, find_fault
+from solon.lm import ItemResults, LanguageModel, OnProgress, respond, run_items
+from solon.records import Failure, HelpfulSample, Prompt
+from solon.revision.chains import RevisionConfig
 from solon.storage import content_digest, derive_seed
 
 STAGE = "helpful"
@@ -43,22 +42,15 @@ async def sample_helpful(
     Raises:
         StageFailedError: more items failed than the bound allows.
     """
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    sampling = config.sampling(config.max_tokens)
     draws = [(prompt, draw) for prompt in prompts for draw in range(1, config.helpful_samples + 1)]
 
     async def answer(item: tuple[Prompt, int]) -> HelpfulSample | Failure:
         prompt, draw = item
-        rendered = render_response(prompt.conversation, config.layout)
-        response = await assistant.generate(rendered, sampling, seed=derive_seed(seed, STAGE, prompt.id, draw))
-        fault = find_fault(response)
-        if fault is not None:
-            return Failure(
-                item=_key(item),
-                stage=STAGE,
-                reason=f"{fault}_response",
-                detail=describe_fault(response),
-                call=response.call,
-            )
+        draw_seed = derive_seed(seed, STAGE, prompt.id, draw)
+        response = await respond(assistant, prompt.conversation, sampling, seed=draw_seed)
+        if response.fault is not None:
+            return Failure.of_text(response, "response", item=_key(item), stage=STAGE)
         return HelpfulSample(
             id=content_digest(["helpful", prompt.id, seed, draw], size=8),
             prompt_id=prompt.id,

@@ -3,7 +3,8 @@
 Each iteration samples a response to every prompt of a batch, scores it with the preference model, charges the policy
 for each nat it has moved from SL-CAI, token by token, and takes a few clipped steps towards what turned out better
 than the value model expected. Policy, reference and sampler start as SL-CAI; the value model starts as the preference
-model. Sampling is at temperature 1, as throughout the paper.
+model. Sampling is at temperature 1, as throughout the paper, and from the whole distribution: the importance ratio
+divides by its log-probabilities.
 
 Scores are standardised by the mean and standard deviation of SL-CAI's own scores: those of the first iteration, whose
 policy is SL-CAI, frozen for the rest of the run. So one unit of reward means the same in every iteration and for
@@ -20,7 +21,7 @@ Leaves out: an adaptive KL coefficient, a trunk shared by policy and value model
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -43,7 +44,7 @@ from solon.nets import (
     save_scorer,
     weights_digest,
 )
-from solon.records import Config, Prompt, Record, Sampling
+from solon.records import Config, Prompt, Record, Sampling, refuse_fields
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -62,6 +63,14 @@ from solon.training.rollout import (
 from solon.training.steps import OnProgress
 
 _SHOWN = 4
+
+_OTHER_DRAWS: Final = dict.fromkeys(
+    ("temperature", "top_p", "min_p"),
+    "cannot be set: rollouts are drawn from the policy's whole distribution at temperature 1, by whose "
+    "log-probabilities the importance ratio divides; another temperature or truncation draws from another distribution "
+    "and biases the ratios, truncation by the mass that was cut: leave it out",
+)
+"""What the data stages can set and PPO cannot, and why."""
 
 
 class PPOConfig(Config):
@@ -118,6 +127,12 @@ class PPOConfig(Config):
     microbatch_tokens: int = Field(1024, ge=1)
     sample_every: int = Field(10, ge=1)
     checkpoint_every: int = Field(10, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_draws(cls, given: Any) -> Any:
+        refuse_fields(given, _OTHER_DRAWS)
+        return given
 
     @model_validator(mode="after")
     def _whole_prompts(self) -> Self:

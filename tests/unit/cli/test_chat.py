@@ -1,4 +1,4 @@
-"""Proves that a conversation remembers its turns, is laid out as the run's models were evaluated, and begins anew after
+"""Proves that a conversation remembers its turns, is laid out as the model wants it, and begins anew after
 an empty line; and that a call that fails is said and not remembered.
 """
 
@@ -24,7 +24,7 @@ def talk(tmp_path, monkeypatch, capsys):
     """Say some lines to a scripted RL-CAI; return what was printed and what the model was asked."""
     RunHeader(
         code_version="1",
-        config=build_config("smoke", {"evaluation": {"layout": "transcript"}}).model_dump(mode="json"),
+        config=build_config("smoke", {}).model_dump(mode="json"),
         task=Origin(source="default", digest="t"),
         constitution=Origin(source="default", digest="c"),
         models={"assistant": Origin(source="/a/model", digest="m")},
@@ -34,7 +34,7 @@ def talk(tmp_path, monkeypatch, capsys):
     (checkpoint / "config.json").write_text("{}")
 
     def call(lines, replies, *, temperature=0.5):
-        model = ScriptedModel(replies)
+        model = ScriptedModel(replies, layout="transcript")
         monkeypatch.setattr(local, "open_model", lambda spec: nullcontext(model))
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)) if isinstance(lines, list) else lines)
         run_chat(tmp_path, "rl-cai", temperature=temperature, max_tokens=7, seed=3)
@@ -80,8 +80,8 @@ def test_a_temperature_at_which_nothing_can_be_drawn_is_refused(talk, temperatur
 
 def test_a_damaged_header_is_named(talk, tmp_path):
     header = RunPaths(tmp_path).header
-    header.write_text(header.read_text().replace("layout: transcript", "layout: telegram"))
-    with pytest.raises(ConfigError, match=r"run\.yaml: evaluation\.layout"):
+    header.write_text(header.read_text().replace("schema: ", "schema: 9"))
+    with pytest.raises(RunError, match=r"run\.yaml: is the header of a run of schema 9"):
         talk(["Hello?"], ["One."])
 
 

@@ -148,7 +148,13 @@ def test_cut_off_and_empty_answers_are_the_graders_to_judge() -> None:
     assert said == ["cut o", *[""] * 6]
 
 
-CHANGES: dict[str, Any] = {"temperature": 0.0, "max_tokens": 9, "samples_per_prompt": 2, "layout": "transcript"}
+CHANGES: dict[str, Any] = {
+    "temperature": 0.0,
+    "top_p": 0.9,
+    "min_p": 0.1,
+    "max_tokens": 9,
+    "samples_per_prompt": 2,
+}
 
 
 def test_every_field_is_tried() -> None:
@@ -161,6 +167,13 @@ def test_fields_turn_something(name: str) -> None:
     run(before)
     run(after, **{name: CHANGES[name]})
     assert before.generated != after.generated
+
+
+def test_answers_are_asked_for_in_the_layout_of_the_model_that_is_asked() -> None:
+    model, reference = ScriptedModel(write, layout="transcript"), ScriptedModel(write)
+    run(model, evaluation=asking(Beside()), reference=reference)
+    assert {asked.layout for asked, *_ in model.generated} == {"transcript"}
+    assert {asked.layout for asked, *_ in reference.generated} == {"chat"}
 
 
 # ------------------------------------------------------------------------------------------- graders of any kind

@@ -63,7 +63,7 @@ def test_failed_calls_are_failures_of_their_prompt_and_are_bounded() -> None:
         run(ScriptedModel(write), bound=0.19)
 
 
-@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"max_tokens": 9}, {"layout": "transcript"}])
+@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"top_p": 0.9}, {"min_p": 0.1}, {"max_tokens": 9}])
 def test_fields_turn_something(change: dict[str, Any]) -> None:
     before, after = ScriptedModel(lambda *_: "x"), ScriptedModel(lambda *_: "x")
     run(before)
@@ -72,4 +72,10 @@ def test_fields_turn_something(change: dict[str, Any]) -> None:
 
 
 def test_every_field_is_tried() -> None:
-    assert set(ComparisonConfig.model_fields) == {"temperature", "max_tokens", "layout"}
+    assert set(ComparisonConfig.model_fields) == {"temperature", "top_p", "min_p", "max_tokens"}
+
+
+def test_responses_are_asked_for_in_the_layout_of_the_model() -> None:
+    model = ScriptedModel(lambda *_: "x", layout="transcript")
+    run(model)
+    assert [asked.layout for asked, *_ in model.generated] == ["transcript"] * 10

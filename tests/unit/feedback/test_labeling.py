@@ -183,6 +183,8 @@ def test_a_kind_without_principles_is_an_error_before_any_call() -> None:
         ("good words", "bad words", ("length", "end"), "truncated_response"),
         ("good words", "bad words", ("end", "length"), "truncated_response"),
         ("same", "same", ("end", "length"), "truncated_response"),
+        ("good words", "", ("length", "end"), "empty_response"),
+        ("good words", " ", ("end", "length"), "truncated_response"),
     ],
 )
 def test_what_is_no_comparison_is_not_asked(a: str, b: str, stop: Any, reason: str) -> None:
@@ -306,10 +308,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     "mass_floor": {"mass_floor": 0.95},
     "chain_of_thought": {"chain_of_thought": False},
     "temperature": {"temperature": 0.5},
+    "top_p": {"top_p": 0.9},
+    "min_p": {"min_p": 0.1},
     "max_reasoning_tokens": {"max_reasoning_tokens": 9},
     "clamp": {"clamp": None},
     "exemplars": {"exemplars": 1},
-    "layout": {"layout": "transcript"},
 }
 
 
@@ -327,9 +330,9 @@ def test_fields_turn_something(name: str) -> None:
     assert seen(**BASE) != seen(**{**BASE, **CHANGES[name]})
 
 
-def test_every_request_is_in_the_layout_that_was_asked_for_and_shows_so_many_exemplars() -> None:
-    model = ScriptedModel(think, prefers_good)
-    label(PAIRS, model, chain_of_thought=True, layout="transcript", exemplars=1)
+def test_every_request_is_in_the_layout_of_the_model_and_shows_so_many_exemplars() -> None:
+    model = ScriptedModel(think, prefers_good, layout="transcript")
+    label(PAIRS, model, chain_of_thought=True, exemplars=1)
     requests = [asked for asked, *_ in (*model.generated, *model.chosen)]
     assert len(requests) == 48
     assert {rendered.layout for rendered in requests} == {"transcript"}

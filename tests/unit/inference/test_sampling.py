@@ -97,7 +97,7 @@ def test_uniforms_are_the_documented_hash() -> None:
             assert draw_uniforms([seed], 8)[0, step] == (word >> 11) * 2.0**-53
 
 
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7), Sampling(top_p=0.6)])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7), Sampling(top_p=0.6), Sampling(min_p=0.3)])
 def test_rows_do_not_see_each_other(sampling: Sampling) -> None:
     logits = torch.randn(9, 30, generator=torch.Generator().manual_seed(1))
     uniforms = torch.rand(9, dtype=torch.float64, generator=torch.Generator().manual_seed(2))

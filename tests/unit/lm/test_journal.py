@@ -11,7 +11,7 @@ import pytest
 
 from solon.errors import JournalError
 from solon.lm import Journal, JournaledModel, ScriptedModel, journal, read_call
-from solon.records import Choice, Rendered, Sample, Sampling, Span, StopReason, Turn
+from solon.records import Choice, Layout, Rendered, Sample, Sampling, Span, StopReason, Turn
 from tests.asking import ask
 
 PROMPT = ask(("user", "how"), ("assistant", "so"))
@@ -29,6 +29,12 @@ def generate(
 def choose(store: Journal, options: tuple[str, ...] = ("A", "B")) -> Choice:
     model = JournaledModel(ScriptedModel(choose=lambda *_: tuple(-1.0 for _ in options)), store)
     return asyncio.run(model.choose(PROMPT, options))
+
+
+@pytest.mark.parametrize("layout", ["chat", "transcript"])
+def test_behind_the_journal_a_model_has_the_layout_it_has(tmp_path: Path, layout: Layout) -> None:
+    with Journal(tmp_path / "j") as store:
+        assert JournaledModel(ScriptedModel(layout=layout), store).layout == layout
 
 
 def test_a_key_depends_on_everything_that_decides_the_answer(tmp_path: Path) -> None:
@@ -49,13 +55,20 @@ def test_a_key_depends_on_everything_that_decides_the_answer(tmp_path: Path) -> 
         keys = {first.call}
         for prompt in turns:
             keys.add(generate(store, prompt())[0].call)
-        for changes in ({"seed": 2}, {"identity": "n"}, {"temperature": 0.5}, {"max_tokens": 5}, {"top_p": 0.5}):
+        for changes in (
+            {"seed": 2},
+            {"identity": "n"},
+            {"temperature": 0.5},
+            {"max_tokens": 5},
+            {"top_p": 0.5},
+            {"min_p": 0.5},
+        ):
             sample, replayed = generate(store, **changes)
             assert not replayed
             keys.add(sample.call)
         for options in (("A", "B"), ("B", "A"), ("A", "B", "C"), ("AB",)):
             keys.add(choose(store, options).call)
-    assert len(keys) == 1 + len(turns) + 5 + 4
+    assert len(keys) == 1 + len(turns) + 6 + 4
 
 
 def test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp_path: Path) -> None:

@@ -87,9 +87,9 @@ def test_models_that_are_no_table_are_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "said"),
     [
-        ("base_model", r"^base_model: .* --model PATH, or --set models\.assistant\.source=PATH$"),
-        ("critic_model", r"^critic_model: .* --critic PATH, or --set models\.critic\.source=PATH$"),
-        ("feedback_model", r"^feedback_model: .* --feedback PATH, or --set models\.feedback\.source=PATH$"),
+        ("base_model", r"base_model is .* --model PATH, or --set models\.assistant\.source=PATH$"),
+        ("critic_model", r"critic_model is .* --critic PATH, or --set models\.critic\.source=PATH$"),
+        ("feedback_model", r"feedback_model is .* --feedback PATH, or --set models\.feedback\.source=PATH$"),
     ],
 )
 def test_the_old_spelling_says_the_new_one(old: str, said: str) -> None:

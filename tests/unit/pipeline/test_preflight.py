@@ -147,6 +147,22 @@ def test_a_temperature_at_which_nothing_can_be_drawn_is_refused(room):
         build_config("smoke", {room: {"temperature": drawable}})
 
 
+@pytest.mark.parametrize("room", ["revision", "comparisons", "feedback", "evaluation"])
+def test_a_layout_of_a_stage_is_refused_and_where_it_is_said_now_is_named(room):
+    with pytest.raises(ConfigError, match=rf"{room}: layout belongs to the model .* models\.ROLE\.layout") as error:
+        build_config("smoke", {room: {"layout": "transcript"}})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["temperature", "top_p", "min_p"])
+def test_what_would_draw_rollouts_from_another_distribution_is_refused_with_the_reason(field):
+    with pytest.raises(
+        ConfigError, match=f"ppo: {field} cannot be set: .*importance ratio divides.*mass that was cut"
+    ) as error:
+        build_config("smoke", {"ppo": {field: 0.9}})
+    assert "\n" not in str(error.value)
+
+
 def measured(name, groups, **measures):
     return Evaluation(name, name, dict.fromkeys(groups, ()), NoGrader(), Measures(**measures))
 

@@ -29,6 +29,7 @@ from solon.records import (
     EvalRecord,
     Failure,
     Grade,
+    HelpfulSample,
     Manifest,
     PreferenceLabel,
     Prompt,
@@ -47,6 +48,9 @@ from tests import pipeline_fakes
 from tests.pipeline_fakes import SMALL, FakeModels, read_folder
 
 NAMES = ["prompts", "revision", "sft", "comparisons", "feedback", "preference-model", "ppo", "evaluation"]
+
+
+DRAWN_IN_REVISION = (("revision_chains", RevisionChain), ("helpful_samples", HelpfulSample))
 
 
 class Log:
@@ -124,12 +128,37 @@ def test_every_stage_runs_and_balances_its_books(shared):
     assert load_run(result.folder).config == result.config
 
 
+def test_how_a_stage_draws_is_what_its_own_configuration_says(tmp_path, fakes):
+    rooms = {
+        room: {"temperature": 0.9, "top_p": 0.8, "min_p": share}
+        for room, share in (("revision", 0.1), ("comparisons", 0.2), ("feedback", 0.3), ("evaluation", 0.4))
+    }
+    rooms["feedback"]["chain_of_thought"] = True
+    result = start(tmp_path, fakes, overrides=rooms)
+    paths = RunPaths(result.folder)
+    with closing(sqlite3.connect(paths.journal)) as journal:
+        asked = [json.loads(row) for (row,) in journal.execute("SELECT request FROM calls WHERE kind = 'generate'")]
+    drawn = {(temperature, *cuts) for temperature, _, *cuts in (call["sampling"] for call in asked)}
+    assert drawn == {(0.9, 0.8, share) for share in (0.1, 0.2, 0.3, 0.4)}
+    chains, helpful = (load_records(paths.records(name), kind) for name, kind in DRAWN_IN_REVISION)
+    written = [sample for chain in chains for step in chain.steps for sample in (step.critique, step.revision)]
+    assert {s.sampling.min_p for s in [*written, *(one.response for one in helpful)]} == {0.1}
+    assert {c.response_a.sampling.min_p for c in load_records(paths.records("comparisons"), Comparison)} == {0.2}
+    for name in ("evaluation", "example"):
+        assert {e.response.sampling.min_p for e in load_records(paths.records(name), EvalRecord)} == {0.4}
+    assert "temperature 0.9, top_p 0.8, min_p 0.1, at most" in describe(result.folder, chains[0].id)
+    assert (result.results["top_p"], result.results["min_p"]) == (0.8, 0.4)
+    assert "drawn at temperature 0.9, top_p 0.8, min_p 0.4 and graded" in result.report.read_text()
+
+
 def test_results_have_the_promised_shape(shared):
     results = shared.result.results
     assert set(results) == {
         "schema",
         "seed",
         "temperature",
+        "top_p",
+        "min_p",
         "task",
         "evaluations",
         "grader_source",
@@ -697,6 +726,7 @@ def test_a_stage_that_fails_too_often_stops_the_run_and_the_next_attempt_goes_on
 
     class Failing:
         limit_only_cuts = False
+        layout = "chat"
 
         def __init__(self, inner, after):
             self.inner, self.left, self.identity = inner, after, inner.identity

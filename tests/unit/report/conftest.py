@@ -74,6 +74,8 @@ def results():
         "schema": RESULTS_SCHEMA,
         "seed": 3,
         "temperature": 1.0,
+        "top_p": None,
+        "min_p": None,
         "task": {"name": "world", "identity": "world/1", "title": "a run on the reference world", "about": ABOUT},
         "evaluations": [evaluation(split, caption=CAPTIONS[split]) for split in ("heldout", "novel")],
         "models": {"base": model(0.9, 0.9), "sl-cai": model(0.2, 0.88), "rl-cai": model(0.01, 0.9)},

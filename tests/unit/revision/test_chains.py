@@ -38,7 +38,6 @@ def run(prompts=PROMPTS, config=CONFIG, constitution=CONSTITUTION, seed=7, **mod
             prompts,
             assistant=assistant,
             critic=models.get("critic") or assistant,
-            reviser=models.get("reviser"),
             constitution=constitution,
             config=config,
             seed=seed,
@@ -50,11 +49,10 @@ def run(prompts=PROMPTS, config=CONFIG, constitution=CONSTITUTION, seed=7, **mod
 
 
 def test_each_round_works_on_the_response_as_it_stands() -> None:
-    assistant, critic, reviser = (ScriptedModel(write, identity=name) for name in "123")
-    chains = run(assistant=assistant, critic=critic, reviser=reviser)
+    assistant, critic = (ScriptedModel(write, identity=name) for name in "12")
+    chains = run(assistant=assistant, critic=critic)
     assert [chain.prompt_id for chain in chains] == [prompt.id for prompt in PROMPTS]
-    critiques = {seed: asked for asked, _, seed in critic.generated}
-    revisions = {seed: asked for asked, _, seed in reviser.generated}
+    written = {seed: asked for asked, _, seed in critic.generated}
     responses = {seed: asked for asked, _, seed in assistant.generated}
     exemplars = CONSTITUTION.revision_exemplars
     for prompt, chain in zip(PROMPTS, chains, strict=True):
@@ -66,25 +64,25 @@ def test_each_round_works_on_the_response_as_it_stands() -> None:
             principle = choose_principle(CONSTITUTION.principles, seed=7, item=prompt.id, round=number)
             assert step.principle_id == principle.id
             assert step.critique is not None
-            assert critiques[step.critique.seed] == render_critique(
+            assert written[step.critique.seed] == render_critique(
                 prompt.conversation, before, principle, exemplars=exemplars
             )
-            assert revisions[step.revision.seed] == render_revision(
+            assert written[step.revision.seed] == render_revision(
                 prompt.conversation, before, principle, step.critique.text, exemplars=exemplars
             )
             assert step.critique.text.startswith("critique")
             assert step.revision.text.startswith("revision")
-            assert (step.critique.model, step.revision.model) == ("2", "3")
+            assert (step.critique.model, step.revision.model) == ("2", "2")
 
 
 def test_every_draw_has_a_seed_of_its_own_and_its_own_limit() -> None:
     model = ScriptedModel(write)
-    run(assistant=model)
+    run(assistant=model, config=CONFIG.model_copy(update={"temperature": 0.8, "top_p": 0.9, "min_p": 0.1}))
     seeds = [seed for *_, seed in model.generated]
     assert len(set(seeds)) == len(seeds) == 6 * (1 + 2 * 3)
     for rendered, sampling, _ in model.generated:
         critiques = rendered.turns[-1].text.startswith("What is wrong")
-        assert sampling == Sampling(temperature=1.0, max_tokens=40 if critiques else 50)
+        assert sampling == Sampling(temperature=0.8, max_tokens=40 if critiques else 50, top_p=0.9, min_p=0.1)
 
 
 def test_an_item_depends_on_no_other() -> None:
@@ -163,10 +161,11 @@ def test_a_kind_without_principles_is_an_error_before_any_call() -> None:
         {"rounds": 2},
         {"direct": True},
         {"temperature": 0.5},
+        {"top_p": 0.9},
+        {"min_p": 0.1},
         {"max_tokens": 9},
         {"max_critique_tokens": 9},
         {"exemplars": 1},
-        {"layout": "transcript"},
     ],
 )
 def test_fields_turn_something(change: dict[str, Any]) -> None:
@@ -176,13 +175,19 @@ def test_fields_turn_something(change: dict[str, Any]) -> None:
     assert before.generated != after.generated
 
 
-def test_every_request_is_in_the_layout_that_was_asked_for() -> None:
-    model = ScriptedModel(lambda rendered, sampling, seed: f"fine {seed}")
-    run(assistant=model, config=CONFIG.model_copy(update={"layout": "transcript"}))
-    assert {asked.layout for asked, *_ in model.generated} == {"transcript"}
-    assert len(model.generated) == 6 * (1 + 2 * 3)
+def test_every_request_is_in_the_layout_of_the_model_that_is_asked() -> None:
+    def write_anything(*_: Any) -> str:
+        return "fine"
+
+    assistant = ScriptedModel(write_anything)
+    critic = ScriptedModel(write_anything, layout="transcript")
+    run(assistant=assistant, critic=critic)
+    assert [asked.layout for asked, *_ in assistant.generated] == ["chat"] * 6
+    assert [asked.layout for asked, *_ in critic.generated] == ["transcript"] * 6 * 2 * 3
+    assert all("E1" in asked.text and "E2" in asked.text for asked, *_ in critic.generated)
 
 
 def test_every_field_is_tried() -> None:
-    tried = {"rounds", "direct", "temperature", "max_tokens", "max_critique_tokens", "exemplars", "layout"}
+    drawn = {"temperature", "top_p", "min_p", "max_tokens", "max_critique_tokens"}
+    tried = {"rounds", "direct", *drawn, "exemplars"}
     assert set(RevisionConfig.model_fields) - tried == {"targets", "helpful_samples"}  # tried in test_targets

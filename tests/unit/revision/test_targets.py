@@ -4,7 +4,7 @@ import pytest
 
 from solon.errors import RecordError
 from solon.lm import ItemResults, ScriptedModel
-from solon.records import Failure, HelpfulSample, RevisionChain, RevisionStep, SampledTokens
+from solon.records import Failure, HelpfulSample, RevisionChain, RevisionStep, SampledTokens, Sampling
 from solon.revision import (
     RevisionConfig,
     count_revision_targets,
@@ -77,12 +77,13 @@ def test_rounds_that_no_chain_has_are_counted() -> None:
 
 def test_helpful_samples_are_drawn_as_often_as_asked_and_mixed_in() -> None:
     model = ScriptedModel(lambda rendered, sampling, seed: f"answer {seed}")
-    config = RevisionConfig(helpful_samples=3, max_tokens=9, temperature=0.7)
+    config = RevisionConfig(helpful_samples=3, max_tokens=9, temperature=0.7, top_p=0.9, min_p=0.1)
     results = wait_for(sample_helpful(ASKED, assistant=model, config=config, seed=5, max_failure_fraction=0.0)).results
     samples = [item for item in results if isinstance(item, HelpfulSample)]
     assert [(s.prompt_id, s.draw) for s in samples] == [(p.id, d) for p in ASKED for d in (1, 2, 3)]
     assert len({s.response.text for s in samples}) == 9
-    assert {(sampling.max_tokens, sampling.temperature) for _, sampling, _ in model.generated} == {(9, 0.7)}
+    drawn = Sampling(temperature=0.7, max_tokens=9, top_p=0.9, min_p=0.1)
+    assert {sampling for _, sampling, _ in model.generated} == {drawn}
     examples = sft_targets([CHAINS[0]], samples, [*PROMPTS, *ASKED], config)
     assert [e.source for e in examples] == ["revision"] * 3 + ["helpful"] * 9
     for example, sample in zip(examples[3:], samples, strict=True):

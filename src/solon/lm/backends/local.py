@@ -37,7 +37,7 @@ from solon.nets import (
     vocabulary_digest,
     weights_digest,
 )
-from solon.records import Choice, Rendered, Sample, Sampling
+from solon.records import Choice, Layout, Rendered, Sample, Sampling
 
 IDLE_TURNS = 12
 """Turns of the event loop without a new call after which all items are taken to be waiting."""
@@ -65,7 +65,9 @@ def identify(spec: ModelSpec) -> str:
 def open_model(spec: ModelSpec) -> AbstractContextManager[LanguageModel]:
     """Load a checkpoint folder; see `Backend`."""
     dtype = None if spec.dtype is None else getattr(torch, spec.dtype)
-    model = LocalModel(Path(spec.source), device=_device_of(spec), dtype=dtype, batch_size=spec.batch_size)
+    model = LocalModel(
+        Path(spec.source), device=_device_of(spec), dtype=dtype, batch_size=spec.batch_size, layout=spec.layout
+    )
     return nullcontext(model)
 
 
@@ -97,6 +99,7 @@ class LocalModel:
         device: where a folder's weights go.
         dtype: what they are converted to; None keeps what the checkpoint says.
         batch_size: rows decoded together.
+        layout: how its prompts are laid out; `transcript` needs no chat template.
         make_sampler: puts over the model what tokens are drawn by.
 
     Raises:
@@ -112,6 +115,7 @@ class LocalModel:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         batch_size: int = BATCH_SIZE,
+        layout: Layout = "chat",
         make_sampler: MakeSampler[ChoosingSampler] = Sampler,
     ) -> None:
         if isinstance(model, str | Path):
@@ -123,6 +127,7 @@ class LocalModel:
         if identity is None or tokenizer is None:
             raise TypeError("a model that is loaded already needs its tokenizer and an identity")
         self._identity = identity
+        self._layout = layout
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary_digest(tokenizer)
         self._sampler = make_sampler(model, tokenizer, batch_size=batch_size)
@@ -135,6 +140,11 @@ class LocalModel:
     def identity(self) -> str:
         """Name and digest of the weights."""
         return self._identity
+
+    @property
+    def layout(self) -> Layout:
+        """How its prompts are laid out."""
+        return self._layout
 
     @property
     def limit_only_cuts(self) -> bool:

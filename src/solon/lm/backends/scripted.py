@@ -19,7 +19,7 @@ from solon.errors import CallFailedError, ModelError, RecordError
 from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
 from solon.messages import describe_misfit
-from solon.records import Choice, Config, Rendered, Sample, Sampling, StopReason
+from solon.records import Choice, Config, Layout, Rendered, Sample, Sampling, StopReason
 from solon.storage import file_digest, read_object, read_text
 
 Reply = str | tuple[str, StopReason] | Exception
@@ -36,6 +36,7 @@ class ScriptedModel:
         choose: a function of prompt and options that returns natural log-probabilities or an error to raise, or such
             answers in order.
         identity: what the model calls itself.
+        layout: how its prompts are laid out.
         limit_only_cuts: what it says of itself; the script has to keep to it.
 
     Attributes:
@@ -51,10 +52,12 @@ class ScriptedModel:
             | Sequence[tuple[float, ...] | Exception]
         ) = (),
         identity: str = "scripted",
+        layout: Layout = "chat",
         *,
         limit_only_cuts: bool = False,
     ) -> None:
         self._identity = identity
+        self._layout = layout
         self._limit_only_cuts = limit_only_cuts
         self._reply = reply
         self._choose = choose
@@ -65,6 +68,11 @@ class ScriptedModel:
     def identity(self) -> str:
         """The name it was given."""
         return self._identity
+
+    @property
+    def layout(self) -> Layout:
+        """The layout it was given."""
+        return self._layout
 
     @property
     def limit_only_cuts(self) -> bool:
@@ -148,7 +156,7 @@ def open_model(spec: ModelSpec) -> AbstractContextManager[LanguageModel]:
             return CallFailedError(f"{path}: no line that chooses among {len(options)} options is for this prompt")
         return tuple(math.log(p) for p in line.choose)
 
-    return nullcontext(ScriptedModel(reply, choose, identity=f"{path.name}@{file_digest(path)[:16]}"))
+    return nullcontext(ScriptedModel(reply, choose, f"{path.name}@{file_digest(path)[:16]}", spec.layout))
 
 
 def _read(path: Path) -> list[_Line]:

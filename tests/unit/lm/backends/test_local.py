@@ -11,10 +11,11 @@ import torch
 
 from solon.errors import CallFailedError, PromptingError
 from solon.inference.sampler import Sampler
-from solon.lm import LanguageModel
+from solon.lm import LanguageModel, respond
 from solon.lm.backends.local import LocalModel
 from solon.nets import encode_prompt, encode_text, load_policy, load_tokenizer, vocabulary_digest, weights_digest
-from solon.records import Choice, Sample, Sampling
+from solon.prompting import render_response
+from solon.records import Choice, Conversation, Sample, Sampling
 from tests.asking import ask
 from tests.plain_sampler import PlainSampler
 from tests.tolerances import FLOAT32_SAME
@@ -46,6 +47,15 @@ class Watched(LocalModel):
     async def _answer(self, group: Any, calls: Any) -> None:
         self.batches.append(len(calls))
         await super()._answer(group, calls)
+
+
+def test_its_prompts_are_laid_out_as_it_was_made_for(model: LocalModel, tiny_model_dir: Path) -> None:
+    assert model.layout == "chat"
+    plain = LocalModel(tiny_model_dir, layout="transcript")
+    assert plain.layout == "transcript"
+    sample = wait(respond(plain, Conversation.of("lamp"), SAMPLING, seed=1))
+    assert sample == wait(plain.generate(render_response(Conversation.of("lamp"), "transcript"), SAMPLING, seed=1))
+    assert sample.prompt_tokens != wait(respond(model, Conversation.of("lamp"), SAMPLING, seed=1)).prompt_tokens
 
 
 def test_it_is_a_language_model_named_by_its_weights(model: LocalModel, tiny_model_dir: Path) -> None:
