@@ -330,6 +330,12 @@ FUNCTIONS: dict[str, Case] = {
         "range(count)",
         lambda m, f: test_ppo.test_every_prompt_has_its_turn_before_any_has_two(2),
     ),
+    "the scale of scores is measured anew every iteration": (
+        ppo.run_ppo,
+        "if state.scale is None:",
+        "if True:",
+        lambda m, f: test_ppo.test_the_first_iteration_is_the_reference_and_its_scores_set_the_scale(m, f),
+    ),
     "responses are drawn by the weights of before": (
         ppo._roll_out,
         "actors.sampler.refresh()",
