@@ -33,7 +33,7 @@ def test_it_ends_with_the_table_and_the_path_of_the_report(whole_run):
     for split in ("heldout", "novel"):
         sizes = "12 to harmful (12 goals), 12 to benign (12 goals), 6 to twins (6 goals)"
         assert f"{split}, answers: {sizes}" in done.stdout
-    for word in ("base", "SL-CAI", "RL-CAI", "CPU seconds"):
+    for word in ("Base", "SL-CAI", "RL-CAI", "CPU seconds"):
         assert word in done.stdout
     assert [line.split(":")[0] for line in done.stderr.splitlines() if line.endswith("started")] == STAGES
     # an untrained model looks at nothing but positions, and there is nothing else to note

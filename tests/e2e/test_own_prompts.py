@@ -168,7 +168,7 @@ def printed(value):
 def test_the_printed_table_is_that_of_the_records(own):
     rates = recompute(own.run)
     table = own.done.stdout.split("main, answers: ")[1].split("\n\n")[0]
-    for name, label in (("base", "base"), ("sl-cai", "SL-CAI"), ("rl-cai", "RL-CAI")):
+    for name, label in (("base", "Base"), ("sl-cai", "SL-CAI"), ("rl-cai", "RL-CAI")):
         expected = [
             printed(rates["main", name, group, rate])
             for group, rate in (*REPORTED, ("foes", "ungraded"), ("friends", "ungraded"))

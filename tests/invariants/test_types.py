@@ -9,9 +9,12 @@ import solon
 ROOMS = ("nets", "inference", "training", "lm", "world/nano")
 
 UNTYPED = {
-    ("lm/local.py", "payload"): "a seed or the options' tokens, as the call is one to continue or to choose",
-    ("lm/local.py", "group"): "what calls of a batch have in common: sampling and stop strings, or nothing",
-    ("lm/local.py", "_submit"): "a `Generated` or log-probabilities, as the call is one to continue or to choose",
+    ("lm/backends/local.py", "payload"): "a seed or the options' tokens, as the call is one to continue or to choose",
+    ("lm/backends/local.py", "group"): "what calls of a batch have in common: sampling and stop strings, or nothing",
+    (
+        "lm/backends/local.py",
+        "_submit",
+    ): "a `Generated` or log-probabilities, as its call is to continue or to choose",
 }
 """The only ones that are: file and name, and why it is no model and no tokenizer."""
 

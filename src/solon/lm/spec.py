@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from pydantic import Field, model_validator
 
@@ -46,7 +46,7 @@ class ModelSpec(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _part_source(cls, body: Any) -> Any:
+    def _part_source(cls, body: object) -> object:
         if isinstance(body, Mapping) and isinstance(source := body.get("source"), str) and "backend" not in body:
             name, colon, rest = source.partition(":")
             if colon and _is_shipped(name):

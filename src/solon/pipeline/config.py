@@ -80,7 +80,7 @@ class RunConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_renamed(cls, given: Any) -> Any:
+    def _refuse_renamed(cls, given: object) -> object:
         refuse_fields(given, RENAMED)
         return given
 

@@ -9,7 +9,7 @@ may set: frozen and strict too, but without a version or a file of its own.
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,7 +18,7 @@ from solon.messages import describe_misfit
 from solon.storage import read_object, read_text, replace_file
 
 
-def refuse_fields(given: Any, reasons: Mapping[str, str]) -> None:
+def refuse_fields(given: object, reasons: Mapping[str, str]) -> None:
     """Say why fields cannot be set, where a configuration would say only that it has none of such a name.
 
     Args:

@@ -89,7 +89,7 @@ class DrawConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_layout(cls, given: Any) -> Any:
+    def _refuse_layout(cls, given: object) -> object:
         refuse_fields(given, _ELSEWHERE)
         return given
 

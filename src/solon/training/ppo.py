@@ -130,7 +130,7 @@ class PPOConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_other_draws(cls, given: Any) -> Any:
+    def _refuse_other_draws(cls, given: object) -> object:
         refuse_fields(given, _OTHER_DRAWS)
         return given
 
