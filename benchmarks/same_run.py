@@ -36,7 +36,10 @@ from solon.records import RunPaths
 # Names that changed from one version to another, the old one first. A file is named from the run folder; a field by its
 # file in OLD and the path of its keys in a row of OLD, places in lists left out: ("records/a.jsonl", "steps.text").
 RENAMED_FILES: Final[Mapping[str, str]] = {}
-RENAMED_FIELDS: Final[Mapping[tuple[str, str], str]] = {}
+RENAMED_FIELDS: Final[Mapping[tuple[str, str], str]] = {
+    ("metrics/preference-model.jsonl", "pm/ece"): "pm/ece_10_mirrored",
+    ("results.json", "preference_model.ece"): "ece_10_mirrored",
+}
 
 SKIPPED: Final = re.compile(
     "schema|code_version|call|model|labeler|grader|digest|stages|peak_rss_mb|.*seconds|.*_per_second"
@@ -45,6 +48,9 @@ SKIPPED: Final = re.compile(
 
 IDS: Final = frozenset({"id", "prompt_id", "comparison_id", "chain_id", "item"})
 """Keys that name a record; `principle_id` is not one, since a principle's id is what was drawn."""
+
+LOGPROBS: Final = re.compile(r"logprobs\[\d+\]|logprob_[ab]")
+"""Keys of log probabilities: of tokens, and of the two options of a vote."""
 
 _RESULTS = "results.json"
 _SHOWN = 60
@@ -145,7 +151,7 @@ class RowComparison:
             return self._ids.setdefault(old, new) == new and self._new_ids.setdefault(new, old) == old
         if isinstance(old, float) and isinstance(new, float):
             both_nan = math.isnan(old) and math.isnan(new)
-            within = self.logprobs_within if key.startswith("logprobs[") else self.within
+            within = self.logprobs_within if LOGPROBS.fullmatch(key) else self.within
             return both_nan or math.isclose(old, new, rel_tol=within, abs_tol=within)
         return isinstance(old, bool) == isinstance(new, bool) and bool(old == new)
 

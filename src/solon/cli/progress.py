@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
@@ -76,6 +77,16 @@ def summarize_stage(manifest: Manifest, *, skipped: bool) -> str:
     return f"{manifest.stage}: {', '.join(parts)}"
 
 
+@dataclass
+class _Course:
+    """How a part of a stage goes: when it was first seen, how far it was then, when it was last said, how far it is."""
+
+    began: float
+    at: int
+    said: float
+    done: int
+
+
 class PlainLines:
     """One line when a stage begins, one every few seconds while it runs, one when it ends.
 
@@ -87,10 +98,7 @@ class PlainLines:
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._part = ("", "")
-        self._began = (0.0, 0)
-        self._said = 0.0
-        self._done = 0
+        self._parts: dict[tuple[str, str], _Course] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -119,14 +127,15 @@ class PlainLines:
     def stage_progressed(self, stage: str, part: str, done: int, total: int) -> None:
         """Print how far it is, at most every few seconds."""
         now = self._clock()
-        if (stage, part) != self._part or done < self._done:
-            self._part, self._began, self._said, self._done = (stage, part), (now, done), now, done
+        course = self._parts.get((stage, part))
+        if course is None or done < course.done:
+            self._parts[stage, part] = _Course(began=now, at=done, said=now, done=done)
             return
-        self._done = done
-        if now - self._said < PLAIN_SECONDS:
+        course.done = done
+        if now - course.said < PLAIN_SECONDS:
             return
-        self._said = now
-        rate = (done - self._began[1]) / max(now - self._began[0], 1e-9)
+        course.said = now
+        rate = (done - course.at) / max(now - course.began, 1e-9)
         left = f", {format_seconds((total - done) / rate)} left" if rate > 0 else ""
         self._say(f"{stage}: {part} {done}/{total}, {rate:.1f}/s{left}")
 
@@ -163,8 +172,7 @@ class Bars:
             transient=True,
             refresh_per_second=4,
         )
-        self._part = ("", "")
-        self._task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -188,14 +196,18 @@ class Bars:
 
     def stage_started(self, stage: str) -> None:
         """Show an empty bar."""
-        self._renew((stage, ""), None)
+        self._clear()
+        self._tasks[""] = self._bars.add_task(stage, total=None)
 
     def stage_progressed(self, stage: str, part: str, done: int, total: int) -> None:
-        """Move the bar, or begin another for another part."""
-        if (stage, part) != self._part:
-            self._renew((stage, part), total)
-        if self._task is not None:
-            self._bars.update(self._task, completed=done, total=total)
+        """Move the bar of a part, and take it away at its end; parts side by side have a bar each."""
+        if (waiting := self._tasks.pop("", None)) is not None:
+            self._bars.remove_task(waiting)
+        if part not in self._tasks:
+            self._tasks[part] = self._bars.add_task(f"{stage}: {part}", total=total)
+        self._bars.update(self._tasks[part], completed=done, total=total)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(part))
 
     def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
         """Replace the bar by a line."""
@@ -203,12 +215,6 @@ class Bars:
         self._say(summarize_stage(manifest, skipped=skipped))
 
     def _clear(self) -> None:
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-            self._task = None
-        self._part = ("", "")
-
-    def _renew(self, part: tuple[str, str], total: int | None) -> None:
-        self._clear()
-        self._part = part
-        self._task = self._bars.add_task(": ".join(name for name in part if name), total=total)
+        for task in self._tasks.values():
+            self._bars.remove_task(task)
+        self._tasks = {}

@@ -13,7 +13,7 @@ from solon.lm.journaled import CallCounter, JournaledModel
 from solon.lm.lost import describe_lost_calls
 from solon.lm.protocol import LanguageModel
 from solon.lm.responding import respond
-from solon.lm.runner import ItemResults, OnProgress, check_failures, run_items
+from solon.lm.runner import ItemResults, OnProgress, PartEndedError, check_failures, run_items, run_parts
 from solon.lm.spec import Backend, ModelSpec, find_backend
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "LanguageModel",
     "ModelSpec",
     "OnProgress",
+    "PartEndedError",
     "ScriptedModel",
     "StoredCall",
     "check_failures",
@@ -33,4 +34,5 @@ __all__ = [
     "read_call",
     "respond",
     "run_items",
+    "run_parts",
 ]

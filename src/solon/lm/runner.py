@@ -26,6 +26,18 @@ _ROUNDING = 1e-6
 """Items by which a share of all items may be rounded down: 0.29 of 100 is a little less than 29."""
 
 
+class PartEndedError(asyncio.CancelledError):
+    """A part of a stage was cancelled, as when another part stopped the stage.
+
+    Args:
+        results: what came of the items that were done, records and failures, in the order of the items.
+    """
+
+    def __init__(self, results: Sequence[Any]) -> None:
+        super().__init__()
+        self.results = results
+
+
 @dataclass(frozen=True)
 class ItemResults(Generic[R]):
     """What became of the items of a stage.
@@ -70,6 +82,7 @@ async def run_items(
 
     Raises:
         StageFailedError: more items failed than allowed; raised as soon as that is certain, with what is done.
+        PartEndedError: it was cancelled.
         Exception: whatever else `work` raised first; the other items are cancelled.
     """
     results: dict[int, Any] = {}
@@ -99,11 +112,34 @@ async def run_items(
         error.results = [results[index] for index in sorted(results)]
         error.failures = tuple(failures)  # one or another may have followed the one too many
         raise
+    except asyncio.CancelledError as error:
+        raise PartEndedError([results[index] for index in sorted(results)]) from error
     finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await _end(workers)
     return ItemResults([results[index] for index in range(len(items))])
+
+
+async def run_parts(*parts: Awaitable[Any]) -> Any:
+    """Do the parts of a stage side by side, so that none waits for a slow model that only another asks.
+
+    Returns:
+        What each came to, in their order.
+
+    Raises:
+        Exception: what the first part to fail raised; the others are ended first.
+    """
+    under_way = [asyncio.ensure_future(part) for part in parts]
+    try:
+        return await asyncio.gather(*under_way)
+    finally:
+        await _end(under_way)
+
+
+async def _end(under_way: Sequence[asyncio.Future[Any]]) -> None:
+    """End what is still under way, so that nothing goes on behind the back of who began it."""
+    for task in under_way:
+        task.cancel()
+    await asyncio.gather(*under_way, return_exceptions=True)
 
 
 def check_failures(failures: Sequence[Failure], count: int, *, stage: str, max_failure_fraction: float) -> None:

@@ -11,7 +11,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from solon.errors import ConfigError, StageFailedError
-from solon.lm import ItemResults, Journal, JournaledModel, LanguageModel, ModelSpec, OnProgress, find_backend
+from solon.lm import (
+    ItemResults,
+    Journal,
+    JournaledModel,
+    LanguageModel,
+    ModelSpec,
+    OnProgress,
+    PartEndedError,
+    find_backend,
+)
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
 from solon.pipeline.observer import Observer
@@ -146,7 +155,7 @@ class StageContext:
         """Return what comes of the items of a part of this stage; it is kept in case the stage stops, here or later."""
         try:
             found = await part
-        except StageFailedError as error:
+        except (StageFailedError, PartEndedError) as error:
             self._collected += error.results
             raise
         self._collected += found.results if isinstance(found, ItemResults) else found

@@ -74,8 +74,8 @@ def change(path: Path, edit: Callable[[list[Row]], Any]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def differing(old: Path, new: Path, within: float = 0.0) -> dict[str, list[same_run.Difference]]:
-    reports = same_run.compare_runs(old, new, losses_within=within)
+def differing(old: Path, new: Path, within: float = 0.0, logprobs: float = 0.0) -> dict[str, list[same_run.Difference]]:
+    reports = same_run.compare_runs(old, new, losses_within=within, logprobs_within=logprobs)
     return {report.name: report.different for report in reports if report.different}
 
 
@@ -207,6 +207,14 @@ def test_losses_may_be_within_a_tolerance_and_nothing_else_may(old: Path, new: P
     change(new / "metrics/sft.jsonl", lambda rows: rows[1].update(step=3))
     change(new / "records/comparisons.jsonl", lambda r: r[2]["response_a"].update(logprobs=[-0.5, -1.500001]))
     assert list(differing(old, new, within=1e-5)) == ["metrics/sft.jsonl", "records/comparisons.jsonl"]
+
+
+def test_the_log_probabilities_of_votes_are_within_their_tolerance_too(old: Path, new: Path) -> None:
+    for folder, logprob in ((old, -1.0), (new, -1.000001)):
+        votes = [{"principle_id": "q", "call": "k", "logprob_a": logprob}]
+        change(folder / "records/preference_labels.jsonl", lambda rows, told=votes: rows[1].update(votes=told))
+    assert list(differing(old, new)) == ["records/preference_labels.jsonl"]
+    assert differing(old, new, logprobs=1e-5) == {}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from solon.records import (
     Conversation,
     EvalRecord,
     Failure,
-    HelpfulSample,
     PreferenceLabel,
     PreferencePair,
     Prompt,
@@ -83,7 +82,7 @@ def is_helpful(texts):
 
 def test_responses_that_a_limit_cuts_are_saved_and_the_limit_named(tmp_path, fakes, paths):
     low, high = {"revision": {"max_tokens": 13}}, {"revision": {"max_tokens": 64}}
-    said = stop(tmp_path, fakes, "revision", low)
+    said = stop(tmp_path, fakes, "revision", low, part="(revision|helpful)")
     assert "failures on record are truncated_response: raise revision.max_tokens (now 13) in this folder; " in said
     assert said.endswith(f"they can be read in {paths.records('failures_revision')}")
     failures = load(paths, "failures_revision", Failure)
@@ -94,13 +93,13 @@ def test_responses_that_a_limit_cuts_are_saved_and_the_limit_named(tmp_path, fak
     assert data(grown.folder) == data(fresh.folder)
 
 
-def test_what_earlier_parts_of_a_stage_made_is_saved_too(tmp_path, fakes, paths, monkeypatch):
+def test_what_another_part_of_the_stage_has_done_is_saved_too(tmp_path, fakes, paths, monkeypatch):
     fail_where(monkeypatch, lambda texts, refuses: is_helpful(texts))
     said = stop(tmp_path, fakes, "revision", {"revision": {"max_critique_tokens": 5}}, part="helpful")
     assert "raise max_failure_fraction (now 0.05) in a new folder with --from" in said
     chains = load(paths, "revision_chains", RevisionChain)
-    assert len(chains) == 6
-    assert load(paths, "helpful_samples", HelpfulSample) == load(paths, "sft_examples", SFTExample) == []
+    assert 0 < len(chains) <= 6
+    assert load(paths, "sft_examples", SFTExample) == []
     failures = load(paths, "failures_revision", Failure)
     broken = [chain.failure for chain in chains if chain.failure]
     assert broken

@@ -1,10 +1,10 @@
 """What follows any part of the method: the base and the models made so far, on prompts that no stage was trained on."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 
-from solon.evaluation import PairGrader, grade_revisions, run_evaluation
-from solon.lm import ItemResults
+from solon.evaluation import Evaluation, PairGrader, grade_revisions, run_evaluation
+from solon.lm import ItemResults, run_parts
 from solon.pipeline.artifacts import (
     ASSISTANT,
     CONSTITUTION,
@@ -24,6 +24,8 @@ from solon.pipeline.stages.prompts import EVALUATION_PROMPTS, REVISION_PROMPTS
 from solon.pipeline.stages.revision import CHAINS
 from solon.records import EvalRecord, Failure, RevisionChain, RevisionGrade
 
+Model = Role | Checkpoint
+
 ANSWERS = Records("evaluation", EvalRecord)
 REVISION_GRADES = Records("revision_grades", RevisionGrade, named_by="chain_id")
 FAILURES = Records("failures_evaluation", Failure, named_by="item")
@@ -33,16 +35,18 @@ EXAMPLE_CHAIN = Records("example_chain", RevisionChain)
 
 def evaluate_models(graph: Graph) -> Stage:
     """Return the stage that evaluates the base and every assistant that a graph makes."""
-    models: tuple[Role | Checkpoint, ...] = (ASSISTANT, *graph.assistants())
+    models: tuple[Model, ...] = (ASSISTANT, *graph.assistants())
     revised = (CHAINS, REVISION_PROMPTS) if CHAINS in graph.records() else ()
 
     def evaluate(context: StageContext) -> Outcome:
         """Ask the models the same prompts and grade their answers; grade the revisions; follow one prompt."""
 
         async def work() -> tuple[ItemResults[EvalRecord], ItemResults[RevisionGrade], FollowedExample]:
-            answers = ItemResults([answer for model in models for answer in await _ask(context, model)])
-            grades = await _grade_revisions(context) if revised else ItemResults[RevisionGrade]([])
-            return answers, grades, await follow_example(context, models)
+            asked = [_ask(context, model, evaluation) for model, evaluation in _pairs(context, models)]
+            *answers, grades, example = await run_parts(
+                *asked, _grade_revisions(context, revised=bool(revised)), follow_example(context, models)
+            )
+            return ItemResults([result for found in answers for result in found.results]), grades, example
 
         answers, grades, example = asyncio.run(work())
         failures = [*answers.failures, *grades.failures, *example.failures]
@@ -69,34 +73,35 @@ def evaluate_models(graph: Graph) -> Stage:
     )
 
 
-async def _ask(context: StageContext, model: Role | Checkpoint) -> Sequence[EvalRecord | Failure]:
-    """Ask one model the prompts of every evaluation; the base is what pair graders compare the others with."""
-    answers: list[EvalRecord | Failure] = []
-    for evaluation in context.prompts.evaluations:
-        paired = isinstance(evaluation.grader, PairGrader)
-        if paired and model == ASSISTANT:
-            continue
-        found = await context.collect(
-            run_evaluation(
-                model.name,
-                context.model(model),
-                evaluation,
-                context.config.evaluation,
-                reference=context.model(ASSISTANT) if paired else None,
-                open_model=context.model_of,
-                seed=context.seed,
-                max_failure_fraction=context.config.max_failure_fraction,
-                on_progress=context.progress(f"{model.name}, {evaluation.name}"),
-            )
+def _pairs(context: StageContext, models: Sequence[Model]) -> Iterator[tuple[Model, Evaluation]]:
+    """Yield who is asked what: every model everything, but the base what others are compared with it in."""
+    for model in models:
+        for evaluation in context.prompts.evaluations:
+            if model != ASSISTANT or not isinstance(evaluation.grader, PairGrader):
+                yield model, evaluation
+
+
+def _ask(context: StageContext, model: Model, evaluation: Evaluation) -> Awaitable[ItemResults[EvalRecord]]:
+    """Ask a model the prompts of an evaluation."""
+    return context.collect(
+        run_evaluation(
+            model.name,
+            context.model(model),
+            evaluation,
+            context.config.evaluation,
+            reference=context.model(ASSISTANT) if isinstance(evaluation.grader, PairGrader) else None,
+            open_model=context.model_of,
+            seed=context.seed,
+            max_failure_fraction=context.config.max_failure_fraction,
+            on_progress=context.progress(f"{model.name}, {evaluation.name}"),
         )
-        answers += found.results
-    return answers
+    )
 
 
-async def _grade_revisions(context: StageContext) -> ItemResults[RevisionGrade]:
+async def _grade_revisions(context: StageContext, *, revised: bool) -> ItemResults[RevisionGrade]:
     """Grade the responses of stage 1 as the main evaluation grades answers, where it follows revisions at all."""
     main, *_ = context.prompts.evaluations
-    if not main.measures.revisions:
+    if not revised or not main.measures.revisions:
         return ItemResults([])
     return await context.collect(
         grade_revisions(

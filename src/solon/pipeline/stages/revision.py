@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+from solon.lm import run_parts
 from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, CRITIC, TEMPLATES, Records
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
@@ -28,30 +29,26 @@ def revise(context: StageContext) -> Outcome:
     prompts = context.read(REVISION_PROMPTS)
     config, fraction = context.config.revision, context.config.max_failure_fraction
 
-    async def work() -> tuple[Any, Any]:
-        chains = await context.collect(
-            run_revision(
-                [p for p in prompts if p.kind == "red_team"],
-                assistant=context.model(ASSISTANT),
-                critic=context.model(CRITIC),
-                constitution=context.constitution,
-                config=config,
-                seed=context.seed,
-                max_failure_fraction=fraction,
-                on_progress=context.progress("chains"),
-            )
+    async def work() -> Any:
+        chains = run_revision(
+            [p for p in prompts if p.kind == "red_team"],
+            assistant=context.model(ASSISTANT),
+            critic=context.model(CRITIC),
+            constitution=context.constitution,
+            config=config,
+            seed=context.seed,
+            max_failure_fraction=fraction,
+            on_progress=context.progress("chains"),
         )
-        helpful = await context.collect(
-            sample_helpful(
-                [p for p in prompts if p.kind == "helpful"],
-                assistant=context.model(ASSISTANT),
-                config=config,
-                seed=context.seed,
-                max_failure_fraction=fraction,
-                on_progress=context.progress("helpful answers"),
-            )
+        helpful = sample_helpful(
+            [p for p in prompts if p.kind == "helpful"],
+            assistant=context.model(ASSISTANT),
+            config=config,
+            seed=context.seed,
+            max_failure_fraction=fraction,
+            on_progress=context.progress("helpful answers"),
         )
-        return chains, helpful
+        return await run_parts(context.collect(chains), context.collect(helpful))
 
     chains, helpful = asyncio.run(work())
     broken = [chain.failure for chain in chains.kept if chain.failure is not None]
