@@ -51,6 +51,24 @@ def test_a_part_that_begins_again_is_measured_again():
     assert stream.getvalue().splitlines() == ["s: b 10/100, 1.0/s, 1:30 left", "s: b 30/100, 3.0/s, 0:23 left"]
 
 
+def test_parts_side_by_side_are_measured_each_by_itself():
+    now = 0.0
+    stream = io.StringIO()
+    lines = PlainLines(stream, clock=lambda: now)
+    for second in range(0, 21, 5):
+        now = float(second)
+        lines.stage_progressed("revision", "chains", second, 40)
+        lines.stage_progressed("revision", "helpful answers", 2 * second, 60)
+    assert stream.getvalue().splitlines() == [
+        f"revision: {part} {done}/{total}, {rate}/s, {left} left"
+        for done, late in ((10, ("0:30", "0:20")), (20, ("0:20", "0:10")))
+        for part, done, total, rate, left in (
+            ("chains", done, 40, "1.0", late[0]),
+            ("helpful answers", 2 * done, 60, "2.0", late[1]),
+        )
+    ]
+
+
 def test_a_stage_without_progress_has_no_rate_to_divide_by():
     now = 0.0
     stream = io.StringIO()

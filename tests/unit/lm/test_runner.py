@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from solon.errors import CallFailedError, StageFailedError
-from solon.lm import ItemResults, check_failures, run_items
+from solon.lm import ItemResults, PartEndedError, check_failures, run_items, run_parts
 from solon.records import Failure
 
 
@@ -139,3 +139,45 @@ def test_progress_is_told_after_every_item() -> None:
 
 def test_no_items_are_no_problem() -> None:
     assert run(fail_on_even, count=0).results == []
+
+
+def test_parts_are_done_side_by_side_and_returned_in_their_order() -> None:
+    async def meet() -> list[str]:
+        first, second = asyncio.Event(), asyncio.Event()
+
+        async def wait(own: asyncio.Event, other: asyncio.Event, name: str) -> str:
+            own.set()
+            await other.wait()  # which only a part that is under way too can set
+            return name
+
+        found: list[str] = await run_parts(wait(first, second, "a"), wait(second, first, "b"))
+        return found
+
+    assert asyncio.run(asyncio.wait_for(meet(), timeout=60)) == ["a", "b"]
+
+
+def test_a_part_that_is_ended_by_another_says_what_it_has() -> None:
+    kept: list[Any] = []
+
+    async def endless(item: int) -> int:
+        if item:
+            await asyncio.Event().wait()
+        return item
+
+    async def watched() -> Any:
+        try:
+            return await run_items(range(3), endless, key=str, stage="s", max_failure_fraction=0.0)
+        except PartEndedError as ended:
+            kept.extend(ended.results)
+            raise
+
+    async def broken() -> None:
+        await asyncio.sleep(0.01)
+        raise StageFailedError("no more")
+
+    async def both() -> None:
+        with pytest.raises(StageFailedError, match="no more"):
+            await run_parts(watched(), broken())
+        assert kept == [0]  # known before the error is: nothing goes on behind it
+
+    asyncio.run(both())
