@@ -24,6 +24,12 @@ def with_evaluation(graph: Graph) -> Graph:
     return graph.then(evaluate_models(graph))
 
 
+def is_of_paper(graph: Graph) -> bool:
+    """Say whether a graph is that of the paper, or the beginning of it, with its evaluation."""
+    *made, _ = graph.stages
+    return tuple(made) == CONSTITUTIONAL_AI.stages[: len(made)]
+
+
 def choose_part(until: str | None) -> Graph:
     """Return the method up to a stage or artifact, or the whole, and its evaluation.
 
