@@ -3,6 +3,8 @@ tabled, reported, shown, talked to and ended early as the paper's stages are, an
 """
 
 import json
+import sys
+from types import ModuleType
 
 import pytest
 
@@ -14,6 +16,7 @@ from solon.pipeline.ancestry import describe
 from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
 from solon.pipeline.graph import Graph, Stage
 from solon.pipeline.run import run
+from solon.pipeline.sources import _file, _imports, find_sources, sources_digest
 from solon.pipeline.stage import Outcome
 from solon.pipeline.stages.comparisons import COMPARE
 from solon.pipeline.stages.feedback import LABEL, PAIRS
@@ -139,6 +142,24 @@ def test_it_can_be_ended_early_done_in_part_and_gone_on_with(tmp_path, fakes):
     whole = start(tmp_path, fakes, log=log)
     assert [name for name, skipped in log.finished[1:] if not skipped] == ["evaluation", "report"]
     assert list(whole.results["models"]) == ["base", "sl-cai", "dpo-cai"]
+
+
+def test_a_stage_in_a_script_is_known_by_the_script_and_one_without_a_source_is_refused(tmp_path, monkeypatch):
+    script = tmp_path / "mine.py"
+    main = ModuleType("__main__")
+    main.__spec__ = None
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.raises(ConfigError, match="a stage is written in __main__, which has no source file: put it in a mod"):
+        sources_digest("__main__")
+    digests = []
+    for text in ("import solon.storage", "import solon.storage, json"):
+        script.write_text(text)
+        main.__file__ = str(script)
+        _file.cache_clear()
+        _imports.cache_clear()
+        digests.append(sources_digest("__main__"))
+        assert "solon.storage.digests" in find_sources("__main__")
+    assert digests[0] != digests[1]
 
 
 def test_the_folder_of_one_method_goes_on_with_another_and_shares_its_stages(tmp_path, fakes):
