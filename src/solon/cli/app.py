@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from solon.cli import INTERRUPTED
-from solon.cli.errors import fail, reports_errors
+from solon.cli.errors import INTERRUPTED, fail, reports_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
