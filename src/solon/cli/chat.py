@@ -26,8 +26,12 @@ MODELS = (ASSISTANT.name, *(model.key for model in CONSTITUTIONAL_AI.assistants(
 """The models of the paper's method, known before they are made."""
 
 
-def find_model(folder: Path, name: str) -> ModelSpec:
+def find_model(folder: Path, name: str | None) -> ModelSpec:
     """Return a model of a run; one that was trained is opened as the assistant was.
+
+    Args:
+        folder: the run's.
+        name: what records call the model; None is the last that a finished run has, or the last of the method.
 
     Raises:
         ConfigError: no model is called so.
@@ -36,7 +40,9 @@ def find_model(folder: Path, name: str) -> ModelSpec:
     """
     header = load_header(folder)
     paths = RunPaths(folder)
-    if name not in MODELS and name not in (made := _made_by(paths)):
+    if name is None:
+        *_, name = _made_by(paths) or MODELS
+    elif name not in MODELS and name not in (made := _made_by(paths)):
         raise ConfigError(f"--model {name}: no such model; {nearest(name, dict.fromkeys((*MODELS, *made)))}")
     spec = validate(RunConfig, header.config, where=str(paths.header)).models[ASSISTANT.key]
     if name == ASSISTANT.name:
@@ -66,7 +72,7 @@ def _find_assistant(folder: Path, header: RunHeader, spec: ModelSpec) -> ModelSp
     return found
 
 
-def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, seed: int) -> None:
+def run_chat(folder: Path, name: str | None, *, temperature: float, max_tokens: int, seed: int) -> None:
     """Answer each line of standard input until it ends, in the model's own layout."""
     spec = find_model(folder, name)
     header = load_header(folder)

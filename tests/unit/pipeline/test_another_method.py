@@ -10,7 +10,7 @@ import pytest
 
 from solon.cli.chat import find_model
 from solon.cli.tables import results_table
-from solon.errors import ConfigError
+from solon.errors import ConfigError, RunError
 from solon.evaluation import Evaluation
 from solon.pipeline.ancestry import describe
 from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
@@ -125,6 +125,7 @@ def test_another_method_is_another_list(tmp_path, fakes):
     (answer, *_) = [a for a in answers if (a.model_name, a.evaluation) == ("dpo-cai", "wins")]
     assert "dpo-cai, wins, benign" in describe(result.folder, answer.id)
     assert find_model(result.folder, "dpo-cai").source == str(RunPaths(result.folder).model("dpo-cai"))
+    assert find_model(result.folder, None) == find_model(result.folder, "dpo-cai")
     with pytest.raises(ConfigError, match=r"--model dpo: no such model; did you mean 'dpo-cai'\?"):
         find_model(result.folder, "dpo")
 
@@ -136,6 +137,10 @@ def test_it_can_be_ended_early_done_in_part_and_gone_on_with(tmp_path, fakes):
         start(tmp_path, fakes, only="ppo")
     early = start(tmp_path, fakes, until="preference_pairs")
     assert list(early.results["models"]) == ["base", "sl-cai"]
+    with pytest.raises(
+        RunError, match="this run has no sl-cai yet"
+    ):  # the fakes leave no checkpoint that can be opened
+        find_model(early.folder, None)
     log = Log()
     start(tmp_path, fakes, only="dpo", log=log)
     assert log.finished == [("dpo", False)]
