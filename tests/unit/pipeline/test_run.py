@@ -178,7 +178,7 @@ def test_results_have_the_promised_shape(shared):
         "cpu_seconds",
         "peak_rss_mb",
     }
-    assert results["schema"] == 4
+    assert results["schema"] == 5
     assert results["grader_source"] == ""
     assert list(results["models"]) == ["base", "sl-cai", "rl-cai"]
     for model in results["models"].values():
