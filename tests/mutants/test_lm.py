@@ -261,30 +261,6 @@ FUNCTIONS: dict[str, Mutant] = {
         "except ZeroDivisionError as error",
         draws(test_runner.test_failed_calls_become_failures_of_their_item),
     ),
-    "the seed is not in the key": (
-        journaled._generate_request,
-        '"seed": seed,',
-        "",
-        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
-    ),
-    "the nucleus is not in the key": (
-        journaled._generate_request,
-        ", sampling.top_p",
-        "",
-        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
-    ),
-    "the least share is not in the key": (
-        journaled._generate_request,
-        "sampling.min_p > 0.0",
-        "False",
-        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
-    ),
-    "a least share that cuts nothing makes another key": (
-        journaled._generate_request,
-        "sampling.min_p > 0.0",
-        "True",
-        lambda model, tmp: test_journal.test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp),
-    ),
     "trust is not in the key": (
         journaled._prompt_request,
         "int(span.trusted)",
@@ -369,6 +345,42 @@ FUNCTIONS: dict[str, Mutant] = {
 
 
 METHODS: dict[str, tuple[type, Mutant]] = {
+    "the seed is not in the key": (
+        journaled.GenerateCall,
+        (
+            journaled.GenerateCall._asked,
+            ', "seed": self.seed',
+            "",
+            lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+        ),
+    ),
+    "the nucleus is not in the key": (
+        journaled.GenerateCall,
+        (
+            journaled.GenerateCall._asked,
+            ", self.sampling.top_p",
+            "",
+            lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+        ),
+    ),
+    "the least share is not in the key": (
+        journaled.GenerateCall,
+        (
+            journaled.GenerateCall._asked,
+            "self.sampling.min_p > 0.0",
+            "False",
+            lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+        ),
+    ),
+    "a least share that cuts nothing makes another key": (
+        journaled.GenerateCall,
+        (
+            journaled.GenerateCall._asked,
+            "self.sampling.min_p > 0.0",
+            "True",
+            lambda model, tmp: test_journal.test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp),
+        ),
+    ),
     "uniforms by place in the batch": (
         sampler.Sampler,
         (
@@ -512,16 +524,17 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "used before it is on disk": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
-            "await make())\n            await self._journal.add(key, kind, text, _dump(response))",
-            "await make())\n            asyncio.ensure_future(self._journal.add(key, kind, text, _dump(response)))",
+            journaled.JournaledModel._answer,
+            "await self._journal.add(call.key, call.kind, call.request, _dump(response))\n        finally",
+            "asyncio.ensure_future(self._journal.add(call.key, call.kind, call.request, _dump(response)))\n"
+            "        finally",
             lambda model, tmp: test_journal.test_a_write_that_fails_reaches_the_caller_and_is_not_used(tmp),
         ),
     ),
     "a call of another journal is not copied": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
+            journaled.JournaledModel._answer,
             "if stored.file != self._journal.path",
             "if False",
             lambda model, tmp: test_journal.test_other_journals_are_asked_in_order_and_what_they_knew_is_copied(tmp),
@@ -530,8 +543,8 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "an answer under another limit is not copied": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
-            " or stored.key != key",
+            journaled.JournaledModel._answer,
+            " or stored.key != call.key",
             "",
             lambda model, tmp: keeps_to_limits(tmp, 7, 9, found=True),
         ),
@@ -539,7 +552,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "every model's limit only cuts": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
+            journaled.JournaledModel._answer,
             " and self.limit_only_cuts",
             "",
             lambda model, tmp: test_journal.test_only_a_model_that_says_so_has_limits_that_only_cut(tmp),
@@ -557,8 +570,8 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "never looked up": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
-            "stored = self._journal.find(key)",
+            journaled.JournaledModel._answer,
+            "stored = self._journal.find(call.key)",
             "stored = None",
             lambda model, tmp: journals.test_journalled_results_equal_fresh_ones(tmp),
         ),
@@ -566,8 +579,8 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "equal calls are made side by side": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
-            "while (other := self._under_way.get(key)) is not None",
+            journaled.JournaledModel._answer,
+            "while (other := self._under_way.get(call.key)) is not None",
             "while (other := None) is not None",
             lambda model, tmp: journals.test_equal_calls_under_way_are_made_once(tmp),
         ),

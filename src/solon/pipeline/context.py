@@ -11,12 +11,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from solon.errors import ConfigError, StageFailedError
-from solon.lm import ItemResults, Journal, JournaledModel, LanguageModel, ModelSpec, OnProgress, find_backend
+from solon.lm import (
+    CallCounter,
+    ItemResults,
+    Journal,
+    JournaledModel,
+    LanguageModel,
+    ModelSpec,
+    OnProgress,
+    find_backend,
+)
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
 from solon.pipeline.observer import Observer
 from solon.pipeline.stage import ManifestWriter
-from solon.records import RunPaths, TokenCounts
+from solon.records import RunPaths
 from solon.storage import pass_point
 
 if TYPE_CHECKING:
@@ -61,6 +70,7 @@ class StageContext:
         self._account = account
         self._stack = ExitStack()
         self._open: dict[str, JournaledModel] = {}
+        self._counter = CallCounter()
         self._collected: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -110,7 +120,7 @@ class StageContext:
         key = spec.model_dump_json()
         if key not in self._open:
             inner = self._stack.enter_context(find_backend(spec).open_model(spec))
-            self._open[key] = JournaledModel(inner, self._journal)
+            self._open[key] = JournaledModel(inner, self._journal, self._counter)
         return self._open[key]
 
     def model_of(self, role: str) -> LanguageModel:
@@ -160,14 +170,8 @@ class StageContext:
     @property
     def calls(self) -> dict[str, Any]:
         """Calls and tokens of all models so far, as `Outcome` takes them."""
-        counters = [model.counter for model in self._open.values()]
-        return {
-            "model_calls": sum(c.calls for c in counters),
-            "replayed_calls": sum(c.replayed for c in counters),
-            "tokens": TokenCounts(
-                prompt=sum(c.prompt_tokens for c in counters), generated=sum(c.generated_tokens for c in counters)
-            ),
-        }
+        counter = self._counter
+        return {"model_calls": counter.calls, "replayed_calls": counter.replayed, "tokens": counter.tokens}
 
     def _declared(self, artifact: Input | Output, among: Sequence[Input | Output]) -> None:
         if artifact not in among:
