@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from solon.cli.errors import printable
+from solon.pipeline.observer import Observer
 from solon.records import Manifest
 
 if TYPE_CHECKING:
@@ -14,38 +15,19 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 10.0
 
 
-class Display(Protocol):
+class Display(Observer):
     """An observer that draws, from `__enter__` to `close`."""
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
-        ...
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the terminal as it was."""
-        ...
+        self.close()
 
     def close(self) -> None:
-        """Stop drawing; may be called twice."""
-        ...
-
-    def notice(self, text: str) -> None:
-        """See `pipeline.observer.Observer`."""
-        ...
-
-    def stage_started(self, stage: str) -> None:
-        """See `pipeline.observer.Observer`."""
-        ...
-
-    def stage_progressed(self, stage: str, part: str, done: int, total: int) -> None:
-        """See `pipeline.observer.Observer`."""
-        ...
-
-    def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
-        """See `pipeline.observer.Observer`."""
-        ...
+        """Stop drawing and leave the terminal as it was; may be called twice."""
 
 
 def make_observer(stream: TextIO) -> Display:
@@ -76,7 +58,7 @@ def summarize_stage(manifest: Manifest, *, skipped: bool) -> str:
     return f"{manifest.stage}: {', '.join(parts)}"
 
 
-class PlainLines:
+class PlainLines(Display):
     """One line when a stage begins, one every few seconds while it runs, one when it ends.
 
     Args:
@@ -91,18 +73,6 @@ class PlainLines:
         self._began = (0.0, 0)
         self._said = 0.0
         self._done = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Push out what was written."""
-        self._stream.flush()
 
     def _say(self, text: str) -> None:
         self._stream.write(f"{printable(text)}\n")
@@ -135,7 +105,7 @@ class PlainLines:
         self._say(summarize_stage(manifest, skipped=skipped))
 
 
-class Bars:
+class Bars(Display):
     """A bar for the part of the stage that is running; a line for every stage that is done."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -169,11 +139,6 @@ class Bars:
     def __enter__(self) -> Self:
         self._bars.start()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Remove the bar."""

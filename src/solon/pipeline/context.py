@@ -23,8 +23,8 @@ from solon.lm import (
 )
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
+from solon.pipeline.manifests import ManifestWriter
 from solon.pipeline.observer import Observer
-from solon.pipeline.stage import ManifestWriter
 from solon.records import RunPaths
 from solon.storage import pass_point
 
@@ -44,18 +44,18 @@ class StageContext:
         paths: the run's folder.
         journal: where calls are kept.
         observer: told how it goes.
-        account: renewed on progress.
+        manifest: renewed on progress.
     """
 
     def __init__(
         self,
         stage: "Stage",
         plan: "RunPlan",
-        *,
         paths: RunPaths,
+        *,
         journal: Journal,
         observer: Observer,
-        account: ManifestWriter,
+        manifest: ManifestWriter,
     ) -> None:
         self.stage = stage
         self.config = plan.config
@@ -67,10 +67,11 @@ class StageContext:
         self._paths = paths
         self._journal = journal
         self._observer = observer
-        self._account = account
+        self._manifest = manifest
         self._stack = ExitStack()
         self._open: dict[str, JournaledModel] = {}
-        self._counter = CallCounter()
+        self.counter = CallCounter()
+        """The calls of all models so far."""
         self._collected: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -120,7 +121,7 @@ class StageContext:
         key = spec.model_dump_json()
         if key not in self._open:
             inner = self._stack.enter_context(find_backend(spec).open_model(spec))
-            self._open[key] = JournaledModel(inner, self._journal, self._counter)
+            self._open[key] = JournaledModel(inner, self._journal, self.counter)
         return self._open[key]
 
     def model_of(self, role: str) -> LanguageModel:
@@ -144,7 +145,7 @@ class StageContext:
         def tell(done: int, total: int) -> None:
             pass_point(f"progress:{self.stage.name}")
             self._observer.stage_progressed(self.stage.name, part, done, total)
-            self._account.renew()
+            self._manifest.renew()
 
         return tell
 
@@ -162,16 +163,21 @@ class StageContext:
         self._collected += found.results if isinstance(found, ItemResults) else found
         return found
 
+    def require(self, found: Sequence[object], problem: str) -> None:
+        """Stop the run where nothing came of this stage.
+
+        Raises:
+            StageFailedError: nothing was found.
+        """
+        if not found:
+            raise StageFailedError(
+                f"{self.stage.name}: {problem}: the stages after it would have nothing to learn from"
+            )
+
     @property
     def collected(self) -> Sequence[Any]:
         """What was collected, records and failures, in the order in which it came."""
         return self._collected
-
-    @property
-    def calls(self) -> dict[str, Any]:
-        """Calls and tokens of all models so far, as `Outcome` takes them."""
-        counter = self._counter
-        return {"model_calls": counter.calls, "replayed_calls": counter.replayed, "tokens": counter.tokens}
 
     def _declared(self, artifact: Input | Output, among: Sequence[Input | Output]) -> None:
         if artifact not in among:

@@ -15,6 +15,7 @@ from solon.records.calls import (
     Sampling,
     StopReason,
     TokenLimit,
+    count_reasons,
 )
 from solon.records.conversation import (
     TRAIN,
@@ -88,6 +89,7 @@ __all__ = [
     "TokenLimit",
     "Turn",
     "Vote",
+    "count_reasons",
     "hold_to_accounts",
     "load_records",
     "refuse_fields",

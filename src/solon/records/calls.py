@@ -1,6 +1,8 @@
 """What goes into a model call and what comes out of it."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -218,3 +220,8 @@ class Failure(Record):
         if sample.fault == "truncated":
             said = f"no end within {sample.sampling.max_tokens} tokens"
         return cls(item=item, stage=stage, reason=f"{sample.fault}_{what}", detail=where + said, call=sample.call)
+
+
+def count_reasons(failures: Iterable[Failure]) -> dict[str, int]:
+    """Count failures by reason, sorted by name."""
+    return dict(sorted(Counter(failure.reason for failure in failures).items()))

@@ -8,8 +8,8 @@ from solon.errors import RunError
 from solon.lm import ScriptedModel, describe_lost_calls
 from solon.pipeline.folder import load_header
 from solon.pipeline.limits import LIMITS
+from solon.pipeline.manifests import load_manifest
 from solon.pipeline.run import load_run, run
-from solon.pipeline.stage import load_manifest
 from solon.records import RunHeader, RunPaths
 from solon.report import write_report
 from tests import pipeline_fakes

@@ -18,9 +18,9 @@ from solon.errors import CallFailedError, ConfigError, JournalError, ModelError,
 from solon.evaluation import wilson_interval
 from solon.lm import Journal, ScriptedModel, read_call
 from solon.pipeline.ancestry import describe
+from solon.pipeline.manifests import load_manifest
 from solon.pipeline.overrides import merge
 from solon.pipeline.run import load_run, run
-from solon.pipeline.stage import load_manifest
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.records import (
     Comparison,
