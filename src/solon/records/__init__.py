@@ -33,7 +33,7 @@ from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Gra
 from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_accounts
 from solon.records.measures import UNGRADED, Axis, Measure, Measures
 from solon.records.preference import Comparison, GoldComparison, PreferenceLabel, PreferencePair, Vote
-from solon.records.results import MODEL_NAMES, Results
+from solon.records.results import MODEL_NAMES, AskedResults, Results
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
 from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
 
@@ -47,6 +47,7 @@ __all__ = [
     "RESULTS_SCHEMA",
     "TRAIN",
     "UNGRADED",
+    "AskedResults",
     "Axis",
     "Choice",
     "Comparison",

@@ -24,6 +24,7 @@ from solon.records import (
     MODEL_NAMES,
     NOBODY,
     UNGRADED,
+    AskedResults,
     Axis,
     EvalRecord,
     Failure,
@@ -90,17 +91,7 @@ def render_report(run: RunData) -> str:
 
 def _view(run: RunData) -> dict[str, Any]:
     models: Mapping[str, Any] = run.results["models"]
-    evaluations = [
-        Asked(
-            e["name"],
-            e["caption"],
-            e["grader"],
-            e["groups"],
-            Measures.model_validate(e["measures"]),
-            paired=e.get("paired", False),
-        )
-        for e in run.results["evaluations"]
-    ]
+    evaluations = [AskedResults.model_validate(asked) for asked in run.results["evaluations"]]
     main, *_ = evaluations
     books = [_book(manifest) for manifest in run.manifests if "in" in manifest.counts]
     view = {
@@ -170,27 +161,12 @@ def _percent(rate: Mapping[str, float] | None) -> tuple[str, str]:
     return f"{100 * rate['value']:.1f}", f"{100 * rate['low']:.1f} – {100 * rate['high']:.1f}"
 
 
-@dataclass(frozen=True)
-class Asked:
-    """An evaluation as `results.json` describes it.
-
-    Name, caption, grader, group to number of prompts, measures, and whether answers were compared with the base's.
-    """
-
-    name: str
-    caption: str
-    grader: str
-    groups: Mapping[str, int]
-    measures: Measures
-    paired: bool
-
-
 def _count(block: Mapping[str, Any], word: str) -> str:
     """Say how many answers there are to what prompts, and for how many goals these ask."""
     return f"{block['n']} to {word} prompts for {count_of(block['goals'], 'goal')}"
 
 
-def _result_table(asked: Asked, models: Mapping[str, Any]) -> Table:
+def _result_table(asked: AskedResults, models: Mapping[str, Any]) -> Table:
     columns = asked.measures.columns()
     blocks = {name: model["evaluations"].get(asked.name, {}) for name, model in models.items()}
     first: Mapping[str, Any] = next((block for block in blocks.values() if block), {})
