@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, sampling
-from solon.lm import draws as draws_of_calls
-from solon.lm import journal, journaled, runner
+from solon.lm import draw_index, journal, journaled, runner
 from solon.lm.backends import local
 from solon.nets import folder, llama, marking, scorer, tokenizer, vocabulary
 from solon.records import Sampling
@@ -268,25 +267,25 @@ FUNCTIONS: dict[str, Mutant] = {
         lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
     ),
     "an answer counts for more tokens than it has": (
-        draws_of_calls.ended_within,
+        draw_index.ended_within,
         " and tokens <= max_tokens",
         "",
         lambda model, tmp: keeps_to_limits(tmp, 7, 4, found=False),
     ),
     "an answer that was cut has ended": (
-        draws_of_calls.ended_within,
+        draw_index.ended_within,
         '("end", "stop")',
         '("end", "stop", "length")',
         lambda model, tmp: keeps_to_limits(tmp, 4, 7, found=False),
     ),
     "draws at every temperature are one": (
-        draws_of_calls.draw_of,
+        draw_index.draw_of,
         "[temperature, top_p]",
         "[top_p]",
         lambda model, tmp: test_journal.test_only_the_limit_may_differ(tmp),
     ),
     "an index that lacks calls stays so": (
-        draws_of_calls.make_index,
+        draw_index.make_index,
         "add_draws(connection, connection.execute(_LACKING))",
         "pass",
         lambda model, tmp: test_journal.test_ended_answers_are_found_where_the_index_is_not_whole(
@@ -294,7 +293,7 @@ FUNCTIONS: dict[str, Mutant] = {
         ),
     ),
     "a journal without an index is passed over": (
-        draws_of_calls.make_index_beside,
+        draw_index.make_index_beside,
         "add_draws(connection, connection.execute(_LACKING))",
         "pass",
         lambda model, tmp: test_journal.test_ended_answers_of_another_journal_are_copied_and_it_is_only_read(

@@ -287,12 +287,12 @@ def build_world(
         settings = merge(settings, nest(*parse_override(text)))
     config = validate(NanoConfig, settings, where="the recipe")
 
-    def tell(log: "PretrainLog") -> None:
+    def print_progress(log: "PretrainLog") -> None:
         left = (config.tokens - log.tokens) / max(log.tokens_per_second, 1.0)
         rate = f"{log.tokens_per_second:,.0f} tokens/s, {format_seconds(left)} left"
         print(f"{log.tokens:,} of {config.tokens:,} tokens, loss {log.loss:.3f}, {rate}", file=sys.stderr)
 
-    manifest = run_nano_build(config, out, on_log=tell)
+    manifest = run_nano_build(config, out, on_log=print_progress)
     print(f"{out}: {manifest['parameters']} parameters, digest {manifest['digest']}")
     took = format_seconds(manifest["training_seconds"])
     print(f"trained in {took}; measure it with  solon world check --model {out}")

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from solon.errors import JournalError
-from solon.lm.draws import add_draws, draw_of, ended_within, find_keys, make_index, make_index_beside
+from solon.lm.draw_index import add_draws, draw_of, ended_within, find_keys, make_index, make_index_beside
 from solon.storage import content_digest, take_lock
 
 SCHEMA_VERSION = 2

@@ -38,7 +38,7 @@ from solon.records import (
     RunPaths,
     Sample,
     SFTExample,
-    hold_to_accounts,
+    hold_to_manifests,
 )
 from solon.storage import read_text
 
@@ -76,7 +76,7 @@ def describe(folder: Path, record_id: str) -> str:
         raise RunError(f"{record_id}: give at least the first {_SHORTEST} characters of an id")
     paths = RunPaths(folder)
     constitution = load_run_constitution(paths, header)
-    hold_to_accounts(paths, paths.header.name, paths.constitution.name, "records/")
+    hold_to_manifests(paths, paths.header.name, paths.constitution.name, "records/")
     found = _find(paths, record_id)
     names = {item.name for item in found}
     if len(names) > 1:

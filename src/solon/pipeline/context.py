@@ -1,4 +1,4 @@
-"""What the work of a stage has at hand: the run's configuration, artifacts, models, prompts and someone to tell.
+"""What the work of a stage has at hand: the run's configuration, artifacts, models, prompts and observer.
 
 A stage can read and write what it declares and nothing else. Models are opened for one stage and closed after it, so
 that no more than a stage needs is in memory. Each is wrapped by the run's journal, and what it was asked is counted.
@@ -142,15 +142,15 @@ class StageContext:
     def progress(self, part: str) -> OnProgress:
         """Return what to call with done and total of a part of this stage."""
 
-        def tell(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             pass_point(f"progress:{self.stage.name}")
             self._observer.stage_progressed(self.stage.name, part, done, total)
             self._manifest.renew()
 
-        return tell
+        return report
 
     def notice(self, text: str) -> None:
-        """Tell whoever watches something they should know."""
+        """Give the observer something that the user should know."""
         self._observer.notice(text)
 
     async def collect(self, part: Awaitable[FoundT]) -> FoundT:

@@ -12,6 +12,7 @@ from typing import Any
 from solon.constitution import Constitution
 from solon.errors import ConfigError, RecordError, RunError
 from solon.evaluation import Grader, PairGrader
+from solon.pipeline.blocking import run_blocking
 from solon.pipeline.config import RunConfig
 from solon.pipeline.folder import check_run_folder, claim_folder, load_header
 from solon.pipeline.models import limit_threads
@@ -22,8 +23,7 @@ from solon.pipeline.runner import Runner
 from solon.pipeline.stages.method import choose_alone, choose_part
 from solon.pipeline.task import Task, load_task
 from solon.pipeline.usage import Meter
-from solon.pipeline.waiting import run_blocking
-from solon.records import GIVEN, RunPaths, hold_to_accounts
+from solon.records import GIVEN, RunPaths, hold_to_manifests
 from solon.report import load_run_results
 
 
@@ -142,7 +142,7 @@ def load_run(folder: str | Path) -> RunResult:
         raise RunError(f"{root}: this run is not finished: run the same command again to resume it")
     try:
         config = validate(RunConfig, header.config, where=str(paths.header))
-        hold_to_accounts(paths, paths.header.name)
+        hold_to_manifests(paths, paths.header.name)
         results = load_run_results(paths)
     except (ConfigError, RecordError) as error:
         raise RunError(str(error)) from error

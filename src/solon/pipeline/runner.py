@@ -52,7 +52,7 @@ class Runner:
         self._paths = paths
         self._observer = observer
         self._accept_code = accept_code
-        self._whole = ManifestWriter(paths, "run", seed=plan.config.seed, meter=meter)
+        self._run_manifest = ManifestWriter(paths, "run", seed=plan.config.seed, meter=meter)
 
     def begin(self, stack: ExitStack, journals: Sequence[Path]) -> None:
         """Say what is to be said, bring the run's own files up to date and open its journal.
@@ -69,7 +69,9 @@ class Runner:
         for growth in grown:
             observer.notice(describe_growth(growth, _ALL_STAGES))
             _reopen(growth, paths)
-        keep_own_files(paths, plan.header, plan.constitution, self._whole, observer, before=old if grown else None)
+        keep_own_files(
+            paths, plan.header, plan.constitution, self._run_manifest, observer, before=old if grown else None
+        )
         self._journal = stack.enter_context(Journal(paths.journal, also_read=journals))
         for notice in self._journal.notices:
             observer.notice(notice)
@@ -105,7 +107,7 @@ class Runner:
                 said = describe_stop(error, stage, context.collected, plan.config, paths)
                 raise StageFailedError(said, failures=error.failures) from error
             manifest = writer.close(outcome, [output.path(paths) for output in stage.writes], context.counter)
-        self._whole.save("started")
+        self._run_manifest.save("started")
         observer.stage_finished(manifest, skipped=False)
         return manifest
 
@@ -119,7 +121,7 @@ class Runner:
             seed=plan.config.seed,
             inputs={**given, **{item.key: plan.digest(item, paths) for item in stage.reads}},
             accept_code=self._accept_code,
-            on_renewal=lambda: self._whole.save("started"),
+            on_renewal=lambda: self._run_manifest.save("started"),
         )
 
     def refuse_unmade(self, stage: Stage) -> None:
@@ -147,11 +149,11 @@ class Runner:
             return load_run_results(paths)
         observer.stage_started(REPORT_STAGE)
         writer.save("started")
-        self._whole.save("started")
-        results = build_results(plan, paths, manifests=manifests, used=self._whole.used)
+        self._run_manifest.save("started")
+        results = build_results(plan, paths, manifests=manifests, used=self._run_manifest.used)
         save_results(paths.results, results)
         manifest = writer.close(Outcome(), (paths.results, write_report(paths.root)))
-        self._whole.save("complete")
+        self._run_manifest.save("complete")
         observer.stage_finished(manifest, skipped=False)
         return results
 

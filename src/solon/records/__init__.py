@@ -30,7 +30,7 @@ from solon.records.conversation import (
     Turn,
 )
 from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
-from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_accounts
+from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_manifests
 from solon.records.measures import UNGRADED, Axis, Measure, Measures
 from solon.records.preference import Comparison, GoldComparison, PreferenceLabel, PreferencePair, Vote
 from solon.records.results import MODEL_NAMES, AskedResults, Results
@@ -91,7 +91,7 @@ __all__ = [
     "Turn",
     "Vote",
     "count_reasons",
-    "hold_to_accounts",
+    "hold_to_manifests",
     "load_records",
     "refuse_fields",
     "save_records",

@@ -128,8 +128,8 @@ class Sample(Record):
         model: identity of the model that wrote it.
         sampling: how it was drawn.
         seed: the seed of this draw.
-        prompt_tokens: tokens read, for the books.
-        generated_tokens: tokens written, for the books.
+        prompt_tokens: tokens read.
+        generated_tokens: tokens written.
         call: key of the call in the journal; empty where none was kept.
         vocabulary: digest of the vocabulary that `token_ids` are of; empty where it is not known.
     """
@@ -172,7 +172,7 @@ class Choice(Record):
         options: the texts that were scored, in order.
         logprobs: natural log of the probability that the model continues with each. Shape (K,).
         model: identity of the model that scored them.
-        prompt_tokens: tokens read, for the books.
+        prompt_tokens: tokens read.
         call: key of the call in the journal; empty where none was kept.
     """
 

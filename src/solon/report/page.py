@@ -52,7 +52,7 @@ UNMEASURED = "–"
 """What stands where there was nothing to measure."""
 
 BALANCED = "balances"
-"""What the books say of a stage whose items are all accounted for."""
+"""What the page says of a stage whose items are all accounted for."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _view(run: RunData) -> dict[str, Any]:
     models: Mapping[str, Any] = run.results["models"]
     evaluations = [AskedResults.model_validate(asked) for asked in run.results["evaluations"]]
     main, *_ = evaluations
-    books = [_book(manifest) for manifest in run.manifests if "in" in manifest.counts]
+    counts = [_item_counts(manifest) for manifest in run.manifests if "in" in manifest.counts]
     view = {
         "title": f"Constitutional AI: {run.results['task']['title']}",
         "about": run.results["task"]["about"],
@@ -111,8 +111,8 @@ def _view(run: RunData) -> dict[str, Any]:
         "revisions": _revisions(main.measures, run.results["revisions"]),
         "feedback_rows": list(_feedback_rows(run.results)),
         "charts": list(_training_charts(run.curves)),
-        "books": books,
-        "balanced": all(book["balance"] == BALANCED for book in books),
+        "counts": counts,
+        "balanced": all(row["balance"] == BALANCED for row in counts),
         "stages": [_stage_row(manifest) for manifest in run.manifests],
         "totals": {
             "seconds": f"{run.results['total_seconds']:.1f}",
@@ -143,7 +143,7 @@ def _contents(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("revisions", "Revisions", view["revisions"]),
         ("feedback", "Feedback", view["feedback_rows"]),
         ("curves", "Training", view["charts"]),
-        ("books", "Books", True),
+        ("counts", "Items", True),
         ("stages", "Stages", True),
         ("constitution", "Constitution", True),
         ("reproduce", "Reproduce", True),
@@ -308,8 +308,8 @@ def _training_charts(curves: Mapping[str, Sequence[Row]]) -> Iterator[dict[str, 
 
 def _example(run: RunData, example: Example, measures: Measures) -> dict[str, Any]:
     harm = measures.harm
-    told = [record for record in example.draws if harm is not None and harm.says_harm(record.grade) is not None]
-    harmful = [record for record in told if harm is not None and harm.says_harm(record.grade)]
+    decided = [record for record in example.draws if harm is not None and harm.says_harm(record.grade) is not None]
+    harmful = [record for record in decided if harm is not None and harm.says_harm(record.grade)]
     shown = harmful[0] if harmful else example.draws[0]
     principles = {principle.id: principle for principle in run.constitution.principles}
     chain = example.chain
@@ -330,7 +330,7 @@ def _example(run: RunData, example: Example, measures: Measures) -> dict[str, An
         "tone": _tone(shown, harm),
         "draws": len(example.draws),
         "measure": "" if harm is None else harm.label.replace("_", " "),
-        "told": len(told),
+        "decided": len(decided),
         "harmful": len(harmful),
         "revised": chain is not None,
         "steps": steps,
@@ -374,7 +374,7 @@ def _describe_value(name: str, value: float) -> str:
 # ----------------------------------------------------------------------------------------- the tables
 
 
-def _book(manifest: Manifest) -> dict[str, str]:
+def _item_counts(manifest: Manifest) -> dict[str, str]:
     counts = dict(manifest.counts)
     taken, kept = counts.pop("in"), counts.pop("kept", 0)
     left_out = sum(counts.values())

@@ -106,7 +106,7 @@ def manifests(root):
 
 
 def data(root):
-    """Everything that must not depend on how a run came about; accounts and results hold times."""
+    """Everything that must not depend on how a run came about; manifests and results hold times."""
     return read_folder(root, "records/*.jsonl", "models/*/*", "constitution.json")
 
 
@@ -388,7 +388,7 @@ def test_results_that_are_older_than_a_stage_are_not_shown(finished):
     account = Manifest.load(finished / "manifest" / "ppo.json")
     account.model_copy(update={"status": "started"}).save(finished / "manifest" / "ppo.json")
     for reader in (write_report, load_run):
-        with pytest.raises(RunError, match=r"ppo\.json: is not the account that results\.json was made from"):
+        with pytest.raises(RunError, match=r"ppo\.json: is not the manifest that results\.json was made from"):
             reader(finished)
 
 
