@@ -1,13 +1,14 @@
 """How a run looks while it goes: bars with rates and time left on a terminal, plain lines elsewhere."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from solon.cli.errors import printable
 from solon.pipeline.observer import Observer
 from solon.records import Manifest
+from solon.storage import Closing
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -15,16 +16,20 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 10.0
 
 
-class Display(Observer):
+class Display(Observer, Closing):
     """An observer that draws, from `__enter__` to `close`."""
 
-    def __enter__(self) -> Self:
-        return self
+    @abstractmethod
+    def _say(self, text: str) -> None:
+        """Print a line."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def notice(self, text: str) -> None:
+        """Print it."""
+        self._say(f"note: {text}")
+
+    def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
+        """Print what it did."""
+        self._say(summarize_stage(manifest, skipped=skipped))
 
     def close(self) -> None:
         """Stop drawing and leave the terminal as it was; may be called twice."""
@@ -78,10 +83,6 @@ class PlainLines(Display):
         self._stream.write(f"{printable(text)}\n")
         self._stream.flush()
 
-    def notice(self, text: str) -> None:
-        """Print it."""
-        self._say(f"note: {text}")
-
     def stage_started(self, stage: str) -> None:
         """Print its name."""
         self._say(f"{stage}: started")
@@ -99,10 +100,6 @@ class PlainLines(Display):
         rate = (done - self._began[1]) / max(now - self._began[0], 1e-9)
         left = f", {format_seconds((total - done) / rate)} left" if rate > 0 else ""
         self._say(f"{stage}: {part} {done}/{total}, {rate:.1f}/s{left}")
-
-    def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
-        """Print what it did."""
-        self._say(summarize_stage(manifest, skipped=skipped))
 
 
 class Bars(Display):
@@ -147,10 +144,6 @@ class Bars(Display):
     def _say(self, text: str) -> None:
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
-    def notice(self, text: str) -> None:
-        """Print it above the bar."""
-        self._say(f"note: {text}")
-
     def stage_started(self, stage: str) -> None:
         """Show an empty bar."""
         self._renew((stage, ""), None)
@@ -165,7 +158,7 @@ class Bars(Display):
     def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
         """Replace the bar by a line."""
         self._clear()
-        self._say(summarize_stage(manifest, skipped=skipped))
+        super().stage_finished(manifest, skipped=skipped)
 
     def _clear(self) -> None:
         if self._task is not None:

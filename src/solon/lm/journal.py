@@ -20,12 +20,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from solon.errors import JournalError
 from solon.lm.draw_index import add_draws, draw_of, ended_within, find_keys, make_index, make_index_beside
-from solon.storage import content_digest, take_lock
+from solon.storage import Closing, content_digest, take_lock
 
 SCHEMA_VERSION = 2
 _WITHOUT_DIGESTS = 1
@@ -61,7 +60,7 @@ class StoredCall:
     checked: bool
 
 
-class Journal:
+class Journal(Closing):
     """Calls on disk: one file to write, and others in which to look a call up after it.
 
     Args:
@@ -174,14 +173,6 @@ class Journal:
             with suppress(RuntimeError):  # futures of an event loop that is closed can no longer be told
                 self._commit()
         self._files.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def read_call(path: Path, key: str) -> StoredCall | None:

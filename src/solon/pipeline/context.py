@@ -7,8 +7,7 @@ that no more than a stage needs is in memory. Each is wrapped by the run's journ
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from solon.errors import ConfigError, StageFailedError
 from solon.lm import (
@@ -26,7 +25,7 @@ from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input
 from solon.pipeline.manifests import ManifestWriter
 from solon.pipeline.observer import Observer
 from solon.records import RunPaths
-from solon.storage import pass_point
+from solon.storage import Closing, pass_point
 
 if TYPE_CHECKING:
     from solon.pipeline.graph import Stage
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 FoundT = TypeVar("FoundT", bound=ItemResults[Any] | list[Any])
 
 
-class StageContext:
+class StageContext(Closing):
     """Everything a stage works with; one for each stage.
 
     Args:
@@ -74,12 +73,8 @@ class StageContext:
         """The calls of all models so far."""
         self._collected: list[Any] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the models."""
         self._stack.close()
 
     def read(self, records: Records[RecordT]) -> list[RecordT]:
