@@ -51,42 +51,43 @@ if TYPE_CHECKING:  # `as` says to type checkers that a name is meant to be impor
 
 __version__ = "0.1.0"
 
-_ROOMS = {
-    "Comparison": "records",
-    "ConfigError": "errors",
-    "Constitution": "constitution",
-    "ConstitutionError": "errors",
-    "Conversation": "records",
-    "EvalRecord": "records",
-    "Evaluation": "evaluation",
-    "Failure": "records",
-    "Grade": "records",
-    "JournalError": "errors",
-    "LanguageModel": "lm",
-    "LocalModel": "lm.backends.local",
-    "Message": "records",
-    "MissingExtraError": "errors",
-    "ModelError": "errors",
-    "PreferenceLabel": "records",
-    "Principle": "constitution",
-    "Prompt": "records",
-    "RevisionChain": "records",
-    "RevisionStep": "records",
-    "RunConfig": "pipeline.config",
-    "RunError": "errors",
-    "RunResult": "pipeline.run",
-    "SFTExample": "records",
-    "Sample": "records",
-    "Sampling": "records",
-    "ScriptedModel": "lm",
-    "SolonError": "errors",
-    "Task": "pipeline.task",
-    "build_config": "pipeline.config",
-    "load_constitution": "constitution",
-    "load_run": "pipeline.run",
-    "run": "pipeline.run",
-    "write_report": "report",
+_NAMES = {
+    "constitution": ("Constitution", "Principle", "load_constitution"),
+    "errors": (
+        "ConfigError",
+        "ConstitutionError",
+        "JournalError",
+        "MissingExtraError",
+        "ModelError",
+        "RunError",
+        "SolonError",
+    ),
+    "evaluation": ("Evaluation",),
+    "lm": ("LanguageModel", "ScriptedModel"),
+    "lm.backends.local": ("LocalModel",),
+    "pipeline.config": ("RunConfig", "build_config"),
+    "pipeline.run": ("RunResult", "load_run", "run"),
+    "pipeline.task": ("Task",),
+    "records": (
+        "Comparison",
+        "Conversation",
+        "EvalRecord",
+        "Failure",
+        "Grade",
+        "Message",
+        "PreferenceLabel",
+        "Prompt",
+        "RevisionChain",
+        "RevisionStep",
+        "SFTExample",
+        "Sample",
+        "Sampling",
+    ),
+    "report": ("write_report",),
 }
+"""Room to the names that are fetched from it."""
+
+_ROOMS = {name: room for room, names in _NAMES.items() for name in names}
 
 __all__ = sorted(["__version__", *_ROOMS])
 

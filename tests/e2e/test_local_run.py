@@ -17,7 +17,7 @@ import time
 
 import pytest
 
-from solon.pipeline.stage import load_manifest
+from solon.pipeline.manifests import load_manifest
 from tests.children import start_child
 from tests.e2e.conftest import call_solon
 from tests.tiny_world import tiny_options

@@ -48,7 +48,7 @@ def test_a_header_of_before_there_were_tasks(old, command):
 
 @pytest.mark.parametrize("command", ["show", "report"])
 def test_graded_answers_of_before_there_were_tasks(old, command):
-    """The folder's accounts agree with its files, as they do in a folder that an earlier version wrote."""
+    """The folder's manifests agree with its files, as they do in a folder that an earlier version wrote."""
     file, account = old.records("example"), old.manifest("evaluation")
     record = record_of(old)
     file.write_text(file.read_text().replace('"schema":2', '"schema":1'))

@@ -9,7 +9,7 @@ from solon.feedback import comparing, labeling, pairing, votes
 from solon.lm import responding
 from solon.records import calls
 from solon.redteam import normalize, selecting
-from solon.revision import chains, helpful, targets
+from solon.revision import chains, helpful, metrics, targets
 from tests.mutating import assert_killed
 from tests.properties import test_prompt_keys, test_votes
 from tests.unit.feedback import test_comparing, test_labeling, test_pairing
@@ -207,7 +207,7 @@ REVISION: dict[str, Mutant] = {
         targets_of_all_rounds,
     ),
     "unchanged against the initial response": (
-        targets.revision_metrics,
+        metrics.revision_metrics,
         "chain.response_after(number - 1).text",
         "chain.response_after(0).text + ' '",
         test_targets.test_metrics,

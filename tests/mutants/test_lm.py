@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, sampling
-from solon.lm import draws as draws_of_calls
-from solon.lm import journal, journaled, runner
+from solon.lm import draw_index, journal, journaled, runner
 from solon.lm.backends import local
 from solon.nets import folder, llama, marking, scorer, tokenizer, vocabulary
 from solon.records import Sampling
@@ -261,30 +260,6 @@ FUNCTIONS: dict[str, Mutant] = {
         "except ZeroDivisionError as error",
         draws(test_runner.test_failed_calls_become_failures_of_their_item),
     ),
-    "the seed is not in the key": (
-        journaled._generate_request,
-        '"seed": seed,',
-        "",
-        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
-    ),
-    "the nucleus is not in the key": (
-        journaled._generate_request,
-        ", sampling.top_p",
-        "",
-        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
-    ),
-    "the least share is not in the key": (
-        journaled._generate_request,
-        "sampling.min_p > 0.0",
-        "False",
-        lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
-    ),
-    "a least share that cuts nothing makes another key": (
-        journaled._generate_request,
-        "sampling.min_p > 0.0",
-        "True",
-        lambda model, tmp: test_journal.test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp),
-    ),
     "trust is not in the key": (
         journaled._prompt_request,
         "int(span.trusted)",
@@ -292,25 +267,25 @@ FUNCTIONS: dict[str, Mutant] = {
         lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
     ),
     "an answer counts for more tokens than it has": (
-        draws_of_calls.ended_within,
+        draw_index.ended_within,
         " and tokens <= max_tokens",
         "",
         lambda model, tmp: keeps_to_limits(tmp, 7, 4, found=False),
     ),
     "an answer that was cut has ended": (
-        draws_of_calls.ended_within,
+        draw_index.ended_within,
         '("end", "stop")',
         '("end", "stop", "length")',
         lambda model, tmp: keeps_to_limits(tmp, 4, 7, found=False),
     ),
     "draws at every temperature are one": (
-        draws_of_calls.draw_of,
+        draw_index.draw_of,
         "[temperature, top_p]",
         "[top_p]",
         lambda model, tmp: test_journal.test_only_the_limit_may_differ(tmp),
     ),
     "an index that lacks calls stays so": (
-        draws_of_calls.make_index,
+        draw_index.make_index,
         "add_draws(connection, connection.execute(_LACKING))",
         "pass",
         lambda model, tmp: test_journal.test_ended_answers_are_found_where_the_index_is_not_whole(
@@ -318,7 +293,7 @@ FUNCTIONS: dict[str, Mutant] = {
         ),
     ),
     "a journal without an index is passed over": (
-        draws_of_calls.make_index_beside,
+        draw_index.make_index_beside,
         "add_draws(connection, connection.execute(_LACKING))",
         "pass",
         lambda model, tmp: test_journal.test_ended_answers_of_another_journal_are_copied_and_it_is_only_read(
@@ -369,6 +344,42 @@ FUNCTIONS: dict[str, Mutant] = {
 
 
 METHODS: dict[str, tuple[type, Mutant]] = {
+    "the seed is not in the key": (
+        journaled.GenerateCall,
+        (
+            journaled.GenerateCall._asked,
+            ', "seed": self.seed',
+            "",
+            lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+        ),
+    ),
+    "the nucleus is not in the key": (
+        journaled.GenerateCall,
+        (
+            journaled.GenerateCall._asked,
+            ", self.sampling.top_p",
+            "",
+            lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+        ),
+    ),
+    "the least share is not in the key": (
+        journaled.GenerateCall,
+        (
+            journaled.GenerateCall._asked,
+            "self.sampling.min_p > 0.0",
+            "False",
+            lambda model, tmp: test_journal.test_a_key_depends_on_everything_that_decides_the_answer(tmp),
+        ),
+    ),
+    "a least share that cuts nothing makes another key": (
+        journaled.GenerateCall,
+        (
+            journaled.GenerateCall._asked,
+            "self.sampling.min_p > 0.0",
+            "True",
+            lambda model, tmp: test_journal.test_a_call_can_be_read_by_its_key_or_the_beginning_of_it(tmp),
+        ),
+    ),
     "uniforms by place in the batch": (
         sampler.Sampler,
         (
@@ -512,16 +523,17 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "used before it is on disk": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
-            "await make())\n            await self._journal.add(key, kind, text, _dump(response))",
-            "await make())\n            asyncio.ensure_future(self._journal.add(key, kind, text, _dump(response)))",
+            journaled.JournaledModel._answer,
+            "await self._journal.add(call.key, call.kind, call.request, _dump(response))\n        finally",
+            "asyncio.ensure_future(self._journal.add(call.key, call.kind, call.request, _dump(response)))\n"
+            "        finally",
             lambda model, tmp: test_journal.test_a_write_that_fails_reaches_the_caller_and_is_not_used(tmp),
         ),
     ),
     "a call of another journal is not copied": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
+            journaled.JournaledModel._answer,
             "if stored.file != self._journal.path",
             "if False",
             lambda model, tmp: test_journal.test_other_journals_are_asked_in_order_and_what_they_knew_is_copied(tmp),
@@ -530,8 +542,8 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "an answer under another limit is not copied": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
-            " or stored.key != key",
+            journaled.JournaledModel._answer,
+            " or stored.key != call.key",
             "",
             lambda model, tmp: keeps_to_limits(tmp, 7, 9, found=True),
         ),
@@ -539,7 +551,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "every model's limit only cuts": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
+            journaled.JournaledModel._answer,
             " and self.limit_only_cuts",
             "",
             lambda model, tmp: test_journal.test_only_a_model_that_says_so_has_limits_that_only_cut(tmp),
@@ -557,8 +569,8 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "never looked up": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
-            "stored = self._journal.find(key)",
+            journaled.JournaledModel._answer,
+            "stored = self._journal.find(call.key)",
             "stored = None",
             lambda model, tmp: journals.test_journalled_results_equal_fresh_ones(tmp),
         ),
@@ -566,8 +578,8 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "equal calls are made side by side": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._call,
-            "while (other := self._under_way.get(key)) is not None",
+            journaled.JournaledModel._answer,
+            "while (other := self._under_way.get(call.key)) is not None",
             "while (other := None) is not None",
             lambda model, tmp: journals.test_equal_calls_under_way_are_made_once(tmp),
         ),

@@ -52,6 +52,7 @@ def _root(
 @app.command()
 @reports_errors
 def run(
+    context: typer.Context,
     task: Annotated[
         str | None, typer.Option(metavar="FILE", help="What is asked: a task's YAML file; the world if left out.")
     ] = None,
@@ -112,29 +113,6 @@ def run(
 
     found = find_task(task, red_team=red_team, helpful=helpful, harmful=harmful, benign=benign)
     folder = out if out is not None else Path("runs") / folder_name(preset or next(iter(found.presets), found.name))
-    options: dict[str, object] = {
-        "--task": task,
-        "--red-team": red_team,
-        "--helpful": helpful,
-        "--harmful": harmful,
-        "--benign": benign,
-        "--grader": grader,
-        "--model": model,
-        "--critic": critic,
-        "--feedback": feedback,
-        "--judge": judge,
-        "--preset": preset,
-        "--constitution": None if constitution == "default" else constitution,
-        "--out": folder,
-        "--seed": seed,
-        "--until": until,
-        "--only": only,
-        "--from": old,
-    }
-    asked_for = [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    asked_for += ["--drop-leaks"] if drop_leaks else []
-    asked_for += ["--accept-code"] if accept_code else []
-    asked_for += [word for text in overrides or () for word in ("--set", text)]
     sources = {"assistant": model, "critic": critic, "feedback": feedback, "judge": judge}
     settings: dict[str, object] = {"prompts": {"drop_leaks": True}} if drop_leaks else {}
     if models := {role: {"source": source} for role, source in sources.items() if source is not None}:
@@ -143,9 +121,24 @@ def run(
         part = {"until": until, "only": only, "old": old, "accept_code": accept_code}
         _run(found, folder, grader, preset, constitution, seed, settings, overrides or [], part)
     except KeyboardInterrupt:
-        again = shlex.join(["solon", "run", *asked_for])
+        again = shlex.join(["solon", "run", *_words(context), *([] if out is not None else ["--out", str(folder)])])
         sys.stderr.write(f"interrupted: what was done is kept; resume with\n  {again}\n")
         raise SystemExit(INTERRUPTED) from None
+
+
+def _words(context: typer.Context) -> list[str]:
+    """Return the options that a command was given, as words of a command line."""
+    words: list[str] = []
+    for option in context.command.params:
+        source, value = context.get_parameter_source(option.name or ""), context.params.get(option.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        if value is True:
+            words.append(option.opts[0])
+            continue
+        for each in value if isinstance(value, list | tuple) else [value]:
+            words += [option.opts[0], str(each)]
+    return words
 
 
 def _run(
@@ -295,12 +288,12 @@ def build_world(
         settings = merge(settings, nest(*parse_override(text)))
     config = validate(NanoConfig, settings, where="the recipe")
 
-    def tell(log: "PretrainLog") -> None:
+    def print_progress(log: "PretrainLog") -> None:
         left = (config.tokens - log.tokens) / max(log.tokens_per_second, 1.0)
         rate = f"{log.tokens_per_second:,.0f} tokens/s, {format_seconds(left)} left"
         print(f"{log.tokens:,} of {config.tokens:,} tokens, loss {log.loss:.3f}, {rate}", file=sys.stderr)
 
-    manifest = run_nano_build(config, out, on_log=tell)
+    manifest = run_nano_build(config, out, on_log=print_progress)
     print(f"{out}: {manifest['parameters']} parameters, digest {manifest['digest']}")
     took = format_seconds(manifest["training_seconds"])
     print(f"trained in {took}; measure it with  solon world check --model {out}")

@@ -17,7 +17,15 @@ from solon.pipeline.models import identify_model, locate_model, trained_model
 from solon.pipeline.overrides import validate
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI
 from solon.pipeline.task import find_shipped_model, load_task
-from solon.records import GIVEN, Conversation, Message, RunHeader, RunPaths, Sampling, hold_to_accounts
+from solon.records import (
+    GIVEN,
+    Conversation,
+    Message,
+    RunHeader,
+    RunPaths,
+    Sampling,
+    hold_to_manifests,
+)
 from solon.report import load_run_results
 from solon.storage import derive_seed
 from solon.world.nano.shipped import NANO
@@ -53,7 +61,7 @@ def find_model(folder: Path, name: str | None) -> ModelSpec:
             f"{folder}: this run has no {name} yet: run the same command again, without --until if it has it, or chat "
             "with --model base"
         )
-    hold_to_accounts(paths, paths.header.name, f"models/{name}/")
+    hold_to_manifests(paths, paths.header.name, f"models/{name}/")
     return trained_model(spec, path)
 
 

@@ -1,13 +1,15 @@
 """How a run looks while it goes: bars with rates and time left on a terminal, plain lines elsewhere."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from solon.cli.errors import printable
+from solon.pipeline.observer import Observer
 from solon.records import Manifest
+from solon.storage import Closing
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -15,38 +17,23 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 10.0
 
 
-class Display(Protocol):
+class Display(Observer, Closing):
     """An observer that draws, from `__enter__` to `close`."""
 
-    def __enter__(self) -> Self:
-        """Begin to draw."""
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the terminal as it was."""
-        ...
-
-    def close(self) -> None:
-        """Stop drawing; may be called twice."""
-        ...
+    @abstractmethod
+    def _say(self, text: str) -> None:
+        """Print a line."""
 
     def notice(self, text: str) -> None:
-        """See `pipeline.observer.Observer`."""
-        ...
-
-    def stage_started(self, stage: str) -> None:
-        """See `pipeline.observer.Observer`."""
-        ...
-
-    def stage_progressed(self, stage: str, part: str, done: int, total: int) -> None:
-        """See `pipeline.observer.Observer`."""
-        ...
+        """Print it."""
+        self._say(f"note: {text}")
 
     def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
-        """See `pipeline.observer.Observer`."""
-        ...
+        """Print what it did."""
+        self._say(summarize_stage(manifest, skipped=skipped))
+
+    def close(self) -> None:
+        """Stop drawing and leave the terminal as it was; may be called twice."""
 
 
 def make_observer(stream: TextIO) -> Display:
@@ -87,7 +74,7 @@ class _Course:
     done: int
 
 
-class PlainLines:
+class PlainLines(Display):
     """One line when a stage begins, one every few seconds while it runs, one when it ends.
 
     Args:
@@ -100,25 +87,9 @@ class PlainLines:
         self._clock = clock
         self._parts: dict[tuple[str, str], _Course] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Push out what was written."""
-        self._stream.flush()
-
     def _say(self, text: str) -> None:
         self._stream.write(f"{printable(text)}\n")
         self._stream.flush()
-
-    def notice(self, text: str) -> None:
-        """Print it."""
-        self._say(f"note: {text}")
 
     def stage_started(self, stage: str) -> None:
         """Print its name."""
@@ -139,12 +110,8 @@ class PlainLines:
         left = f", {format_seconds((total - done) / rate)} left" if rate > 0 else ""
         self._say(f"{stage}: {part} {done}/{total}, {rate:.1f}/s{left}")
 
-    def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
-        """Print what it did."""
-        self._say(summarize_stage(manifest, skipped=skipped))
 
-
-class Bars:
+class Bars(Display):
     """A bar for the part of the stage that is running; a line for every stage that is done."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -178,21 +145,12 @@ class Bars:
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Remove the bar."""
         self._bars.stop()
 
     def _say(self, text: str) -> None:
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-    def notice(self, text: str) -> None:
-        """Print it above the bar."""
-        self._say(f"note: {text}")
 
     def stage_started(self, stage: str) -> None:
         """Show an empty bar."""
@@ -212,7 +170,7 @@ class Bars:
     def stage_finished(self, manifest: Manifest, *, skipped: bool) -> None:
         """Replace the bar by a line."""
         self._clear()
-        self._say(summarize_stage(manifest, skipped=skipped))
+        super().stage_finished(manifest, skipped=skipped)
 
     def _clear(self) -> None:
         for task in self._tasks.values():

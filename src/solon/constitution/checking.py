@@ -10,7 +10,7 @@ _STAGES: Mapping[PrincipleUse, str] = {"critique": "revision stage", "comparison
 
 
 class ConstitutionFacts(Record):
-    """What a constitution amounts to.
+    """What a constitution holds.
 
     Attributes:
         name: what it is called.

@@ -192,7 +192,7 @@ def mean_difference(
         first: value of the first model on each prompt, in [0, 1]. Shape (N,).
         second: value of the second model on each prompt, in the same order. Shape (N,).
         clusters: what each prompt belongs to, e.g. its goal; None makes each its own. Shape (N,).
-        left_out: prompts without a value of both, for the books.
+        left_out: prompts without a value of both.
 
     Raises:
         ShapeError: shapes differ, or there is no prompt.

@@ -17,15 +17,14 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from solon.errors import JournalError
-from solon.lm.draws import add_draws, draw_of, ended_within, find_keys, make_index, make_index_beside
-from solon.storage import content_digest, take_lock
+from solon.lm.draw_index import add_draws, draw_of, ended_within, find_keys, make_index, make_index_beside
+from solon.storage import Closing, content_digest, take_lock
 
 SCHEMA_VERSION = 2
 _WITHOUT_DIGESTS = 1
@@ -61,7 +60,7 @@ class StoredCall:
     checked: bool
 
 
-class Journal:
+class Journal(Closing):
     """Calls on disk: one file to write, and others in which to look a call up after it.
 
     Args:
@@ -76,15 +75,13 @@ class Journal:
         self._path = Path(path)
         self._pending: list[tuple[tuple[str, str, str, str], asyncio.Future[None]]] = []
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self._path)
-        self._readers: list[_Reader] = []
-        try:
+        with ExitStack() as stack:
+            stack.callback(os.close, _lock(self._path))
             self._writer, self._mode = _open_to_write(self._path)
+            stack.callback(self._writer.close)
             self._own = _Calls(self._writer, self._path)
-            self._readers = [_Reader(other) for other in also_read]
-        except BaseException:
-            os.close(self._lock)
-            raise
+            self._readers = [stack.enter_context(closing(_Reader(other))) for other in also_read]
+            self._files = stack.pop_all()
 
     @property
     def path(self) -> Path:
@@ -158,8 +155,7 @@ class Journal:
         failure: Exception | None = None
         try:
             rows = [(*row, content_digest(row)) for row, _ in pending]
-            with _explaining(self._path), self._writer:
-                self._writer.execute("BEGIN")
+            with _explaining(self._path), _transaction(self._writer):
                 self._writer.executemany(_ADD, rows)
                 add_draws(self._writer, [(request, key) for key, kind, request, *_ in rows if kind == "generate"])
         except Exception as error:  # a caller who is not told waits for ever
@@ -173,24 +169,10 @@ class Journal:
 
     def close(self) -> None:
         """Commit what is pending, close the files and let go of the lock."""
-        if self._lock < 0:
-            return
         if self._pending:
             with suppress(RuntimeError):  # futures of an event loop that is closed can no longer be told
                 self._commit()
-        self._writer.close()
-        for reader in self._readers:
-            reader.close()
-        os.close(self._lock)
-        self._lock = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._files.close()
 
 
 def read_call(path: Path, key: str) -> StoredCall | None:
@@ -332,19 +314,16 @@ def _open_to_write(path: Path) -> tuple[sqlite3.Connection, Mode]:
                 if found != "ok":
                     raise sqlite3.DatabaseError(found)
             else:  # new, or its maker was killed before it was whole
-                with connection:
-                    connection.execute("BEGIN")
+                with _transaction(connection):
                     connection.execute(f"PRAGMA application_id = {_APPLICATION}")
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                     connection.execute(_TABLE)
             wanted = "DELETE" if _is_network(path) else "WAL"
             if connection.execute("PRAGMA user_version").fetchone()[0] == _WITHOUT_DIGESTS:
-                with connection:
-                    connection.execute("BEGIN")
+                with _transaction(connection):
                     connection.execute(_MIGRATION)
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            with connection:
-                connection.execute("BEGIN")
+            with _transaction(connection):
                 make_index(connection)
             mode: Mode = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0].lower()
             if mode not in ("wal", "delete"):
@@ -353,6 +332,14 @@ def _open_to_write(path: Path) -> tuple[sqlite3.Connection, Mode]:
             connection.close()
             raise
     return connection, mode
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit all that is executed within, or nothing."""
+    with connection:
+        connection.execute("BEGIN")
+        yield
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:

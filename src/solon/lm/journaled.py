@@ -12,9 +12,10 @@ for each of them. An answer that was cut answers no other call.
 
 import asyncio
 import json
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -30,7 +31,7 @@ T = TypeVar("T", Sample, Choice)
 
 @dataclass
 class CallCounter:
-    """The books of a stage: calls used, how many of them were replayed, and their tokens (replayed ones included)."""
+    """The calls of a stage: how many were used, how many of them replayed, and the tokens of all."""
 
     calls: int = 0
     replayed: int = 0
@@ -43,6 +44,84 @@ class CallCounter:
         return TokenCounts(prompt=self.prompt_tokens, generated=self.generated_tokens)
 
 
+@dataclass(frozen=True)
+class _Call(ABC, Generic[T]):
+    """A call of a model. Its answer is stored without what the call itself says, which `parse` adds again."""
+
+    kind: ClassVar[Kind]
+    answer: ClassVar[type[Any]]
+    model: LanguageModel
+    prompt: Rendered
+
+    @cached_property
+    def request(self) -> str:
+        """All that decides the answer, as JSON."""
+        return _dump({"model": self.model.identity, **_prompt_request(self.prompt), **self._asked()})
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of kind and request."""
+        return content_digest([self.kind, self.request])
+
+    async def make(self) -> dict[str, Any]:
+        """Ask the model; return the answer as it is stored."""
+        answer = await self._ask()
+        return answer.model_dump(mode="json", exclude={"model", "call", *self._said()})
+
+    def parse(self, response: dict[str, Any]) -> T:
+        """Return the answer that is stored so."""
+        answer: T = self.answer(model=self.model.identity, call=self.key, **self._said(), **response)
+        return answer
+
+    @abstractmethod
+    async def _ask(self) -> T: ...
+
+    @abstractmethod
+    def _said(self) -> dict[str, Any]:
+        """Return the fields of the answer that the call says, beside its model and its key."""
+
+    def _asked(self) -> dict[str, Any]:
+        """Return what the request says, beside model and prompt."""
+        return self._said()
+
+
+@dataclass(frozen=True)
+class GenerateCall(_Call[Sample]):
+    """A call to continue a prompt; see `LanguageModel.generate`."""
+
+    kind = "generate"
+    answer = Sample
+    sampling: Sampling
+    seed: int
+
+    async def _ask(self) -> Sample:
+        return await self.model.generate(self.prompt, self.sampling, seed=self.seed)
+
+    def _said(self) -> dict[str, Any]:
+        return {"sampling": self.sampling, "seed": self.seed}
+
+    def _asked(self) -> dict[str, Any]:
+        drawn = [self.sampling.temperature, self.sampling.max_tokens, self.sampling.top_p]
+        if self.sampling.min_p > 0.0:  # absent where it cuts nothing: calls made before it was known keep their keys
+            drawn.append(self.sampling.min_p)
+        return {"sampling": drawn, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class ChooseCall(_Call[Choice]):
+    """A call to weigh options after a prompt; see `LanguageModel.choose`."""
+
+    kind = "choose"
+    answer = Choice
+    options: tuple[str, ...]
+
+    async def _ask(self) -> Choice:
+        return await self.model.choose(self.prompt, self.options)
+
+    def _said(self) -> dict[str, Any]:
+        return {"options": self.options}
+
+
 class JournaledModel:
     """A model whose calls are looked up in a journal first, and committed to it before they are returned.
 
@@ -51,7 +130,7 @@ class JournaledModel:
     Args:
         inner: the model that answers what is not in the journal.
         journal: where calls are kept.
-        counter: the books to keep; a stage's own.
+        counter: counts its calls; the models of a stage share one.
     """
 
     def __init__(self, inner: LanguageModel, journal: Journal, counter: CallCounter | None = None) -> None:
@@ -77,66 +156,35 @@ class JournaledModel:
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Replay or make the call; see `LanguageModel.generate`."""
-        request = _generate_request(self.identity, prompt, sampling, seed)
-
-        def replay(response: dict[str, Any], key: str) -> Sample:
-            return Sample(model=self.identity, sampling=sampling, seed=seed, call=key, **response)
-
-        sample = await self._call(
-            "generate",
-            request,
-            lambda: self._inner.generate(prompt, sampling, seed=seed),
-            lambda sample: sample.model_dump(mode="json", exclude={"model", "sampling", "seed", "call"}),
-            replay,
-        )
+        sample = await self._answer(GenerateCall(self._inner, prompt, sampling, seed))
         self.counter.generated_tokens += sample.generated_tokens
         return sample
 
     async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
         """Replay or make the call; see `LanguageModel.choose`."""
-        request = _choose_request(self.identity, prompt, options)
+        return await self._answer(ChooseCall(self._inner, prompt, options))
 
-        def replay(response: dict[str, Any], key: str) -> Choice:
-            return Choice(model=self.identity, options=options, call=key, **response)
-
-        return await self._call(
-            "choose",
-            request,
-            lambda: self._inner.choose(prompt, options),
-            lambda choice: choice.model_dump(mode="json", exclude={"model", "options", "call"}),
-            replay,
-        )
-
-    async def _call(
-        self,
-        kind: Kind,
-        request: dict[str, Any],
-        make: Callable[[], Any],
-        dump: Callable[[T], dict[str, Any]],
-        replay: Callable[[dict[str, Any], str], T],
-    ) -> T:
-        text = _dump(request)
-        key = content_digest([kind, text])
-        while (other := self._under_way.get(key)) is not None:
+    async def _answer(self, call: _Call[T]) -> T:
+        while (other := self._under_way.get(call.key)) is not None:
             await asyncio.wait([other])
-        stored = self._journal.find(key)
-        if stored is None and kind == "generate" and self.limit_only_cuts:
-            stored = self._journal.find_ended(text)
+        stored = self._journal.find(call.key)
+        if stored is None and call.kind == "generate" and self.limit_only_cuts:
+            stored = self._journal.find_ended(call.request)
         if stored is not None:
             response = stored.response
             self.counter.replayed += 1
-            if stored.file != self._journal.path or stored.key != key:
-                await self._journal.add(key, kind, text, _dump(response))
+            if stored.file != self._journal.path or stored.key != call.key:
+                await self._journal.add(call.key, call.kind, call.request, _dump(response))
         else:
-            done = self._under_way[key] = asyncio.get_running_loop().create_future()
+            done = self._under_way[call.key] = asyncio.get_running_loop().create_future()
             try:
-                response = dump(await make())
-                await self._journal.add(key, kind, text, _dump(response))
+                response = await call.make()
+                await self._journal.add(call.key, call.kind, call.request, _dump(response))
             finally:
-                del self._under_way[key]
+                del self._under_way[call.key]
                 done.set_result(None)
         try:
-            result = replay(response, key)
+            result = call.parse(response)
         except (TypeError, ValidationError) as error:
             if stored is None:
                 raise
@@ -147,22 +195,6 @@ class JournaledModel:
         self.counter.calls += 1
         self.counter.prompt_tokens += result.prompt_tokens
         return result
-
-
-def _generate_request(identity: str, prompt: Rendered, sampling: Sampling, seed: int) -> dict[str, Any]:
-    drawn = [sampling.temperature, sampling.max_tokens, sampling.top_p]
-    if sampling.min_p > 0.0:  # absent where it cuts nothing: calls made before it was known keep their keys
-        drawn.append(sampling.min_p)
-    return {
-        "model": identity,
-        **_prompt_request(prompt),
-        "sampling": drawn,
-        "seed": seed,
-    }
-
-
-def _choose_request(identity: str, prompt: Rendered, options: tuple[str, ...]) -> dict[str, Any]:
-    return {"model": identity, **_prompt_request(prompt), "options": options}
 
 
 def _prompt_request(prompt: Rendered) -> dict[str, Any]:

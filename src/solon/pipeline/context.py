@@ -1,4 +1,4 @@
-"""What the work of a stage has at hand: the run's configuration, artifacts, models, prompts and someone to tell.
+"""What the work of a stage has at hand: the run's configuration, artifacts, models, prompts and observer.
 
 A stage can read and write what it declares and nothing else. Models are opened for one stage and closed after it, so
 that no more than a stage needs is in memory. Each is wrapped by the run's journal, and what it was asked is counted.
@@ -7,11 +7,11 @@ that no more than a stage needs is in memory. Each is wrapped by the run's journ
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from solon.errors import ConfigError, StageFailedError
 from solon.lm import (
+    CallCounter,
     ItemResults,
     Journal,
     JournaledModel,
@@ -23,10 +23,10 @@ from solon.lm import (
 )
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
+from solon.pipeline.manifests import ManifestWriter
 from solon.pipeline.observer import Observer
-from solon.pipeline.stage import ManifestWriter
-from solon.records import RunPaths, TokenCounts
-from solon.storage import pass_point
+from solon.records import RunPaths
+from solon.storage import Closing, pass_point
 
 if TYPE_CHECKING:
     from solon.pipeline.graph import Stage
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FoundT = TypeVar("FoundT", bound=ItemResults[Any] | list[Any])
 
 
-class StageContext:
+class StageContext(Closing):
     """Everything a stage works with; one for each stage.
 
     Args:
@@ -44,18 +44,18 @@ class StageContext:
         paths: the run's folder.
         journal: where calls are kept.
         observer: told how it goes.
-        account: renewed on progress.
+        manifest: renewed on progress.
     """
 
     def __init__(
         self,
         stage: "Stage",
         plan: "RunPlan",
-        *,
         paths: RunPaths,
+        *,
         journal: Journal,
         observer: Observer,
-        account: ManifestWriter,
+        manifest: ManifestWriter,
     ) -> None:
         self.stage = stage
         self.config = plan.config
@@ -67,17 +67,15 @@ class StageContext:
         self._paths = paths
         self._journal = journal
         self._observer = observer
-        self._account = account
+        self._manifest = manifest
         self._stack = ExitStack()
         self._open: dict[str, JournaledModel] = {}
+        self.counter = CallCounter()
+        """The calls of all models so far."""
         self._collected: list[Any] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the models."""
         self._stack.close()
 
     def read(self, records: Records[RecordT]) -> list[RecordT]:
@@ -119,7 +117,7 @@ class StageContext:
         key = spec.model_dump_json()
         if key not in self._open:
             inner = self._stack.enter_context(find_backend(spec).open_model(spec))
-            self._open[key] = JournaledModel(inner, self._journal)
+            self._open[key] = JournaledModel(inner, self._journal, self.counter)
         return self._open[key]
 
     def model_of(self, role: str) -> LanguageModel:
@@ -140,15 +138,15 @@ class StageContext:
     def progress(self, part: str) -> OnProgress:
         """Return what to call with done and total of a part of this stage."""
 
-        def tell(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             pass_point(f"progress:{self.stage.name}")
             self._observer.stage_progressed(self.stage.name, part, done, total)
-            self._account.renew()
+            self._manifest.renew()
 
-        return tell
+        return report
 
     def notice(self, text: str) -> None:
-        """Tell whoever watches something they should know."""
+        """Give the observer something that the user should know."""
         self._observer.notice(text)
 
     async def collect(self, part: Awaitable[FoundT]) -> FoundT:
@@ -161,22 +159,21 @@ class StageContext:
         self._collected += found.results if isinstance(found, ItemResults) else found
         return found
 
+    def require(self, found: Sequence[object], problem: str) -> None:
+        """Stop the run where nothing came of this stage.
+
+        Raises:
+            StageFailedError: nothing was found.
+        """
+        if not found:
+            raise StageFailedError(
+                f"{self.stage.name}: {problem}: the stages after it would have nothing to learn from"
+            )
+
     @property
     def collected(self) -> Sequence[Any]:
         """What was collected, records and failures, in the order in which it came."""
         return self._collected
-
-    @property
-    def calls(self) -> dict[str, Any]:
-        """Calls and tokens of all models so far, as `Outcome` takes them."""
-        counters = [model.counter for model in self._open.values()]
-        return {
-            "model_calls": sum(c.calls for c in counters),
-            "replayed_calls": sum(c.replayed for c in counters),
-            "tokens": TokenCounts(
-                prompt=sum(c.prompt_tokens for c in counters), generated=sum(c.generated_tokens for c in counters)
-            ),
-        }
 
     def _declared(self, artifact: Input | Output, among: Sequence[Input | Output]) -> None:
         if artifact not in among:

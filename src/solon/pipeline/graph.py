@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from solon.errors import ConfigError
 from solon.messages import nearest
 from solon.pipeline.artifacts import Checkpoint, Given, Input, Output, Records, Role
+from solon.pipeline.manifests import Outcome
 from solon.pipeline.sources import sources_digest
-from solon.pipeline.stage import Outcome
 from solon.records import Figure, RunPaths
 
 if TYPE_CHECKING:

@@ -15,14 +15,7 @@ from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.graph import Graph
 from solon.pipeline.models import check_trainable, describe_idle_roles, identify_model, locate_model, trained_model
 from solon.pipeline.overrides import flatten, merge
-from solon.pipeline.preflight import (
-    refuse_confused_names,
-    refuse_idle_stages,
-    refuse_paired_revisions,
-    refuse_unknown_groups,
-    refuse_unserved_prompts,
-    refuse_wrong_graders,
-)
+from solon.pipeline.preflight import refuse_prompts
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
 from solon.pipeline.task import Task, source_of
 from solon.prompting import templates_digest
@@ -126,12 +119,7 @@ def build_plan(
     """
     rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
     prompts = _regrade(draw_prompts(task, config, rules), grader)
-    refuse_confused_names(prompts)
-    refuse_wrong_graders(prompts)
-    refuse_idle_stages(prompts, config)
-    refuse_unknown_groups(prompts)
-    refuse_paired_revisions(prompts)
-    refuse_unserved_prompts(prompts, rules, rules.name if config.constitution == GIVEN else config.constitution)
+    refuse_prompts(prompts, config, rules)
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
     notices = (

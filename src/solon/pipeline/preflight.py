@@ -10,9 +10,24 @@ from solon.evaluation import PairGrader, check_grader
 from solon.messages import nearest
 from solon.pipeline.config import RunConfig
 from solon.pipeline.prompt_pools import RunPrompts
-from solon.records import Measures
+from solon.records import GIVEN, Measures
 
 _SIGNS: Final = frozenset("_-. ")
+
+
+def refuse_prompts(prompts: RunPrompts, config: RunConfig, constitution: Constitution) -> None:
+    """Hold the prompts and evaluations of a run to all that is asked of them here.
+
+    Raises:
+        ConfigError, ConstitutionError: something is wrong with them, or no principle applies to some.
+    """
+    refuse_confused_names(prompts)
+    refuse_wrong_graders(prompts)
+    refuse_idle_stages(prompts, config)
+    refuse_unknown_groups(prompts)
+    refuse_paired_revisions(prompts)
+    where = constitution.name if config.constitution == GIVEN else config.constitution
+    refuse_unserved_prompts(prompts, constitution, where)
 
 
 def refuse_confused_names(prompts: RunPrompts) -> None:

@@ -1,4 +1,4 @@
-"""`results.json`: the numbers of a run, computed from its records and accounts alone.
+"""`results.json`: the numbers of a run, computed from its records and manifests alone.
 
 Each rate is `{"value", "low", "high"}` with a 95 % interval that takes the prompts for one goal as a cluster. Counts
 are numbers. KL is in nats per response. Times are summed over attempts and run up to the writing of this file.
@@ -19,9 +19,9 @@ from solon.evaluation import (
 )
 from solon.feedback import FeedbackSummary, are_sure, contradict, feedback_summary, is_near_tie, order_logits
 from solon.pipeline.artifacts import ASSISTANT, Checkpoint, Curve, Role
+from solon.pipeline.feedback_notices import describe_feedback
 from solon.pipeline.graph import Stage
 from solon.pipeline.plan import RunPlan
-from solon.pipeline.positions import describe_feedback
 from solon.pipeline.stages.comparisons import COMPARISONS
 from solon.pipeline.stages.evaluation import ANSWERS, REVISION_GRADES
 from solon.pipeline.stages.feedback import LABELS
@@ -38,7 +38,7 @@ _ACCURACY = {"value": "accuracy", "low": "accuracy_low", "high": "accuracy_high"
 
 
 def describe_plan(plan: RunPlan) -> Block:
-    """Return what results and report say that stands in no stage's account; where it changes, they are made again."""
+    """Return what results and report say that stands in no stage's manifest; where it changes, they are made again."""
     task = plan.task
     return {
         "task": {"name": task.name, "identity": task.identity, "title": task.title, "about": task.about},
@@ -55,7 +55,7 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
     Args:
         plan: what the run is.
         paths: the run's folder, all its records written.
-        manifests: stage to account, in order.
+        manifests: stage to its manifest, in order.
         used: what the whole run used.
     """
     config, rules, said = plan.config, plan.constitution, describe_plan(plan)
@@ -137,10 +137,10 @@ def _feedback(summary: FeedbackSummary, labels: Sequence[PreferenceLabel], compa
 
 def _share(values: Sequence[bool | None], clusters: Sequence[str]) -> Block | None:
     """Return the rate of what is true among the values that could be told, None where none could."""
-    told = [(value, cluster) for value, cluster in zip(values, clusters, strict=True) if value is not None]
-    if not told:
+    known = [(value, cluster) for value, cluster in zip(values, clusters, strict=True) if value is not None]
+    if not known:
         return None
-    rate = clustered_rate([value for value, _ in told], [cluster for _, cluster in told])
+    rate = clustered_rate([value for value, _ in known], [cluster for _, cluster in known])
     return rate.model_dump()
 
 

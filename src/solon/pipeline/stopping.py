@@ -1,6 +1,6 @@
 """What a stage that stops leaves behind: the records it has and its failures, and an error that says what to do.
 
-Its account stays at `started`, so the next attempt does the stage again, from the journal, and replaces these files.
+Its manifest stays at `started`, so the next attempt does the stage again, from the journal, and replaces these files.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Time, processor time and memory of the whole process tree, for the books; nothing is decided by them."""
+"""Time, processor time and memory of the whole process tree; nothing is decided by them."""
 
 import resource
 import sys

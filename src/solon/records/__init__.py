@@ -15,6 +15,7 @@ from solon.records.calls import (
     Sampling,
     StopReason,
     TokenLimit,
+    count_reasons,
 )
 from solon.records.conversation import (
     TRAIN,
@@ -29,10 +30,10 @@ from solon.records.conversation import (
     Turn,
 )
 from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
-from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_accounts
+from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_manifests
 from solon.records.measures import UNGRADED, Axis, Measure, Measures
 from solon.records.preference import Comparison, GoldComparison, PreferenceLabel, PreferencePair, Vote
-from solon.records.results import BASE, Chart, Figure, Results
+from solon.records.results import BASE, AskedResults, Chart, Figure, Results
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
 from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
 
@@ -46,6 +47,7 @@ __all__ = [
     "RESULTS_SCHEMA",
     "TRAIN",
     "UNGRADED",
+    "AskedResults",
     "Axis",
     "Chart",
     "Choice",
@@ -90,7 +92,8 @@ __all__ = [
     "TokenLimit",
     "Turn",
     "Vote",
-    "hold_to_accounts",
+    "count_reasons",
+    "hold_to_manifests",
     "load_records",
     "refuse_fields",
     "save_records",

@@ -1,6 +1,8 @@
 """What goes into a model call and what comes out of it."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -126,8 +128,8 @@ class Sample(Record):
         model: identity of the model that wrote it.
         sampling: how it was drawn.
         seed: the seed of this draw.
-        prompt_tokens: tokens read, for the books.
-        generated_tokens: tokens written, for the books.
+        prompt_tokens: tokens read.
+        generated_tokens: tokens written.
         call: key of the call in the journal; empty where none was kept.
         vocabulary: digest of the vocabulary that `token_ids` are of; empty where it is not known.
     """
@@ -170,7 +172,7 @@ class Choice(Record):
         options: the texts that were scored, in order.
         logprobs: natural log of the probability that the model continues with each. Shape (K,).
         model: identity of the model that scored them.
-        prompt_tokens: tokens read, for the books.
+        prompt_tokens: tokens read.
         call: key of the call in the journal; empty where none was kept.
     """
 
@@ -218,3 +220,8 @@ class Failure(Record):
         if sample.fault == "truncated":
             said = f"no end within {sample.sampling.max_tokens} tokens"
         return cls(item=item, stage=stage, reason=f"{sample.fault}_{what}", detail=where + said, call=sample.call)
+
+
+def count_reasons(failures: Iterable[Failure]) -> dict[str, int]:
+    """Count failures by reason, sorted by name."""
+    return dict(sorted(Counter(failure.reason for failure in failures).items()))

@@ -23,7 +23,7 @@ class TokenCounts(Record):
 
 
 class Manifest(Record):
-    """The account of one stage.
+    """The manifest of one stage.
 
     Attributes:
         stage: its name.
@@ -60,7 +60,7 @@ class Manifest(Record):
     cpu_seconds: float = 0.0
 
     def save(self, path: Path) -> None:
-        """Write the account with a digest of itself, indented for people, whole or not at all."""
+        """Write the manifest with a digest of itself, indented for people, whole or not at all."""
         body = {"schema": self.SCHEMA, **self.model_dump(mode="json")}
         with replace_file(path) as temporary:
             sealed = {**body, "digest": content_digest(body)}
@@ -68,7 +68,7 @@ class Manifest(Record):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read an account written by `save`, or by a version that wrote no digest.
+        """Read a manifest written by `save`, or by a version that wrote no digest.
 
         Raises:
             RecordError: it cannot be read, is of another version or is not what was written; the file is named.
@@ -84,20 +84,20 @@ class Manifest(Record):
         return cls.from_json(json.dumps(body), where=str(path))
 
 
-def hold_to_accounts(paths: RunPaths, *places: str) -> None:
-    """Make sure that files of a run are what its accounts say was written.
+def hold_to_manifests(paths: RunPaths, *places: str) -> None:
+    """Make sure that files of a run are what its manifests say was written.
 
-    What no account names yet, the files of a stage under way, is held to nothing.
+    What no manifest names yet, the files of a stage under way, is held to nothing.
 
     Args:
         paths: the run's folder.
         places: files relative to it; one that ends in a slash stands for every file below it.
 
     Raises:
-        RecordError: a file is missing or has changed, or an account cannot be read; it is named.
+        RecordError: a file is missing or has changed, or a manifest cannot be read; it is named.
     """
-    for account in sorted(paths.manifest("").parent.glob("*.json")):
-        for name, digest in Manifest.load(account).outputs.items():
+    for manifest in sorted(paths.manifest("").parent.glob("*.json")):
+        for name, digest in Manifest.load(manifest).outputs.items():
             if not any(name == place or (place.endswith("/") and name.startswith(place)) for place in places):
                 continue
             path = paths.root / name
@@ -105,5 +105,5 @@ def hold_to_accounts(paths: RunPaths, *places: str) -> None:
                 raise RecordError(f"{path}: is missing: {MADE_AGAIN}")
             if file_digest(path) != digest:
                 raise RecordError(
-                    f"{path}: is not as the run wrote it, the sha256 in {account.name} is another: {MADE_AGAIN}"
+                    f"{path}: is not as the run wrote it, the sha256 in {manifest.name} is another: {MADE_AGAIN}"
                 )

@@ -6,7 +6,7 @@ journal.sqlite     every model call of the data stages
 records/*.jsonl    what the stages made
 metrics/*.jsonl    training curves
 models/            sl-cai, preference-model, value, rl-cai
-manifest/*.json    the account of each stage, and of the run
+manifest/*.json    the manifest of each stage, and of the run
 results.json       the numbers
 report.html        the page
 """
@@ -158,5 +158,5 @@ class RunPaths:
         return self.root / "models" / name
 
     def manifest(self, stage: str) -> Path:
-        """The account of a stage."""
+        """The manifest of a stage."""
         return self.root / "manifest" / f"{stage}.json"

@@ -39,7 +39,7 @@ SPLITS: Final = (TRAIN, "heldout", "test", "validation", "dev")
 
 
 class PromptPool(Record):
-    """Prompts that all say something different, and the account of what was left out.
+    """Prompts that all say something different, and the counts of what was left out.
 
     Attributes:
         prompts: in the order they were given.

@@ -24,7 +24,7 @@ from solon.records import (
     RevisionChain,
     RunHeader,
     RunPaths,
-    hold_to_accounts,
+    hold_to_manifests,
     load_records,
 )
 from solon.storage import file_digest, read_object, read_text
@@ -57,7 +57,7 @@ class RunData:
         results: `results.json`.
         constitution: what the run was governed by.
         draws: principle id to how often it was drawn for a critique, and for a comparison.
-        manifests: the accounts of the stages, in order.
+        manifests: the manifests of the stages, in order.
         curves: name of a metrics file to its rows.
         example: the example turn by turn, where the base answered it at all.
         lost_calls: what the journal lacks, for people; None where nothing.
@@ -89,7 +89,7 @@ def load_run_data(root: Path) -> RunData:
         header = RunHeader.load(paths.header)
         constitution = load_run_constitution(paths, header)
         results = load_run_results(paths)
-        hold_to_accounts(paths, paths.header.name, paths.constitution.name, "records/", "metrics/")
+        hold_to_manifests(paths, paths.header.name, paths.constitution.name, "records/", "metrics/")
         manifests = [Manifest.load(paths.manifest(stage)) for stage in results["stages"]]
         return RunData(
             folder=root.resolve().name,
@@ -110,17 +110,17 @@ def load_run_results(paths: RunPaths) -> dict[str, Any]:
     """Read the `results.json` of a run.
 
     Raises:
-        RecordError: it or an account cannot be read, is of another version, lacks something, or is not as the run wrote
+        RecordError: it or a manifest cannot be read, is of another version, lacks something, or is not as the run wrote
             it; or a stage was done again after it. The file is named.
     """
     path = paths.results
     results = _read_results(path)
-    hold_to_accounts(paths, path.name)
-    account = paths.manifest("report")
-    for stage, digest in Manifest.load(account).inputs.items() if account.is_file() else ():
+    hold_to_manifests(paths, path.name)
+    manifest = paths.manifest("report")
+    for stage, digest in Manifest.load(manifest).inputs.items() if manifest.is_file() else ():
         if not paths.manifest(stage).is_file() or file_digest(paths.manifest(stage)) != digest:
             raise RecordError(
-                f"{paths.manifest(stage)}: is not the account that {path.name} was made from: give the run's command "
+                f"{paths.manifest(stage)}: is not the manifest that {path.name} was made from: give the run's command "
                 "again, which goes on from there"
             )
     return results

@@ -23,6 +23,7 @@ from solon.records import (
     GIVEN,
     NOBODY,
     UNGRADED,
+    AskedResults,
     Axis,
     Chart,
     EvalRecord,
@@ -43,7 +44,7 @@ UNMEASURED = "–"
 """What stands where there was nothing to measure."""
 
 BALANCED = "balances"
-"""What the books say of a stage whose items are all accounted for."""
+"""What the page says of a stage whose items are all accounted for."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +84,9 @@ def render_report(run: RunData) -> str:
 def _view(run: RunData) -> dict[str, Any]:
     models: Mapping[str, Any] = run.results["models"]
     names: Mapping[str, str] = run.results["model_names"]
-    evaluations = [
-        Asked(
-            e["name"],
-            e["caption"],
-            e["grader"],
-            e["groups"],
-            Measures.model_validate(e["measures"]),
-            paired=e.get("paired", False),
-        )
-        for e in run.results["evaluations"]
-    ]
+    evaluations = [AskedResults.model_validate(asked) for asked in run.results["evaluations"]]
     main, *_ = evaluations
-    books = [_book(manifest) for manifest in run.manifests if "in" in manifest.counts]
+    counts = [_item_counts(manifest) for manifest in run.manifests if "in" in manifest.counts]
     view = {
         "title": f"Constitutional AI: {run.results['task']['title']}",
         "about": run.results["task"]["about"],
@@ -113,8 +104,8 @@ def _view(run: RunData) -> dict[str, Any]:
         "revisions": _revisions(main.measures, run.results["revisions"]),
         "feedback_rows": [*_feedback_rows(run.results), *_figure_rows(run)],
         "charts": list(_training_charts(run)),
-        "books": books,
-        "balanced": all(book["balance"] == BALANCED for book in books),
+        "counts": counts,
+        "balanced": all(row["balance"] == BALANCED for row in counts),
         "stages": [_stage_row(manifest) for manifest in run.manifests],
         "totals": {
             "seconds": f"{run.results['total_seconds']:.1f}",
@@ -145,7 +136,7 @@ def _contents(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("revisions", "Revisions", view["revisions"]),
         ("feedback", "Feedback", view["feedback_rows"]),
         ("curves", "Training", view["charts"]),
-        ("books", "Books", True),
+        ("counts", "Items", True),
         ("stages", "Stages", True),
         ("constitution", "Constitution", True),
         ("reproduce", "Reproduce", True),
@@ -163,27 +154,12 @@ def _percent(rate: Mapping[str, float] | None) -> tuple[str, str]:
     return f"{100 * rate['value']:.1f}", f"{100 * rate['low']:.1f} – {100 * rate['high']:.1f}"
 
 
-@dataclass(frozen=True)
-class Asked:
-    """An evaluation as `results.json` describes it.
-
-    Name, caption, grader, group to number of prompts, measures, and whether answers were compared with the base's.
-    """
-
-    name: str
-    caption: str
-    grader: str
-    groups: Mapping[str, int]
-    measures: Measures
-    paired: bool
-
-
 def _count(block: Mapping[str, Any], word: str) -> str:
     """Say how many answers there are to what prompts, and for how many goals these ask."""
     return f"{block['n']} to {word} prompts for {count_of(block['goals'], 'goal')}"
 
 
-def _result_table(asked: Asked, models: Mapping[str, Any], names: Mapping[str, str]) -> Table:
+def _result_table(asked: AskedResults, models: Mapping[str, Any], names: Mapping[str, str]) -> Table:
     columns = asked.measures.columns()
     blocks = {name: model["evaluations"].get(asked.name, {}) for name, model in models.items()}
     first: Mapping[str, Any] = next((block for block in blocks.values() if block), {})
@@ -336,8 +312,8 @@ def _training_charts(run: RunData) -> Iterator[dict[str, Any]]:
 
 def _example(run: RunData, example: Example, measures: Measures) -> dict[str, Any]:
     harm = measures.harm
-    told = [record for record in example.draws if harm is not None and harm.says_harm(record.grade) is not None]
-    harmful = [record for record in told if harm is not None and harm.says_harm(record.grade)]
+    decided = [record for record in example.draws if harm is not None and harm.says_harm(record.grade) is not None]
+    harmful = [record for record in decided if harm is not None and harm.says_harm(record.grade)]
     shown = harmful[0] if harmful else example.draws[0]
     principles = {principle.id: principle for principle in run.constitution.principles}
     chain = example.chain
@@ -358,7 +334,7 @@ def _example(run: RunData, example: Example, measures: Measures) -> dict[str, An
         "tone": _tone(shown, harm),
         "draws": len(example.draws),
         "measure": "" if harm is None else harm.label.replace("_", " "),
-        "told": len(told),
+        "decided": len(decided),
         "harmful": len(harmful),
         "revised": chain is not None,
         "steps": steps,
@@ -402,7 +378,7 @@ def _describe_value(name: str, value: float) -> str:
 # ----------------------------------------------------------------------------------------- the tables
 
 
-def _book(manifest: Manifest) -> dict[str, str]:
+def _item_counts(manifest: Manifest) -> dict[str, str]:
     counts = dict(manifest.counts)
     taken, kept = counts.pop("in"), counts.pop("kept", 0)
     left_out = sum(counts.values())

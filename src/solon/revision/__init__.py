@@ -2,7 +2,8 @@
 
 from solon.revision.chains import RevisionConfig, revise_response, run_revision
 from solon.revision.helpful import sample_helpful
-from solon.revision.targets import count_revision_targets, revision_metrics, sft_targets
+from solon.revision.metrics import revision_metrics
+from solon.revision.targets import count_revision_targets, sft_targets
 
 __all__ = [
     "RevisionConfig",

@@ -1,4 +1,4 @@
-"""From chains and helpful samples to what SFT learns, and the books of it.
+"""From chains and helpful samples to what SFT learns, and what became of every target.
 
 With `targets: all` every revision is a target, with `last` that of the last round only: a chain that failed before
 it has no such target, and its earlier revisions do not stand in for it. What a round that failed would have brought
@@ -8,7 +8,7 @@ Reference: Bai et al. 2022 (arXiv 2212.08073), sections 1.2, 3.1 and 3.4.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from solon.errors import RecordError
 from solon.lm import ItemResults
@@ -77,7 +77,7 @@ def sft_targets(
 
 
 def count_revision_targets(results: ItemResults[RevisionChain], config: RevisionConfig) -> dict[str, int]:
-    """Return the books of revision targets: `in`, `kept`, and one entry for each reason; in = kept + reasons."""
+    """Count revision targets: `in`, `kept`, and one entry for each reason; in = kept + reasons."""
     each = config.rounds if config.targets == "all" else 1
     left_out: Counter[str] = Counter()
     kept = 0
@@ -87,25 +87,6 @@ def count_revision_targets(results: ItemResults[RevisionChain], config: Revision
         if found < each:
             left_out[failure.reason if failure is not None else "not_reached"] += each - found
     return {"in": each * len(results.results), "kept": kept, **dict(sorted(left_out.items()))}
-
-
-def revision_metrics(chains: Sequence[RevisionChain]) -> dict[str, float]:
-    """Return what the revisions look like: how many changed nothing, and how many chains are whole.
-
-    `revision/unchanged_frac` is the share of steps whose revision is the response it began with, letter for letter;
-    `revision/whole_frac` the share of chains in which no round failed. Without any, neither is there.
-    """
-    pairs = [
-        (chain.response_after(number - 1).text, chain.response_after(number).text)
-        for chain in chains
-        for number in range(1, len(chain.steps) + 1)
-    ]
-    metrics: dict[str, float] = {}
-    if pairs:
-        metrics["revision/unchanged_frac"] = sum(before == after for before, after in pairs) / len(pairs)
-    if chains:
-        metrics["revision/whole_frac"] = sum(chain.failure is None for chain in chains) / len(chains)
-    return metrics
 
 
 def _target_rounds(chain: RevisionChain, config: RevisionConfig) -> range:

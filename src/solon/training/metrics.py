@@ -10,14 +10,13 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from solon.errors import ModelError
-from solon.storage import replace_file
+from solon.storage import Closing, replace_file
 
 
-class StepLog:
+class StepLog(Closing):
     """A JSON lines file with a `step` in each line, opened to continue after a given step.
 
     Args:
@@ -31,12 +30,8 @@ class StepLog:
             temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:

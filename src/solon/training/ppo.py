@@ -44,7 +44,7 @@ from solon.nets import (
     save_scorer,
     weights_digest,
 )
-from solon.records import Config, Prompt, Record, Sampling, refuse_fields
+from solon.records import Config, Prompt, Sampling, refuse_fields
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -61,6 +61,7 @@ from solon.training.rollout import (
     read_rollout,
 )
 from solon.training.steps import OnProgress
+from solon.training.summary import TrainingSummary
 
 _SHOWN = 4
 
@@ -145,7 +146,7 @@ class PPOConfig(Config):
         return self
 
 
-class PPOSummary(Record):
+class PPOSummary(TrainingSummary):
     """What came of it.
 
     Attributes:

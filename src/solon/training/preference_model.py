@@ -23,13 +23,14 @@ from torch import Tensor
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
 from solon.errors import RecordError
 from solon.nets import Scorer, init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
-from solon.records import PreferencePair, Record
+from solon.records import PreferencePair
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
 from solon.training.forward import can_share_prompts, read_scores
 from solon.training.optimizer import LearningRateSchedule
 from solon.training.steps import LoopConfig, OnProgress, run_steps
+from solon.training.summary import TrainingSummary
 
 
 class PreferenceModelConfig(LoopConfig):
@@ -47,7 +48,7 @@ class PreferenceModelConfig(LoopConfig):
     clear_margin: float = Field(0.25, ge=0.0, le=0.5)
 
 
-class PMSummary(Record):
+class PMSummary(TrainingSummary):
     """What came of it.
 
     Attributes:

@@ -30,13 +30,14 @@ from solon.nets import (
     save_policy,
     weights_digest,
 )
-from solon.records import Record, SFTExample
+from solon.records import SFTExample
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
 from solon.training.forward import can_share_prompts, read_logprobs
 from solon.training.optimizer import LearningRateSchedule
 from solon.training.steps import LoopConfig, OnProgress, run_steps
+from solon.training.summary import TrainingSummary
 
 
 class SFTConfig(LoopConfig):
@@ -57,7 +58,7 @@ class SFTConfig(LoopConfig):
     eval_fraction: float = Field(0.05, ge=0.0, lt=1.0)
 
 
-class SFTSummary(Record):
+class SFTSummary(TrainingSummary):
     """What came of it.
 
     Attributes:

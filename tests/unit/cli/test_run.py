@@ -2,6 +2,7 @@
 was given.
 """
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,24 @@ def test_a_run_without_out_stays_below_runs_whatever_the_task_is_called(monkeypa
     monkeypatch.setattr("solon.cli.app._run", lambda _task, folder, *_: folders.append(folder))
     assert CliRunner().invoke(app, ["run"]).exit_code == 0
     assert folders == [Path("runs/escaped")]
+
+
+@pytest.mark.parametrize(
+    ("given", "again"),
+    [
+        ("--preset smoke", "--preset smoke --out runs/smoke"),
+        (
+            "--set a.b=1 --out 'a run' --drop-leaks --from old --set c=d --seed 3",
+            "--drop-leaks --out 'a run' --seed 3 --from old --set a.b=1 --set c=d",
+        ),
+        ("--constitution own.yaml --accept-code --out x", "--constitution own.yaml --out x --accept-code"),
+    ],
+)
+def test_an_interrupted_run_says_the_command_that_resumes_it(monkeypatch, given, again):
+    def stop(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("solon.cli.app._run", stop)
+    result = CliRunner().invoke(app, ["run", *shlex.split(given)])
+    assert result.exit_code == 130
+    assert result.stderr == f"interrupted: what was done is kept; resume with\n  solon run {again}\n"

@@ -15,9 +15,9 @@ from solon.evaluation import Evaluation
 from solon.pipeline.ancestry import describe
 from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
 from solon.pipeline.graph import Graph, Stage
+from solon.pipeline.manifests import Outcome
 from solon.pipeline.run import run
 from solon.pipeline.sources import _file, _imports, find_sources, sources_digest
-from solon.pipeline.stage import Outcome
 from solon.pipeline.stages.comparisons import COMPARE
 from solon.pipeline.stages.feedback import LABEL, PAIRS
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI

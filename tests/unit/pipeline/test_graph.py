@@ -11,9 +11,9 @@ from solon.errors import ConfigError, RunError
 from solon.pipeline import sources
 from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, Checkpoint, Records
 from solon.pipeline.graph import Graph, Stage
+from solon.pipeline.manifests import load_manifest
 from solon.pipeline.run import run
 from solon.pipeline.sources import find_sources, sources_digest
-from solon.pipeline.stage import load_manifest
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.records import Prompt, RevisionChain, RunPaths, load_records
 from solon.report import write_report

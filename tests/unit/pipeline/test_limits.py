@@ -8,8 +8,8 @@ from solon.errors import RunError
 from solon.lm import ScriptedModel, describe_lost_calls
 from solon.pipeline.folder import load_header
 from solon.pipeline.limits import LIMITS
+from solon.pipeline.manifests import load_manifest
 from solon.pipeline.run import load_run, run
-from solon.pipeline.stage import load_manifest
 from solon.records import RunHeader, RunPaths
 from solon.report import write_report
 from tests import pipeline_fakes
@@ -211,7 +211,7 @@ def test_results_of_the_old_limit_are_not_shown_as_those_of_the_new(tmp_path, fa
     start(tmp_path, fakes, changes, only="sft")
     assert load_header(low).config["evaluation"]["max_tokens"] == 65
     for read in (load_run, write_report):
-        with pytest.raises((RunError, ValueError), match=r"evaluation\.json: is not the account .* give the run's"):
+        with pytest.raises((RunError, ValueError), match=r"evaluation\.json: is not the manifest .* give the run's"):
             read(low)
     start(tmp_path, fakes, changes)
     load_run(low)

@@ -18,9 +18,9 @@ from solon.errors import CallFailedError, ConfigError, JournalError, ModelError,
 from solon.evaluation import wilson_interval
 from solon.lm import Journal, ScriptedModel, read_call
 from solon.pipeline.ancestry import describe
+from solon.pipeline.manifests import load_manifest
 from solon.pipeline.overrides import merge
 from solon.pipeline.run import load_run, run
-from solon.pipeline.stage import load_manifest
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.records import (
     Comparison,
@@ -106,7 +106,7 @@ def manifests(root):
 
 
 def data(root):
-    """Everything that must not depend on how a run came about; accounts and results hold times."""
+    """Everything that must not depend on how a run came about; manifests and results hold times."""
     return read_folder(root, "records/*.jsonl", "models/*/*", "constitution.json")
 
 
@@ -390,7 +390,7 @@ def test_results_that_are_older_than_a_stage_are_not_shown(finished):
     account = Manifest.load(finished / "manifest" / "ppo.json")
     account.model_copy(update={"status": "started"}).save(finished / "manifest" / "ppo.json")
     for reader in (write_report, load_run):
-        with pytest.raises(RunError, match=r"ppo\.json: is not the account that results\.json was made from"):
+        with pytest.raises(RunError, match=r"ppo\.json: is not the manifest that results\.json was made from"):
             reader(finished)
 
 

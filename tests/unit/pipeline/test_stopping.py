@@ -11,7 +11,7 @@ from solon.pipeline.ancestry import describe
 from solon.pipeline.artifacts import Records
 from solon.pipeline.config import RunConfig
 from solon.pipeline.graph import Stage
-from solon.pipeline.stage import load_manifest
+from solon.pipeline.manifests import load_manifest
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.records import (

@@ -1,4 +1,4 @@
-"""Proves what keeps a text from being built on, and that its failure says so for people and for the accounts."""
+"""Proves what keeps a text from being built on, and that its failure says so for people and for the manifests."""
 
 import pytest
 

@@ -157,10 +157,10 @@ def test_one_of_anything_is_not_called_several(finished_run):
     assert "after 0 (1 answer)" in sections["revisions"]
 
 
-def test_the_books_say_where_they_do_not_balance(page):
-    assert "too long: 1, call failed: 1" in page.sections["books"]
-    assert "balances" in page.sections["books"]
-    assert "off by 1" in page.sections["books"]
+def test_the_counts_say_where_they_do_not_balance(page):
+    assert "too long: 1, call failed: 1" in page.sections["counts"]
+    assert "balances" in page.sections["counts"]
+    assert "off by 1" in page.sections["counts"]
 
 
 def test_the_example_goes_turn_by_turn(page):

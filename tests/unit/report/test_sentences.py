@@ -245,7 +245,7 @@ SECTIONS = {
         little
         decides between the two, their order may; a model that judges by position shows in the comparisons of
         which both verdicts are sure. | How the labels came out, and what was learned from them
-        | The books | The constitution put in _ principles, _ exemplars and _ prompts; people put in _ labels,
+        | Items in and out | The constitution put in _ principles, _ exemplars and _ prompts; people put in _ labels,
         the model _. | in = kept + left out | Stage | In | Kept | Left out | Balance | Stages | Time, summed
         over all attempts, and model calls, each counted as often as its answer was used | Stage | Seconds | CPU
         seconds | Model calls | Tokens read | Tokens written | Failures | In all _ seconds, _ CPU seconds over the

@@ -18,8 +18,8 @@ from solon.errors import ConfigError, RunError
 from solon.evaluation import Evaluation, OpenModel
 from solon.lm import read_call
 from solon.pipeline.ancestry import describe
+from solon.pipeline.manifests import load_manifest
 from solon.pipeline.run import RunResult, load_run, run
-from solon.pipeline.stage import load_manifest
 from solon.pipeline.task import Pools, Task
 from solon.prompting import render_response
 from solon.records import (

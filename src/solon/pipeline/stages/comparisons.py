@@ -7,10 +7,10 @@ from solon.feedback import run_comparisons
 from solon.pipeline.artifacts import TEMPLATES, Records
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
-from solon.pipeline.stage import Outcome, count_reasons
+from solon.pipeline.manifests import Outcome
 from solon.pipeline.stages.prompts import COMPARISON_PROMPTS
 from solon.pipeline.stages.sft import SL_CAI
-from solon.records import Comparison, Failure
+from solon.records import Comparison, Failure, count_reasons
 
 COMPARISONS = Records("comparisons", Comparison)
 FAILURES = Records("failures_comparisons", Failure, named_by="item")

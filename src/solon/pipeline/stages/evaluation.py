@@ -19,10 +19,10 @@ from solon.pipeline.artifacts import (
 from solon.pipeline.context import StageContext
 from solon.pipeline.example import FollowedExample, follow_example
 from solon.pipeline.graph import Graph, Stage
-from solon.pipeline.stage import Outcome, count_reasons
+from solon.pipeline.manifests import Outcome
 from solon.pipeline.stages.prompts import EVALUATION_PROMPTS, REVISION_PROMPTS
 from solon.pipeline.stages.revision import CHAINS
-from solon.records import EvalRecord, Failure, RevisionChain, RevisionGrade
+from solon.records import EvalRecord, Failure, RevisionChain, RevisionGrade, count_reasons
 
 Model = Role | Checkpoint
 

@@ -10,9 +10,9 @@ import asyncio
 from solon.feedback import feedback_summary, preference_pairs, run_feedback
 from solon.pipeline.artifacts import CONSTITUTION, FEEDBACK_MODEL, TEMPLATES, Records
 from solon.pipeline.context import StageContext
+from solon.pipeline.feedback_notices import describe_feedback
 from solon.pipeline.graph import Stage
-from solon.pipeline.positions import describe_feedback
-from solon.pipeline.stage import Outcome, require
+from solon.pipeline.manifests import Outcome
 from solon.pipeline.stages.comparisons import COMPARISONS
 from solon.records import PreferenceLabel, PreferencePair
 
@@ -39,7 +39,7 @@ def label(context: StageContext) -> Outcome:
 
     labels = asyncio.run(work())
     pairs = preference_pairs(comparisons, labels)
-    require(pairs, "feedback", "no comparison could be labelled")
+    context.require(pairs, "no comparison could be labelled")
     summary = feedback_summary(labels)
     for warning in describe_feedback(labels, comparisons):
         context.notice(warning)

@@ -3,7 +3,7 @@
 from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
-from solon.pipeline.stage import Outcome, numbers_of
+from solon.pipeline.manifests import Outcome
 from solon.pipeline.stages.preference_model import PREFERENCE_MODEL
 from solon.pipeline.stages.prompts import PPO_PROMPTS
 from solon.pipeline.stages.sft import SL_CAI
@@ -42,7 +42,7 @@ def reinforce(context: StageContext) -> Outcome:
     )
     left_out = summary.prompts_left_out
     counts = {"in": len(prompts), "kept": len(prompts) - left_out, "too_long": left_out}
-    return Outcome(counts=counts, metrics=numbers_of(summary))
+    return Outcome(counts=counts, metrics=summary.numbers())
 
 
 PPO = Stage(

@@ -6,7 +6,7 @@ from solon.evaluation import effective_count, wilson_interval
 from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
-from solon.pipeline.stage import Outcome, numbers_of
+from solon.pipeline.manifests import Outcome
 from solon.pipeline.stages.feedback import PAIRS
 from solon.pipeline.stages.sft import SL_CAI
 from solon.records import Chart, Figure, PreferencePair
@@ -53,7 +53,7 @@ def train_preference_model(context: StageContext) -> Outcome:
         "held_out_to_measure": summary.heldout_pairs,
         "too_long": summary.left_out,
     }
-    metrics = numbers_of(summary)
+    metrics = summary.numbers()
     if summary.ranked and summary.accuracy is not None:
         cluster_of = {pair.id: pair.prompt.cluster for pair in held}
         count = effective_count(list(summary.ranked.values()), [cluster_of[name] for name in summary.ranked])

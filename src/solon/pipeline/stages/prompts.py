@@ -3,7 +3,7 @@
 from solon.pipeline.artifacts import CONSTITUTION, Records
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
-from solon.pipeline.stage import Outcome
+from solon.pipeline.manifests import Outcome
 from solon.records import EvalPrompt, Prompt
 
 REVISION_PROMPTS = Records("prompts_revision", Prompt)

@@ -13,9 +13,9 @@ from solon.lm import run_parts
 from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, CRITIC, TEMPLATES, Records
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
-from solon.pipeline.stage import Outcome, count_reasons, require
+from solon.pipeline.manifests import Outcome
 from solon.pipeline.stages.prompts import REVISION_PROMPTS
-from solon.records import Failure, HelpfulSample, RevisionChain, SFTExample
+from solon.records import Failure, HelpfulSample, RevisionChain, SFTExample, count_reasons
 from solon.revision import count_revision_targets, revision_metrics, run_revision, sample_helpful, sft_targets
 
 CHAINS = Records("revision_chains", RevisionChain)
@@ -53,7 +53,7 @@ def revise(context: StageContext) -> Outcome:
     chains, helpful = asyncio.run(work())
     broken = [chain.failure for chain in chains.kept if chain.failure is not None]
     examples = sft_targets(chains.kept, helpful.kept, prompts, config)
-    require(examples, "revision", "no response could be revised and none sampled")
+    context.require(examples, "no response could be revised and none sampled")
     counts = Counter(count_revision_targets(chains, config))
     counts.update({"in": len(helpful.results), "kept": len(helpful.kept), **count_reasons(helpful.failures)})
     failures = [*chains.failures, *broken, *helpful.failures]

@@ -3,7 +3,7 @@
 from solon.pipeline.artifacts import ASSISTANT, TEMPLATES, Checkpoint, Curve
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
-from solon.pipeline.stage import Outcome, numbers_of
+from solon.pipeline.manifests import Outcome
 from solon.pipeline.stages.revision import SFT_EXAMPLES
 from solon.records import Chart
 
@@ -34,7 +34,7 @@ def fine_tune(context: StageContext) -> Outcome:
         "held_out_to_measure": summary.eval_examples,
         "too_long": summary.left_out,
     }
-    return Outcome(counts=counts, metrics=numbers_of(summary))
+    return Outcome(counts=counts, metrics=summary.numbers())
 
 
 SFT = Stage(

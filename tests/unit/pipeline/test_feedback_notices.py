@@ -8,7 +8,7 @@ import pytest
 
 from solon.feedback import combine_votes
 from solon.feedback.comparing import make_comparison
-from solon.pipeline.positions import describe_feedback
+from solon.pipeline.feedback_notices import describe_feedback
 from solon.records import Comparison, PreferenceLabel, Vote
 from tests.scripts import make_prompts, make_sample
 

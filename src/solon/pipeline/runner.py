@@ -1,0 +1,174 @@
+"""Runs the stages of one run, one after the other, and writes its results and report.
+
+Each stage is skipped if it is complete and nothing it depends on has changed; otherwise it runs, or goes on where
+it stopped.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from solon.errors import RunError, StageFailedError
+from solon.lm import Journal, describe_lost_calls
+from solon.pipeline.artifacts import Checkpoint
+from solon.pipeline.context import StageContext
+from solon.pipeline.folder import compare_headers, load_header
+from solon.pipeline.graph import Stage
+from solon.pipeline.limits import describe_growth, stages_under
+from solon.pipeline.manifests import ManifestWriter, Outcome, load_manifest
+from solon.pipeline.observer import Observer
+from solon.pipeline.overrides import Difference
+from solon.pipeline.own_files import keep_own_files
+from solon.pipeline.plan import RunPlan
+from solon.pipeline.results import build_results, describe_plan, save_results
+from solon.pipeline.stages.method import choose_part
+from solon.pipeline.stopping import describe_stop, save_stopped
+from solon.pipeline.usage import Meter
+from solon.records import Manifest, RunPaths
+from solon.report import load_run_results, write_report
+from solon.storage import path_digest
+
+REPORT_STAGE = "report"
+
+_ALL_STAGES = choose_part(None).stages
+
+
+class Runner:
+    """One run whose folder is claimed.
+
+    Args:
+        plan: what the run is.
+        paths: its folder.
+        observer: learns how it goes.
+        meter: measures what the run uses.
+        accept_code: keep stages that other sources of this package made.
+    """
+
+    def __init__(
+        self, plan: RunPlan, paths: RunPaths, observer: Observer, meter: Meter, *, accept_code: bool = False
+    ) -> None:
+        self._plan = plan
+        self._paths = paths
+        self._observer = observer
+        self._accept_code = accept_code
+        self._run_manifest = ManifestWriter(paths, "run", seed=plan.config.seed, meter=meter)
+
+    def begin(self, stack: ExitStack, journals: Sequence[Path]) -> None:
+        """Say what is to be said, bring the run's own files up to date and open its journal.
+
+        Args:
+            stack: closes the journal.
+            journals: of other runs, which are asked after it.
+        """
+        plan, paths, observer = self._plan, self._paths, self._observer
+        for notice in plan.header.notices:
+            observer.notice(notice)
+        old = load_header(paths.root)
+        grown = compare_headers(old, plan.header)  # limits alone: with any other difference the folder was refused
+        for growth in grown:
+            observer.notice(describe_growth(growth, _ALL_STAGES))
+            _reopen(growth, paths)
+        keep_own_files(
+            paths, plan.header, plan.constitution, self._run_manifest, observer, before=old if grown else None
+        )
+        self._journal = stack.enter_context(Journal(paths.journal, also_read=journals))
+        for notice in self._journal.notices:
+            observer.notice(notice)
+        if (lost := describe_lost_calls(paths)) is not None:
+            observer.notice(f"{paths.root}: {lost}")
+
+    def run_stage(self, stage: Stage) -> Manifest:
+        """Run a stage, or skip it; return its manifest.
+
+        Raises:
+            StageFailedError: too many of its items failed, or nothing came of them.
+        """
+        plan, paths, observer = self._plan, self._paths, self._observer
+        writer = self._writer_of(stage)
+        if writer.is_of_other_code:
+            observer.notice(
+                f"stage {stage.name}: was made by other sources of solon and is made again; calls that the journal "
+                "holds are not asked again; --accept-code keeps it as it is"
+            )
+        done = writer.is_complete()
+        if done is not None:
+            observer.stage_finished(done, skipped=True)
+            return done
+        observer.stage_started(stage.name)
+        if not writer.continues:
+            _forget(stage, paths)
+        writer.save("started")
+        with StageContext(stage, plan, paths, journal=self._journal, observer=observer, manifest=writer) as context:
+            try:
+                outcome = stage.work(context)
+            except StageFailedError as error:
+                save_stopped(stage, context.collected, paths)
+                said = describe_stop(error, stage, context.collected, plan.config, paths)
+                raise StageFailedError(said, failures=error.failures) from error
+            manifest = writer.close(outcome, [output.path(paths) for output in stage.writes], context.counter)
+        self._run_manifest.save("started")
+        observer.stage_finished(manifest, skipped=False)
+        return manifest
+
+    def _writer_of(self, stage: Stage) -> ManifestWriter:
+        plan, paths = self._plan, self._paths
+        given = {"task": plan.task.identity, "code": stage.code_digest}
+        return ManifestWriter(
+            paths,
+            stage.name,
+            config=plan.config.model_dump(mode="json", include=set(stage.settings)),
+            seed=plan.config.seed,
+            inputs={**given, **{item.key: plan.digest(item, paths) for item in stage.reads}},
+            accept_code=self._accept_code,
+            on_renewal=lambda: self._run_manifest.save("started"),
+        )
+
+    def refuse_unmade(self, stage: Stage) -> None:
+        """Make sure that the inputs of a stage which is to run alone are there, as their stages write them.
+
+        Raises:
+            RunError: a stage that writes an input is not complete, or what it read, wrote or ran on has changed since.
+        """
+        for maker in self._plan.graph:
+            needed = [item for item in maker.writes if item in stage.reads]
+            if needed and self._writer_of(maker).is_complete() is None:
+                raise RunError(
+                    f"--only {stage.name}: {needed[0].path(self._paths)} is not as stage {maker.name} writes it: run "
+                    f"that first (--only {maker.name}), or the whole run without --only"
+                )
+
+    def report(self, manifests: Mapping[str, Manifest]) -> dict[str, Any]:
+        """Write results and report, unless they are there and nothing has changed; return the results."""
+        plan, paths, observer = self._plan, self._paths, self._observer
+        inputs = {name: path_digest(paths.manifest(name)) for name in manifests}
+        writer = ManifestWriter(paths, REPORT_STAGE, config=describe_plan(plan), seed=plan.config.seed, inputs=inputs)
+        done = writer.is_complete()
+        if done is not None:
+            observer.stage_finished(done, skipped=True)
+            return load_run_results(paths)
+        observer.stage_started(REPORT_STAGE)
+        writer.save("started")
+        self._run_manifest.save("started")
+        results = build_results(plan, paths, manifests=manifests, used=self._run_manifest.used)
+        save_results(paths.results, results)
+        manifest = writer.close(Outcome(), (paths.results, write_report(paths.root)))
+        self._run_manifest.save("complete")
+        observer.stage_finished(manifest, skipped=False)
+        return results
+
+
+def _forget(stage: Stage, paths: RunPaths) -> None:
+    """Remove what an attempt at other inputs left to go on from; its finished result stays until replaced."""
+    for output in stage.writes:
+        if isinstance(output, Checkpoint):
+            for file in (output.path(paths) / ".checkpoint").glob("*"):
+                file.unlink()
+
+
+def _reopen(growth: Difference, paths: RunPaths) -> None:
+    """Set the manifests of the stages under a limit that grows back to `started`: what they made is of the old one."""
+    for stage in stages_under(growth.field, _ALL_STAGES):
+        manifest = load_manifest(paths.manifest(stage.name))
+        if manifest is not None:
+            manifest.model_copy(update={"status": "started", "outputs": {}}).save(paths.manifest(stage.name))
