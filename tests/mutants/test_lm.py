@@ -25,7 +25,7 @@ from tests.reference import test_sampler_against_hf as reference
 from tests.unit.inference import test_decoder, test_prefix_sharing, test_sampler, test_sampling
 from tests.unit.lm import test_journal, test_runner
 from tests.unit.lm.backends import test_local
-from tests.unit.nets import test_folder, test_scorer, test_tokenizer, test_vocabulary
+from tests.unit.nets import test_folder, test_scorer, test_template_kwargs, test_tokenizer, test_vocabulary
 from tests.unit.nets import test_whole_text as whole_text
 
 Test = Callable[[Path, Path], Any]
@@ -358,6 +358,30 @@ FUNCTIONS: dict[str, Mutant] = {
         on_new_tokenizers(
             lambda: whole_text.test_rows_to_learn_from_have_the_tokens_of_the_whole_text("sentencepiece", "llama 2")
         ),
+    ),
+    "a template is told nothing": (
+        tokenizer._render,
+        "**_template_kwargs.get(tokenizer, {}),",
+        "",
+        draws(test_template_kwargs.test_a_prompt_has_the_tokens_of_a_template_that_is_told_the_same),
+    ),
+    "a template is told what it was told before": (
+        tokenizer._state,
+        ", describe_template_kwargs(tokenizer)",
+        "",
+        draws(test_template_kwargs.test_a_prompt_has_the_tokens_of_a_template_that_is_told_the_same),
+    ),
+    "1 and true are told alike": (
+        tokenizer._state,
+        "describe_template_kwargs(tokenizer)",
+        "tuple(sorted(_template_kwargs.get(tokenizer, {}).items()))",
+        draws(test_template_kwargs.test_a_prompt_has_the_tokens_of_a_template_that_is_told_the_same),
+    ),
+    "a token that a template is told can be written": (
+        tokenizer._find_template_strings,
+        "if isinstance(text, str)",
+        "if not text",
+        draws(test_template_kwargs.test_no_text_becomes_a_token_that_the_template_writes_because_it_is_told),
     ),
     "the head begins too large": (
         scorer.init_scorer_from_policy,

@@ -97,9 +97,9 @@ class StageContext:
         return Path(self._plan.model(model, self._paths).source)
 
     @property
-    def device(self) -> str:
-        """Where models are trained: where the assistant is."""
-        return self._plan.models[ASSISTANT.key].device
+    def assistant(self) -> ModelSpec:
+        """What training starts from: whatever it makes is read, laid out and kept where the assistant is."""
+        return self._plan.models[ASSISTANT.key]
 
     def model(self, model: Role | Checkpoint) -> LanguageModel:
         """Open a model that the stage declares to read; two roles that were given the same share it."""

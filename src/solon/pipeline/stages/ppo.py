@@ -28,7 +28,8 @@ def reinforce(context: StageContext) -> Outcome:
         seed=context.seed,
         metrics=context.path(PPO_CURVE),
         on_progress=context.progress("iterations"),
-        device=context.device,
+        device=context.assistant.device,
+        chat_template_kwargs=context.assistant.chat_template_kwargs,
         value_out=context.path(VALUE_MODEL),
     )
     left_out = summary.prompts_left_out

@@ -39,7 +39,8 @@ def train_preference_model(context: StageContext) -> Outcome:
         seed=context.seed,
         metrics=context.path(PREFERENCE_CURVE),
         on_progress=context.progress("steps"),
-        device=context.device,
+        device=context.assistant.device,
+        chat_template_kwargs=context.assistant.chat_template_kwargs,
     )
     counts = {
         "in": len(pairs),
