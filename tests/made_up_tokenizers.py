@@ -33,7 +33,7 @@ TOLD = (
     "{% if enable_thinking is defined %}{{ 'think' if enable_thinking else 'Say no' }}\n{% endif %}{% endif %}"
 )
 NANO_TOLD = (
-    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + (end or '<|end|>') }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}"
     "{% if pace is defined %}{{ pace }}{{ '\n' }}{% endif %}{% endif %}"
 )

@@ -78,7 +78,9 @@ class FakeModels:
         self.models.append(model)
         return model
 
-    def run_sft(self, base, examples, config, out, *, seed, metrics, on_progress, device, chat_template_kwargs):
+    def run_sft(
+        self, base, examples, config, out, *, seed, metrics, on_progress, device, chat_template_kwargs, system_prompt
+    ):
         self._train(out, metrics, examples, 0.8, ("sft/loss",), on_progress)
         return SFTSummary(
             steps=3,
@@ -94,7 +96,19 @@ class FakeModels:
         )
 
     def run_preference_model(
-        self, init, pairs, heldout, config, out, *, seed, metrics, on_progress, device, chat_template_kwargs
+        self,
+        init,
+        pairs,
+        heldout,
+        config,
+        out,
+        *,
+        seed,
+        metrics,
+        on_progress,
+        device,
+        chat_template_kwargs,
+        system_prompt,
     ):
         self._train(out, metrics, [*pairs, *heldout], 0.8, ("pm/loss",), on_progress)
         return PMSummary(
@@ -125,6 +139,7 @@ class FakeModels:
         value_out,
         device,
         chat_template_kwargs,
+        system_prompt,
     ):
         self._train(out, metrics, prompts, 0.97, ("objective/score", "objective/kl"), on_progress)
         value_out.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import pytest
 
 from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, sampling
 from solon.lm import draws as draws_of_calls
-from solon.lm import journal, journaled, runner
+from solon.lm import journal, journaled, runner, system_prompt
 from solon.lm.backends import local
 from solon.nets import folder, llama, marking, scorer, tokenizer, vocabulary
 from solon.records import Sampling
@@ -23,7 +23,7 @@ from tests.mutating import assert_killed
 from tests.properties import test_cuts
 from tests.reference import test_sampler_against_hf as reference
 from tests.unit.inference import test_decoder, test_prefix_sharing, test_sampler, test_sampling
-from tests.unit.lm import test_journal, test_runner
+from tests.unit.lm import test_journal, test_runner, test_system_prompt
 from tests.unit.lm.backends import test_local
 from tests.unit.nets import test_folder, test_scorer, test_template_kwargs, test_tokenizer, test_vocabulary
 from tests.unit.nets import test_whole_text as whole_text
@@ -393,6 +393,15 @@ FUNCTIONS: dict[str, Mutant] = {
 
 
 METHODS: dict[str, tuple[type, Mutant]] = {
+    "options are weighed without the system prompt": (
+        system_prompt.SystemPromptedModel,
+        (
+            system_prompt.SystemPromptedModel.choose,
+            "add_system_prompt(prompt, self._system_prompt)",
+            "prompt",
+            draws(lambda: test_system_prompt.test_whatever_it_is_asked_begins_with_it("chat")),
+        ),
+    ),
     "uniforms by place in the batch": (
         sampler.Sampler,
         (

@@ -45,6 +45,7 @@ class ModelSpec(Config):
         device: where a local model runs and is trained, as torch names it.
         batch_size: rows that a local model decodes together; changes nothing but rounding.
         chat_template_kwargs: what its chat template is told beside the conversation, in prompts and in training rows.
+        system_prompt: what comes before everything it is asked, and in its training rows; null for nothing.
     """
 
     source: str = Field(min_length=1)
@@ -54,6 +55,7 @@ class ModelSpec(Config):
     device: str = "cpu"
     batch_size: int = Field(128, ge=1)
     chat_template_kwargs: dict[str, TemplateArgument] = Field({})
+    system_prompt: str | None = Field(None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -79,10 +81,16 @@ class ModelSpec(Config):
                 raise ValueError(f"{name}: expected text of one line, found {one_line(repr(value), 40)}")
         return given
 
+    @field_validator("system_prompt", mode="before")
+    @classmethod
+    def _strip_prompt(cls, given: object) -> object:
+        return given.strip() if isinstance(given, str) else given
+
     @property
     def settings(self) -> dict[str, object]:
         """What decides answers besides the model's content, where it is not left as it is."""
-        return self.model_dump(include={"layout", "dtype", "chat_template_kwargs"}, exclude_defaults=True)
+        names = {"layout", "dtype", "chat_template_kwargs", "system_prompt"}
+        return self.model_dump(include=names, exclude_defaults=True)
 
 
 @runtime_checkable

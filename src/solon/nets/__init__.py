@@ -17,6 +17,7 @@ from solon.nets.tokenizer import (
     encode_text,
     end_token_id,
     find_unused_kwargs,
+    has_system_turn,
     load_tokenizer,
     set_template_kwargs,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "end_token_id",
     "find_absent_rows",
     "find_unused_kwargs",
+    "has_system_turn",
     "init_scorer_from_policy",
     "is_llama_shaped",
     "load_policy",

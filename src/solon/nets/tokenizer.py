@@ -172,6 +172,15 @@ def end_token_id(tokenizer: Tokenizer) -> int:
     return _encoder(tokenizer).end(tokenizer)
 
 
+def has_system_turn(tokenizer: Tokenizer) -> bool:
+    """Say whether the chat template has a place for a system turn; where it has none, one is put before the user's.
+
+    Raises:
+        ModelError: there is no chat template, or it refuses even a user's turn.
+    """
+    return "system" in _lay_out(tokenizer, ("system", "user"), is_open=False).roles
+
+
 _encoders: WeakKeyDictionary[Tokenizer, "_Encoder"] = WeakKeyDictionary()
 
 

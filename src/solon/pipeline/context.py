@@ -11,7 +11,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from solon.errors import ConfigError, StageFailedError
-from solon.lm import ItemResults, Journal, JournaledModel, LanguageModel, ModelSpec, OnProgress, find_backend
+from solon.lm import (
+    ItemResults,
+    Journal,
+    JournaledModel,
+    LanguageModel,
+    ModelSpec,
+    OnProgress,
+    find_backend,
+    with_system_prompt,
+)
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
 from solon.pipeline.observer import Observer
@@ -107,11 +116,11 @@ class StageContext:
         return self._opened(self._plan.model(model, self._paths))
 
     def _opened(self, spec: ModelSpec) -> LanguageModel:
-        key = spec.model_dump_json()
+        key = spec.model_dump_json(exclude={"system_prompt"})  # which is put before what the opened model is asked
         if key not in self._open:
             inner = self._stack.enter_context(find_backend(spec).open_model(spec))
             self._open[key] = JournaledModel(inner, self._journal)
-        return self._open[key]
+        return with_system_prompt(self._open[key], spec.system_prompt)
 
     def model_of(self, role: str) -> LanguageModel:
         """Open the model of a role by its name, as graders ask for it.

@@ -14,7 +14,7 @@ from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
 from solon.pipeline.overrides import merge
 from solon.pipeline.task import Task, find_checkpoint
-from solon.prompting import render_response
+from solon.prompting import add_system_prompt, render_response
 from solon.records import Conversation
 from solon.storage import content_digest
 
@@ -103,7 +103,12 @@ def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     from solon.training.probe import check_reading
 
     notices = check_checkpoint(Path(spec.source), spec.chat_template_kwargs)
-    check_reading(Path(spec.source), device=spec.device, chat_template_kwargs=spec.chat_template_kwargs)
+    check_reading(
+        Path(spec.source),
+        device=spec.device,
+        chat_template_kwargs=spec.chat_template_kwargs,
+        system_prompt=spec.system_prompt,
+    )
     return notices
 
 
@@ -115,7 +120,7 @@ def check_layouts(models: Mapping[str, ModelSpec], trained: Collection[str]) -> 
         trained: roles whose model training starts from, and lays out in `chat` whatever its prompts are in.
 
     Raises:
-        ModelError: the template refuses what it is told.
+        ModelError: the template refuses what it is told, or has no place for a system prompt.
     """
     starts = [models[role] for role in trained]
     roles: dict[str, str] = {}
@@ -125,18 +130,25 @@ def check_layouts(models: Mapping[str, ModelSpec], trained: Collection[str]) -> 
 
 
 def _check_layout(role: str, spec: ModelSpec, is_trained: bool) -> Iterator[str]:
-    if spec.backend != LOCAL or not spec.chat_template_kwargs:
+    if spec.backend != LOCAL or not (spec.chat_template_kwargs or spec.system_prompt):
         return
-    from solon.nets import encode_prompt, find_unused_kwargs, load_tokenizer
+    from solon.nets import encode_prompt, find_unused_kwargs, has_system_turn, load_tokenizer
 
-    if spec.layout != "chat" and not is_trained:
-        yield f"models.{role}.chat_template_kwargs: change nothing, since its layout is {spec.layout}"
-        return
+    layout = "chat" if is_trained else spec.layout
     tokenizer = load_tokenizer(Path(spec.source), spec.chat_template_kwargs)
     try:
-        encode_prompt(tokenizer, render_response(_ASKED))
+        encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, layout), spec.system_prompt))
     except (ModelError, PromptingError) as error:
         raise ModelError(f"models.{role}: {error}") from error
+    if layout != "chat":
+        if spec.chat_template_kwargs:
+            yield f"models.{role}.chat_template_kwargs: change nothing, since its layout is {layout}"
+        return
+    if spec.system_prompt and not has_system_turn(tokenizer):
+        raise ModelError(
+            f"models.{role}.system_prompt: the chat template of {spec.source} has no place for a system turn: leave it "
+            "out, or choose a model whose template has one"
+        )
     for name in find_unused_kwargs(tokenizer):
         yield f"models.{role}.chat_template_kwargs: its chat template does not look at {name}, which changes nothing"
 

@@ -142,8 +142,8 @@ def build_plan(
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
     notices = (
-        *(notice for role in trained for notice in check_trainable(role, models[role])),
         *check_layouts(models, trained),
+        *(notice for role in trained for notice in check_trainable(role, models[role])),
         *check_constitution(rules).notes,
         *([describe_prompts(prompts)] if task.says_counts else []),
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),

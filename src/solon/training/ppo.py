@@ -239,6 +239,7 @@ def run_ppo(
     on_progress: OnProgress | None = None,
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    system_prompt: str | None = None,
     value_out: Path | None = None,
     make_sampler: MakeSampler[TokenSampler] = Sampler,
 ) -> PPOSummary:
@@ -257,6 +258,7 @@ def run_ppo(
         on_progress: told after every iteration.
         device: where the models run.
         chat_template_kwargs: what the chat template is told beside the conversation, as where the model is asked.
+        system_prompt: what comes before every conversation, as where the model is asked; None for nothing.
         value_out: folder for the value model; None does not keep it.
         make_sampler: puts over the policy what its responses are drawn by.
 
@@ -272,7 +274,7 @@ def run_ppo(
             f"{preference_model}: its tokens are not those of {policy}, whose responses it would score: "
             "train the preference model from that policy"
         )
-    encoder = RowEncoder(tokenizer)
+    encoder = RowEncoder(tokenizer, system_prompt)
     queries = [(prompt, encoder.prompt(prompt.conversation)) for prompt in prompts]
     asked = [query for query in queries if len(query[1]) <= config.max_prompt_tokens]
     if not asked:

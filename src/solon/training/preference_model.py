@@ -100,6 +100,7 @@ def run_preference_model(
     on_progress: OnProgress | None = None,
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    system_prompt: str | None = None,
 ) -> PMSummary:
     """Train a preference model on soft labels and save it as a Hugging Face folder.
 
@@ -117,6 +118,7 @@ def run_preference_model(
         on_progress: told after every step.
         device: where the model runs.
         chat_template_kwargs: what the chat template is told beside the conversation, as where the model is asked.
+        system_prompt: what comes before every conversation, as where the model is asked; None for nothing.
 
     Raises:
         RecordError: no pair is left to learn from, or a held-out pair shares its prompt with one.
@@ -125,7 +127,7 @@ def run_preference_model(
     """
     _check_apart(pairs, heldout)
     tokenizer = load_tokenizer(init, chat_template_kwargs)
-    encoder = RowEncoder(tokenizer)
+    encoder = RowEncoder(tokenizer, system_prompt)
     rows = _encode(pairs, config, encoder)
     measured = _encode(heldout, config, encoder)
     if not rows:

@@ -96,6 +96,7 @@ def run_sft(
     on_progress: OnProgress | None = None,
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    system_prompt: str | None = None,
 ) -> SFTSummary:
     """Fine-tune `base` on `examples` and save the result as a Hugging Face folder.
 
@@ -111,6 +112,7 @@ def run_sft(
         on_progress: told after every step.
         device: where the model runs.
         chat_template_kwargs: what the chat template is told beside the conversation, as where the model is asked.
+        system_prompt: what comes before every conversation, as where the model is asked; None for nothing.
 
     Raises:
         RecordError: no example is left to learn from.
@@ -118,7 +120,7 @@ def run_sft(
         ModelError: `base` cannot be loaded, or training diverged.
     """
     tokenizer = load_tokenizer(base, chat_template_kwargs)
-    encoder = RowEncoder(tokenizer)
+    encoder = RowEncoder(tokenizer, system_prompt)
     rows, held_out, left_out = _encode(examples, config, encoder)
     identity = content_digest(
         [

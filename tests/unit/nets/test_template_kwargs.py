@@ -30,7 +30,7 @@ TOLD: list[dict[str, TemplateArgument]] = [
     {"tone": "1"},
     {"tone": 1},
     {"tone": True},
-    {"tone": "take [1618033988] the lamp", "enable_thinking": False},
+    {"tone": "take [16180339880] the lamp", "enable_thinking": False},
     {"cut": "river"},
     {"end": "</s>"},
     {"no_such_thing": "x"},

@@ -1,6 +1,7 @@
-"""Proves that every training row, rollout and probe is laid out as the model is asked: in what its template is told.
+"""Proves that every training row, rollout and probe is laid out as the model is asked: under its system prompt and in
+what its template is told.
 
-The witness is transformers' own chat template, told the same.
+The witness is transformers' own chat template, given the same.
 """
 
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from solon.inference import Sampler
-from solon.nets import init_scorer_from_policy, load_tokenizer, save_scorer
+from solon.nets import encode_text, init_scorer_from_policy, load_scorer, load_tokenizer, save_scorer
 from solon.records import Conversation
 from solon.training import learner, preference_model, probe, rollout, sft
 from solon.training.batching import TokenRow, pack_rows
@@ -22,6 +23,7 @@ from tests.made_up_tokenizers import NANO_TOLD
 from tests.tiny import build_tiny_policy, make_example, make_pair, make_prompt
 
 TOLD: dict[str, Any] = {"chat_template_kwargs": {"pace": "slow"}}
+RULE: dict[str, Any] = {"system_prompt": "take the lamp to the <|end|> gate"}
 EXAMPLES = [make_example(number) for number in range(6)]
 PAIRS = [make_pair(number) for number in range(6)]
 PROMPTS = [make_prompt(number) for number in range(4)]
@@ -30,7 +32,11 @@ PPO = PPOConfig(iterations=2, responses_per_iteration=4, minibatches=1, max_resp
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
+    return build(tmp_path_factory.mktemp("models"))
+
+
+def build(folder: Path) -> Path:
+    """Save a policy whose template can be told something, and a scorer of it."""
     base = build_tiny_policy(folder / "base", template=NANO_TOLD)
     save_scorer(init_scorer_from_policy(base, seed=5), load_tokenizer(base), folder / "pm")
     return folder
@@ -68,15 +74,19 @@ def laid_out(base: Path, conversations: Iterable[Conversation], told: dict[str, 
     tokenizer: Any = load_tokenizer(base)
     found = set()
     for conversation in conversations:
-        messages = [{"role": message.role, "content": message.text} for message in conversation.messages]
+        rule = [{"role": "system", "content": "RULE"}] if "system_prompt" in told else []
+        messages = [*rule, *({"role": message.role, "content": message.text} for message in conversation.messages)]
         text = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True, **told.get("chat_template_kwargs", {})
         )
-        found.add(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]))
+        before, _, after = text.partition("RULE")
+        rule_ids = encode_text(tokenizer, told["system_prompt"]) if rule else []  # in which nothing is a control token
+        ids = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in (before, after)]
+        found.add((*ids[0], *rule_ids, *ids[1]))
     return found
 
 
-settings = pytest.mark.parametrize("told", [{}, TOLD], ids=["nothing", "told"])
+settings = pytest.mark.parametrize("told", [{}, TOLD, RULE, TOLD | RULE], ids=["nothing", "told", "rule", "both"])
 
 
 @settings
@@ -92,6 +102,14 @@ def test_the_preference_model(told: dict[str, Any], models: Path, tmp_path: Path
     out, metrics = tmp_path / "out", tmp_path / "m.jsonl"
     run_preference_model(models / "base", PAIRS[:4], PAIRS[4:], config, out, seed=1, metrics=metrics, **told)
     assert read.rows == laid_out(models / "base", [pair.prompt.conversation for pair in PAIRS], told)
+
+
+def test_the_preference_model_does_not_pad_with_the_end_that_its_template_is_told(models: Path, tmp_path: Path) -> None:
+    tokenizer, out = load_tokenizer(models / "base"), tmp_path / "out"
+    told: dict[str, Any] = {"chat_template_kwargs": {"end": tokenizer.pad_token}}
+    config = PreferenceModelConfig(batch_size=4)
+    run_preference_model(models / "base", PAIRS, [], config, out, seed=1, metrics=tmp_path / "m.jsonl", **told)
+    assert load_scorer(out).config.pad_token_id not in (None, tokenizer.pad_token_id)
 
 
 @settings

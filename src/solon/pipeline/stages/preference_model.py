@@ -41,6 +41,7 @@ def train_preference_model(context: StageContext) -> Outcome:
         on_progress=context.progress("steps"),
         device=context.assistant.device,
         chat_template_kwargs=context.assistant.chat_template_kwargs,
+        system_prompt=context.assistant.system_prompt,
     )
     counts = {
         "in": len(pairs),
