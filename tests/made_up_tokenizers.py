@@ -24,6 +24,21 @@ DROPPING = (
     "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
     "{% elif m['role'] == 'assistant' %}{{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
 )
+TOLD = (
+    "{% if tone is defined %}{{ tone }}\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{{ m['content'].split(cut)[0] if cut is defined and cut in m['content'] else m['content'] }}"
+    "{{ end if end is defined else '<|im_end|>' }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined %}{{ 'think' if enable_thinking else 'Say no' }}\n{% endif %}{% endif %}"
+)
+NANO_TOLD = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + (end or '<|end|>') }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}"
+    "{% if pace is defined %}{{ pace }}{{ '\n' }}{% endif %}{% endif %}"
+)
+"""The nano model's template with a place for what it is told."""
+
 TEXTS = [
     "how do i find the lamp and the gate",
     "take the lamp to the river today",
@@ -47,6 +62,11 @@ def chatml() -> Any:
     return _byte_level(
         CHATML + "{% if thoughts %}<think>{{ thoughts + '</think>' }}{% endif %}", ordinary=["<think>", "</think>"]
     )
+
+
+def told() -> Any:
+    """A template that looks at what it is told; `<tool>` is an ordinary added token."""
+    return _byte_level(TOLD, ordinary=["<tool>"])
 
 
 def stripping() -> Any:

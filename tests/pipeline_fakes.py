@@ -78,7 +78,9 @@ class FakeModels:
         self.models.append(model)
         return model
 
-    def run_sft(self, base, examples, config, out, *, seed, metrics, on_progress, device):
+    def run_sft(
+        self, base, examples, config, out, *, seed, metrics, on_progress, device, chat_template_kwargs, system_prompt
+    ):
         self._train(out, metrics, examples, 0.8, ("sft/loss",), on_progress)
         return SFTSummary(
             steps=3,
@@ -93,7 +95,21 @@ class FakeModels:
             eval_loss_after=None,
         )
 
-    def run_preference_model(self, init, pairs, heldout, config, out, *, seed, metrics, on_progress, device):
+    def run_preference_model(
+        self,
+        init,
+        pairs,
+        heldout,
+        config,
+        out,
+        *,
+        seed,
+        metrics,
+        on_progress,
+        device,
+        chat_template_kwargs,
+        system_prompt,
+    ):
         self._train(out, metrics, [*pairs, *heldout], 0.8, ("pm/loss",), on_progress)
         return PMSummary(
             steps=3,
@@ -109,7 +125,22 @@ class FakeModels:
             ranked={pair.id: float(number > 0) for number, pair in enumerate(heldout[:4])},
         )
 
-    def run_ppo(self, policy, preference_model, prompts, config, out, *, seed, metrics, on_progress, value_out, device):
+    def run_ppo(
+        self,
+        policy,
+        preference_model,
+        prompts,
+        config,
+        out,
+        *,
+        seed,
+        metrics,
+        on_progress,
+        value_out,
+        device,
+        chat_template_kwargs,
+        system_prompt,
+    ):
         self._train(out, metrics, prompts, 0.97, ("objective/score", "objective/kl"), on_progress)
         value_out.mkdir(parents=True, exist_ok=True)
         (value_out / "model.json").write_text('{"refuses": 0}')

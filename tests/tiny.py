@@ -9,10 +9,13 @@ from solon.world.nano.shape import build_nano_config, build_nano_model, build_to
 WORDS = ["lamp", "gate", "hook", "river", "stone", "tower", "wheel", "basket"]
 
 
-def build_tiny_policy(path: Path, *, seed: int = 1, width: int = 32, layers: int = 2, spare_rows: int = 0) -> Path:
+def build_tiny_policy(
+    path: Path, *, seed: int = 1, width: int = 32, layers: int = 2, spare_rows: int = 0, template: str | None = None
+) -> Path:
     """Save a random Llama of a few thousand weights, `spare_rows` more than its tokenizer for `WORDS` has tokens."""
     spans = [f"how do i find the {word} and the {other}" for word in WORDS for other in WORDS]
     tokenizer = build_tokenizer([*spans, *(f"take the {word} today" for word in WORDS)], vocab_size=320, merges=16)
+    tokenizer.chat_template = template or tokenizer.chat_template
     config = build_nano_config(tokenizer, width=width, layers=layers, heads=2, max_length=256)
     config.vocab_size += spare_rows
     save_policy(build_nano_model(config, seed=seed), tokenizer, path)

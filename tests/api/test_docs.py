@@ -92,6 +92,8 @@ def describe_kind(kind: Any) -> list[str]:
     if get_origin(kind) is tuple:
         inner, *_ = get_args(kind)
         return ["two numbers"] if inner is float else [f"a list of {' or '.join(describe_kind(inner))}"]
+    if get_origin(kind) is dict:
+        return [f"a table of {' or '.join(describe_kind(get_args(kind)[1]))}"]
     if get_args(kind):
         return [words for part in get_args(kind) for words in describe_kind(part)]
     return [{int: "whole number", float: "number", bool: "`true` or `false`", str: "text", NoneType: "`null`"}[kind]]

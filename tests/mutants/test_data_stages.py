@@ -7,12 +7,14 @@ import pytest
 
 from solon.feedback import comparing, labeling, pairing, votes
 from solon.lm import responding
+from solon.prompting import rendering
 from solon.records import calls
 from solon.redteam import normalize, selecting
 from solon.revision import chains, helpful, metrics, targets
 from tests.mutating import assert_killed
 from tests.properties import test_prompt_keys, test_votes
 from tests.unit.feedback import test_comparing, test_labeling, test_pairing
+from tests.unit.prompting import test_rendering
 from tests.unit.redteam import test_selecting
 from tests.unit.revision import test_chains, test_faults, test_targets
 
@@ -64,6 +66,12 @@ def a_stray_prompt() -> None:
 
 
 REVISION: dict[str, Mutant] = {
+    "a system prompt takes the place of a system message": (
+        rendering.add_system_prompt,
+        "trusted=False), *first.spans)), *rest]",
+        "trusted=False))), *rest]",
+        test_rendering.test_a_system_message_of_the_prompt_follows_the_system_prompt,
+    ),
     "critique used as revision": (
         chains._Rounds.take_step,
         "critique=critique, revision=revision",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, sampling
-from solon.lm import draw_index, journal, journaled, runner
+from solon.lm import draw_index, journal, journaled, runner, system_prompt
 from solon.lm.backends import local
 from solon.nets import folder, llama, marking, scorer, tokenizer, vocabulary
 from solon.records import Sampling
@@ -22,9 +22,9 @@ from tests.mutating import assert_killed
 from tests.properties import test_cuts
 from tests.reference import test_sampler_against_hf as reference
 from tests.unit.inference import test_decoder, test_prefix_sharing, test_sampler, test_sampling
-from tests.unit.lm import test_journal, test_runner
+from tests.unit.lm import test_journal, test_runner, test_system_prompt
 from tests.unit.lm.backends import test_local
-from tests.unit.nets import test_folder, test_scorer, test_tokenizer, test_vocabulary
+from tests.unit.nets import test_folder, test_scorer, test_template_kwargs, test_tokenizer, test_vocabulary
 from tests.unit.nets import test_whole_text as whole_text
 
 Test = Callable[[Path, Path], Any]
@@ -334,6 +334,30 @@ FUNCTIONS: dict[str, Mutant] = {
             lambda: whole_text.test_rows_to_learn_from_have_the_tokens_of_the_whole_text("sentencepiece", "llama 2")
         ),
     ),
+    "a template is told nothing": (
+        tokenizer._render,
+        "**_template_kwargs.get(tokenizer, {}),",
+        "",
+        draws(test_template_kwargs.test_a_prompt_has_the_tokens_of_a_template_that_is_told_the_same),
+    ),
+    "a template is told what it was told before": (
+        tokenizer._state,
+        ", describe_template_kwargs(tokenizer)",
+        "",
+        draws(test_template_kwargs.test_a_prompt_has_the_tokens_of_a_template_that_is_told_the_same),
+    ),
+    "1 and true are told alike": (
+        tokenizer._state,
+        "describe_template_kwargs(tokenizer)",
+        "tuple(sorted(_template_kwargs.get(tokenizer, {}).items()))",
+        draws(test_template_kwargs.test_a_prompt_has_the_tokens_of_a_template_that_is_told_the_same),
+    ),
+    "a token that a template is told can be written": (
+        tokenizer._find_template_strings,
+        "if isinstance(text, str)",
+        "if not text",
+        draws(test_template_kwargs.test_no_text_becomes_a_token_that_the_template_writes_because_it_is_told),
+    ),
     "the head begins too large": (
         scorer.init_scorer_from_policy,
         "(weight.shape[1] + 1) ** -0.5",
@@ -344,6 +368,15 @@ FUNCTIONS: dict[str, Mutant] = {
 
 
 METHODS: dict[str, tuple[type, Mutant]] = {
+    "options are weighed without the system prompt": (
+        system_prompt.SystemPromptedModel,
+        (
+            system_prompt.SystemPromptedModel.choose,
+            "add_system_prompt(prompt, self._system_prompt)",
+            "prompt",
+            draws(lambda: test_system_prompt.test_whatever_it_is_asked_begins_with_it("chat")),
+        ),
+    ),
     "the seed is not in the key": (
         journaled.GenerateCall,
         (

@@ -26,7 +26,15 @@ from tests.laws import test_ppo as laws
 from tests.mutating import assert_killed
 from tests.reference import test_reading_against_hf as against_hf
 from tests.tiny import build_tiny_policy
-from tests.unit.training import test_batching, test_keeping, test_ppo, test_preference_model, test_probe, test_sft
+from tests.unit.training import (
+    test_batching,
+    test_keeping,
+    test_layout,
+    test_ppo,
+    test_preference_model,
+    test_probe,
+    test_sft,
+)
 
 
 def on_a_new_model(test: Callable[[], Any]) -> None:
@@ -40,6 +48,16 @@ def on_a_new_model(test: Callable[[], Any]) -> None:
 def no_number(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         test_probe.test_no_number_is_a_difference(folder / "no number", patch)
+
+
+def as_asked(test: Callable[..., Any]) -> Callable[[Path, Path], Any]:
+    """Run a test of layouts under a system prompt and a template that is told something."""
+
+    def run(models: Path, folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            test(test_layout.TOLD | test_layout.RULE, test_layout.build(folder), folder, test_layout.Read(patch))
+
+    return run
 
 
 Case = tuple[Any, str, str, Callable[[Path, Path], Any]]
@@ -169,6 +187,12 @@ FUNCTIONS: dict[str, Case] = {
         "(reduce).remove",
         "(reduce).__repr__",
         lambda m, f: on_a_new_model(lambda: against_hf.test_only_rows_that_are_wanted_go_through_the_head("gpt2")),
+    ),
+    "pairs are laid out by a template that is told nothing": (
+        preference_model.run_preference_model,
+        "load_tokenizer(init, chat_template_kwargs)",
+        "load_tokenizer(init)",
+        as_asked(test_layout.test_the_preference_model),
     ),
     "no number is no difference": (
         probe.check_reading,
@@ -363,6 +387,24 @@ FUNCTIONS: dict[str, Case] = {
 }
 
 METHODS: dict[str, tuple[type, Case]] = {
+    "rows are learnt without the system prompt": (
+        batching.RowEncoder,
+        (
+            batching.RowEncoder.rows,
+            "self._render(conversation), anew",
+            "render_response(conversation), anew",
+            as_asked(test_layout.test_fine_tuning),
+        ),
+    ),
+    "rollouts are drawn without the system prompt": (
+        batching.RowEncoder,
+        (
+            batching.RowEncoder.prompt,
+            "self._render(conversation)",
+            "render_response(conversation)",
+            as_asked(test_layout.test_rollouts_and_what_is_learnt_from_them),
+        ),
+    ),
     "tokens of another vocabulary are learnt": (
         batching.RowEncoder,
         (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, RunError
-from solon.lm import ModelSpec, find_backend, respond
+from solon.lm import ModelSpec, find_backend, respond, with_system_prompt
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT
 from solon.pipeline.config import RunConfig
@@ -90,7 +90,8 @@ def run_chat(folder: Path, name: str | None, *, temperature: float, max_tokens: 
     interactive = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # bytes that are no text become U+FFFD
-    with find_backend(spec).open_model(spec) as model:
+    with find_backend(spec).open_model(spec) as opened:
+        model = with_system_prompt(opened, spec.system_prompt)
         messages: list[Message] = []
         for turn, line in enumerate(_lines(interactive)):
             if not line:

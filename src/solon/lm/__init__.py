@@ -2,9 +2,9 @@
 
 `protocol` says what may be asked, and `spec` which model answers: one of the `backends`, `local` with a model in this
 process (needs torch; imported by its own name, so that the rest works without), `scripted` by a file, or functions in
-tests. `journaled` replays what a `journal` remembers and adds what it does not. `responding` has a model answer a
-conversation. `runner` runs a stage's items side by
-side, and keeps the failure of one from the others.
+tests. `journaled` replays what a `journal` remembers and adds what it does not; `system_prompt` stands before it where
+a role has one. `responding` has a model answer a conversation. `runner` runs a stage's items side by side, and keeps
+the failure of one from the others.
 """
 
 from solon.lm.backends.scripted import ScriptedModel
@@ -15,6 +15,7 @@ from solon.lm.protocol import LanguageModel
 from solon.lm.responding import respond
 from solon.lm.runner import ItemResults, OnProgress, PartEndedError, check_failures, run_items, run_parts
 from solon.lm.spec import Backend, ModelSpec, find_backend
+from solon.lm.system_prompt import with_system_prompt
 
 __all__ = [
     "Backend",
@@ -35,4 +36,5 @@ __all__ = [
     "respond",
     "run_items",
     "run_parts",
+    "with_system_prompt",
 ]

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol, cast, runtime_checkable
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from solon.errors import ConfigError, MissingExtraError
 from solon.lm.protocol import LanguageModel
 from solon.messages import one_line
-from solon.records import Config, Layout
+from solon.records import Config, Layout, TemplateArgument
 
 BACKENDS = "solon.lm.backends"
 """The package in which backends are looked for by a bare name."""
@@ -22,6 +22,15 @@ _EXTRAS = ("torch", "transformers", "safetensors")
 
 LOCAL = "local"
 """The backend of checkpoint folders, the only models that can be trained."""
+
+_RESERVED = """
+messages conversation conversations tools documents kwargs self loop add_generation_prompt continue_final_message
+chat_template tokenize tokenizer_kwargs sanitize_control_tokens padding truncation max_length return_tensors return_dict
+return_assistant_tokens_mask bos_token eos_token unk_token sep_token pad_token cls_token mask_token
+additional_special_tokens raise_exception strftime_now range dict namespace cycler joiner lipsum
+"""
+RESERVED_KWARGS = frozenset(_RESERVED.split())
+"""Names that a chat template has from elsewhere or that say how it is applied: no configuration may give them."""
 
 
 class ModelSpec(Config):
@@ -35,6 +44,8 @@ class ModelSpec(Config):
         dtype: precision of a local model's answers; null is that of its checkpoint. Training is in float32.
         device: where a local model runs and is trained, as torch names it.
         batch_size: rows that a local model decodes together; changes nothing but rounding.
+        chat_template_kwargs: what its chat template is told beside the conversation, in prompts and in training rows.
+        system_prompt: what comes before everything it is asked, and in its training rows; null for nothing.
     """
 
     source: str = Field(min_length=1)
@@ -43,6 +54,8 @@ class ModelSpec(Config):
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     device: str = "cpu"
     batch_size: int = Field(128, ge=1)
+    chat_template_kwargs: dict[str, TemplateArgument] = Field({})
+    system_prompt: str | None = Field(None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -53,10 +66,31 @@ class ModelSpec(Config):
                 return {**body, "backend": name, "source": rest}
         return body
 
+    @field_validator("chat_template_kwargs", mode="before")
+    @classmethod
+    def _check_kwargs(cls, given: object) -> object:
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            if not isinstance(name, str) or not name.isidentifier():
+                raise ValueError(f"{one_line(repr(name), 40)} is no name that a chat template could look at")
+            if name in RESERVED_KWARGS:
+                raise ValueError(f"{name} is what a chat template has from elsewhere, and cannot be set: leave it out")
+            if not isinstance(value, TemplateArgument):
+                found = one_line(repr(value), 40)
+                raise ValueError(f"{name}: expected true, false, a whole number or text, found {found}")
+            if isinstance(value, str) and not value.isprintable():
+                raise ValueError(f"{name}: expected text of one line, found {one_line(repr(value), 40)}")
+        return given
+
+    @field_validator("system_prompt", mode="before")
+    @classmethod
+    def _strip_prompt(cls, given: object) -> object:
+        return given.strip() if isinstance(given, str) else given
+
     @property
     def settings(self) -> dict[str, object]:
         """What decides answers besides the model's content, where it is not left as it is."""
-        return self.model_dump(include={"layout", "dtype"}, exclude_defaults=True)
+        names = {"layout", "dtype", "chat_template_kwargs", "system_prompt"}
+        return self.model_dump(include=names, exclude_defaults=True)
 
 
 @runtime_checkable

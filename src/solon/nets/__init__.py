@@ -11,11 +11,15 @@ from solon.nets.protocols import CausalLM, Network, Scorer, Tokenizer, Trainable
 from solon.nets.scorer import check_trainable, init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.tokenizer import (
     decode_response,
+    describe_template_kwargs,
     encode_continuations,
     encode_prompt,
     encode_text,
     end_token_id,
+    find_unused_kwargs,
+    has_system_turn,
     load_tokenizer,
+    set_template_kwargs,
 )
 from solon.nets.vocabulary import find_absent_rows, rule_out, vocabulary_digest
 
@@ -28,11 +32,14 @@ __all__ = [
     "check_trainable",
     "count_rows",
     "decode_response",
+    "describe_template_kwargs",
     "encode_continuations",
     "encode_prompt",
     "encode_text",
     "end_token_id",
     "find_absent_rows",
+    "find_unused_kwargs",
+    "has_system_turn",
     "init_scorer_from_policy",
     "is_llama_shaped",
     "load_policy",
@@ -41,6 +48,7 @@ __all__ = [
     "rule_out",
     "save_policy",
     "save_scorer",
+    "set_template_kwargs",
     "vocabulary_digest",
     "weights_digest",
 ]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from solon.records import TemplateArgument
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
 
@@ -169,7 +171,12 @@ class Tokenizer(Protocol):
         """Return the template by which conversations are laid out."""
 
     def apply_chat_template(
-        self, conversation: Sequence[Mapping[str, str]], chat_template: str, *, tokenize: bool, **options: bool
+        self,
+        conversation: Sequence[Mapping[str, str]],
+        chat_template: str,
+        *,
+        tokenize: bool,
+        **options: TemplateArgument,
     ) -> str:
         """Write a conversation as a template lays it out."""
 

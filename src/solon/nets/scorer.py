@@ -7,6 +7,7 @@ network read at every token; it starts as a copy of the preference model.
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -18,11 +19,14 @@ from solon.nets.policy import count_rows, load_checkpoint, read_config, save_pol
 from solon.nets.protocols import Network, Scorer, Tokenizer
 from solon.nets.tokenizer import load_tokenizer
 from solon.nets.vocabulary import check_tokens_have_rows, choose_padding, describe_padding, set_padding
+from solon.records import TemplateArgument
 
 _HEAD = "score.weight"
 
 
-def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Scorer:
+def init_scorer_from_policy(
+    path: Path, tokenizer: Tokenizer | None = None, *, seed: int, device: str = "cpu"
+) -> Scorer:
     """Build a preference model from a causal language model's trunk, with a fresh scalar head.
 
     The head is drawn from a normal distribution with standard deviation 1/sqrt(width + 1), so that scores start
@@ -30,6 +34,7 @@ def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Sc
 
     Args:
         path: the causal checkpoint.
+        tokenizer: its tokenizer, as texts are laid out for the scorer; None loads it.
         seed: of the head's draw.
         device: where the weights go.
 
@@ -47,14 +52,14 @@ def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Sc
         num_labels=1,
     )
     model = _check_head(loaded, path)
-    model.config.pad_token_id = choose_padding(load_tokenizer(path), count_rows(model.config))
+    model.config.pad_token_id = choose_padding(tokenizer or load_tokenizer(path), count_rows(model.config))
     weight = model.score.weight
     with torch.no_grad():
         weight.normal_(0.0, (weight.shape[1] + 1) ** -0.5, generator=torch.Generator().manual_seed(seed))
     return model.to(device)
 
 
-def check_trainable(path: Path) -> tuple[str, ...]:
+def check_trainable(path: Path, chat_template_kwargs: Mapping[str, TemplateArgument] | None = None) -> tuple[str, ...]:
     """Make sure, without loading its weights, that the method can train this causal checkpoint.
 
     Returns:
@@ -79,7 +84,7 @@ def check_trainable(path: Path) -> tuple[str, ...]:
             "preference model can be made from it: choose a base of another architecture"
         )
     _check_head(scorer, path)
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, chat_template_kwargs)
     if not tokenizer.chat_template:
         raise ModelError(
             f"{path}: has no chat template, in which its training texts would be laid out: add the model's "

@@ -19,10 +19,14 @@ What may follow a prompt, a response or an option, is tokenised with the prompt 
 A prompt depends on the checkpoint and on what was rendered, and on nothing else: a template that asks for the date
 (those of Llama 3.1 and its kin put it into the system turn) is told one day, for ever, since a call of tomorrow must
 find what a call of today left in the journal. The template that is saved with a checkpoint stays as it is.
+
+What a role says that the template be told beside the conversation (`chat_template_kwargs`) belongs to the tokenizer
+that was loaded with it, so that all that is laid out or looked for by that tokenizer agrees. It is not saved with it.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +37,7 @@ from solon.errors import ModelError, PromptingError
 from solon.nets.folder import quiet_transformers, read_checkpoint_config
 from solon.nets.marking import MarkedEngine
 from solon.nets.protocols import Tokenizer
-from solon.records import Rendered, Role, Span, Turn
+from solon.records import Rendered, Role, Span, TemplateArgument, Turn
 
 _DAY = datetime(2024, 7, 26)
 """What a chat template takes for now: the day that Llama's templates name themselves where nobody tells them."""
@@ -50,8 +54,12 @@ _SHAPES: tuple[tuple[Role, ...], ...] = (
 """Conversations after which a chat template has been seen at work."""
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
+def load_tokenizer(path: Path, chat_template_kwargs: Mapping[str, TemplateArgument] | None = None) -> Tokenizer:
     """Load a checkpoint's tokenizer.
+
+    Args:
+        path: the checkpoint folder.
+        chat_template_kwargs: what its chat template is told beside the conversation; see `set_template_kwargs`.
 
     Raises:
         ModelError: the folder is no checkpoint, brings code along, or has no fast (Rust) tokenizer.
@@ -71,7 +79,28 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise ModelError(f"{path}: has no tokenizer.json: convert its tokenizer to a fast one and save it again")
     for note in ("is_local", "local_files_only"):  # how it was loaded would be saved with it, and change its digest
         tokenizer.init_kwargs.pop(note, None)
+    set_template_kwargs(tokenizer, chat_template_kwargs or {})
     return tokenizer
+
+
+_template_kwargs: WeakKeyDictionary[Tokenizer, dict[str, TemplateArgument]] = WeakKeyDictionary()
+
+
+def set_template_kwargs(tokenizer: Tokenizer, kwargs: Mapping[str, TemplateArgument]) -> None:
+    """Say what a tokenizer's chat template is told beside the conversation, from now on and in this process only."""
+    _template_kwargs[tokenizer] = dict(kwargs)
+
+
+def describe_template_kwargs(tokenizer: Tokenizer) -> str:
+    """Return what a tokenizer's chat template is told, in JSON: equal only where it is told the same."""
+    return json.dumps(_template_kwargs.get(tokenizer, {}), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def find_unused_kwargs(tokenizer: Tokenizer) -> list[str]:
+    """Return the names of what a tokenizer's chat template is told and does not look at: they change nothing."""
+    told = _template_kwargs.get(tokenizer, {})
+    looked_at = _find_template_words(tokenizer, "name") if told and tokenizer.chat_template else []
+    return [name for name in told if name not in looked_at]
 
 
 def encode_prompt(tokenizer: Tokenizer, rendered: Rendered) -> list[int]:
@@ -143,14 +172,28 @@ def end_token_id(tokenizer: Tokenizer) -> int:
     return _encoder(tokenizer).end(tokenizer)
 
 
+def has_system_turn(tokenizer: Tokenizer) -> bool:
+    """Say whether the chat template has a place for a system turn; where it has none, one is put before the user's.
+
+    Raises:
+        ModelError: there is no chat template, or it refuses even a user's turn.
+    """
+    return "system" in _lay_out(tokenizer, ("system", "user"), is_open=False).roles
+
+
 _encoders: WeakKeyDictionary[Tokenizer, "_Encoder"] = WeakKeyDictionary()
 
 
 def _encoder(tokenizer: Tokenizer) -> "_Encoder":
     encoder = _encoders.get(tokenizer)
-    if encoder is None or encoder.state != (tokenizer.chat_template, len(tokenizer)):
+    if encoder is None or encoder.state != _state(tokenizer):
         encoder = _encoders[tokenizer] = _Encoder(tokenizer)
     return encoder
+
+
+def _state(tokenizer: Tokenizer) -> tuple[object, ...]:
+    """Return what the pieces of a chat template depend on and may be changed."""
+    return tokenizer.chat_template, len(tokenizer), describe_template_kwargs(tokenizer)
 
 
 class _Encoder:
@@ -161,7 +204,7 @@ class _Encoder:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.state = (tokenizer.chat_template, len(tokenizer))
+        self.state = _state(tokenizer)
         bos = tokenizer.bos_token_id
         self._start: list[int] = [bos] if bos is not None and bos in tokenizer.backend_tokenizer.encode("").ids else []
         self._marked = MarkedEngine(tokenizer.backend_tokenizer, *split_added_tokens(tokenizer))
@@ -240,8 +283,9 @@ def split_added_tokens(tokenizer: Tokenizer) -> tuple[dict[str, int], dict[str, 
     """Return which added tokens no text may hold, and which are words like any other, with their ids.
 
     No text becomes a special token or a marker of the chat template. A marker is an added token, other than white
-    space, that stands in what the template writes around turns or in one of its strings; one that begins or ends with
-    a letter or a digit has to stand there as a word of its own. The token for what the vocabulary lacks is neither.
+    space, that stands in what the template writes around turns, in one of its strings or in a text that it is told; one
+    that begins or ends with a letter or a digit has to stand there as a word of its own. The token for what the
+    vocabulary lacks is neither.
     """
     added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
     control = {token.content: index for index, token in added.items() if token.special}
@@ -262,7 +306,7 @@ def _find_template_texts(tokenizer: Tokenizer) -> list[str]:
     """Return the chat template's text and strings, and what it writes around conversations of a few shapes."""
     if not tokenizer.chat_template:
         return []
-    texts = _find_template_strings(tokenizer, "data", "string")
+    texts = [*_find_template_words(tokenizer, "data"), *_find_template_strings(tokenizer)]
     for roles in _SHAPES:
         for is_open in (False, True):
             with suppress(ModelError):  # a shape that the template has no place for
@@ -270,15 +314,21 @@ def _find_template_texts(tokenizer: Tokenizer) -> list[str]:
     return texts
 
 
-def _find_template_strings(tokenizer: Tokenizer, *kinds: str) -> list[str]:
-    """Return what a chat template names in strings; with `data` among the kinds, the text outside its code as well."""
+def _find_template_strings(tokenizer: Tokenizer) -> list[str]:
+    """Return what a chat template names in strings, and the texts that it is told."""
+    told = _template_kwargs.get(tokenizer, {}).values()
+    return [*_find_template_words(tokenizer, "string"), *(text for text in told if isinstance(text, str))]
+
+
+def _find_template_words(tokenizer: Tokenizer, kind: str) -> list[str]:
+    """Return what a chat template is written in, of one kind: `string`, `name`, or `data` outside its code."""
     from jinja2 import Environment, TemplateSyntaxError
 
     try:
         tokens = list(Environment().lexer.tokenize(tokenizer.get_chat_template()))
     except (TemplateSyntaxError, ValueError) as error:
         raise ModelError(f"{_name(tokenizer)}: its chat template cannot be read: {error}") from error
-    return [token.value for token in tokens if token.type in (kinds or ("string",))]
+    return [token.value for token in tokens if token.type == kind]
 
 
 def _is_blank(text: str) -> bool:
@@ -393,12 +443,13 @@ def _render(tokenizer: Tokenizer, roles: tuple[Role, ...], contents: Sequence[st
         chat_template=_stop_clock(tokenizer.get_chat_template()),
         tokenize=False,
         add_generation_prompt=not is_open,
+        **_template_kwargs.get(tokenizer, {}),
     )
 
 
 def _placeholders(tokenizer: Tokenizer, count: int) -> list[str]:
     mark = "1618033988"  # digits, which a filter that changes letters leaves alone
-    while mark in str(tokenizer.chat_template):
+    while mark in f"{tokenizer.chat_template}{describe_template_kwargs(tokenizer)}":
         mark += "7"
     return [f"[{mark}{number}]" for number in range(count)]
 

@@ -20,6 +20,7 @@ from solon.lm import (
     OnProgress,
     PartEndedError,
     find_backend,
+    with_system_prompt,
 )
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
@@ -104,9 +105,9 @@ class StageContext(Closing):
         return Path(self._plan.model(model, self._paths).source)
 
     @property
-    def device(self) -> str:
-        """Where models are trained: where the assistant is."""
-        return self._plan.models[ASSISTANT.key].device
+    def assistant(self) -> ModelSpec:
+        """What training starts from: whatever it makes is read, laid out and kept where the assistant is."""
+        return self._plan.models[ASSISTANT.key]
 
     def model(self, model: Role | Checkpoint) -> LanguageModel:
         """Open a model that the stage declares to read; two roles that were given the same share it."""
@@ -114,11 +115,11 @@ class StageContext(Closing):
         return self._opened(self._plan.model(model, self._paths))
 
     def _opened(self, spec: ModelSpec) -> LanguageModel:
-        key = spec.model_dump_json()
+        key = spec.model_dump_json(exclude={"system_prompt"})  # which is put before what the opened model is asked
         if key not in self._open:
             inner = self._stack.enter_context(find_backend(spec).open_model(spec))
             self._open[key] = JournaledModel(inner, self._journal, self.counter)
-        return self._open[key]
+        return with_system_prompt(self._open[key], spec.system_prompt)
 
     def model_of(self, role: str) -> LanguageModel:
         """Open the model of a role by its name, as graders ask for it.

@@ -3,17 +3,19 @@
 Roles are an open table. The method asks for four; a grader of one's own may open any other by its name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from solon.errors import ConfigError, ModelError
+from solon.errors import ConfigError, ModelError, PromptingError
 from solon.lm.spec import LOCAL, ModelSpec, find_backend
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
 from solon.pipeline.overrides import merge
 from solon.pipeline.task import Task, find_checkpoint
+from solon.prompting import add_system_prompt, render_response
+from solon.records import Conversation
 from solon.storage import content_digest
 
 DEFAULTS: Final = {CRITIC.key: ASSISTANT.key, FEEDBACK_MODEL.key: ASSISTANT.key, JUDGE.key: FEEDBACK_MODEL.key}
@@ -28,6 +30,8 @@ RENAMED: Final = {
     )
 }
 """Fields that named a model before models had roles, and how each is given now."""
+
+_ASKED = Conversation.of("What is the difference between a lake and a river?")
 
 
 def name_models(given: Any, task: Task) -> dict[str, Any]:
@@ -98,9 +102,55 @@ def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     from solon.nets import check_trainable as check_checkpoint
     from solon.training.probe import check_reading
 
-    notices = check_checkpoint(Path(spec.source))
-    check_reading(Path(spec.source), device=spec.device)
+    notices = check_checkpoint(Path(spec.source), spec.chat_template_kwargs)
+    check_reading(
+        Path(spec.source),
+        device=spec.device,
+        chat_template_kwargs=spec.chat_template_kwargs,
+        system_prompt=spec.system_prompt,
+    )
     return notices
+
+
+def check_layouts(models: Mapping[str, ModelSpec], trained: Collection[str]) -> list[str]:
+    """Refuse a chat template that cannot lay out what its role says; return what is said and changes nothing.
+
+    Args:
+        models: role to its model.
+        trained: roles whose model training starts from, and lays out in `chat` whatever its prompts are in.
+
+    Raises:
+        ModelError: the template refuses what it is told, or has no place for a system prompt.
+    """
+    starts = [models[role] for role in trained]
+    roles: dict[str, str] = {}
+    for role, spec in models.items():  # roles that share a model are looked at once
+        roles.setdefault(spec.model_dump_json(), role)
+    return [note for role in roles.values() for note in _check_layout(role, models[role], models[role] in starts)]
+
+
+def _check_layout(role: str, spec: ModelSpec, is_trained: bool) -> Iterator[str]:
+    if spec.backend != LOCAL or not (spec.chat_template_kwargs or spec.system_prompt):
+        return
+    from solon.nets import encode_prompt, find_unused_kwargs, has_system_turn, load_tokenizer
+
+    layout = "chat" if is_trained else spec.layout
+    tokenizer = load_tokenizer(Path(spec.source), spec.chat_template_kwargs)
+    try:
+        encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, layout), spec.system_prompt))
+    except (ModelError, PromptingError) as error:
+        raise ModelError(f"models.{role}: {error}") from error
+    if layout != "chat":
+        if spec.chat_template_kwargs:
+            yield f"models.{role}.chat_template_kwargs: change nothing, since its layout is {layout}"
+        return
+    if spec.system_prompt and not has_system_turn(tokenizer):
+        raise ModelError(
+            f"models.{role}.system_prompt: the chat template of {spec.source} has no place for a system turn: leave it "
+            "out, or choose a model whose template has one"
+        )
+    for name in find_unused_kwargs(tokenizer):
+        yield f"models.{role}.chat_template_kwargs: its chat template does not look at {name}, which changes nothing"
 
 
 def describe_idle_roles(models: Mapping[str, ModelSpec]) -> list[str]:

@@ -13,7 +13,14 @@ from solon.lm.spec import ModelSpec
 from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, GRADERS, MODELS, TEMPLATES, Checkpoint, Given, Input, Role
 from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.graph import Graph
-from solon.pipeline.models import check_trainable, describe_idle_roles, identify_model, locate_model, trained_model
+from solon.pipeline.models import (
+    check_layouts,
+    check_trainable,
+    describe_idle_roles,
+    identify_model,
+    locate_model,
+    trained_model,
+)
 from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.preflight import refuse_prompts
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
@@ -123,6 +130,7 @@ def build_plan(
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
     notices = (
+        *check_layouts(models, trained),
         *(notice for role in trained for notice in check_trainable(role, models[role])),
         *check_constitution(rules).notes,
         *([describe_prompts(prompts)] if task.says_counts else []),

@@ -5,6 +5,7 @@ from solon.prompting.filling import templates_digest
 from solon.prompting.rendering import (
     ANSWER_MARK,
     OPTIONS,
+    add_system_prompt,
     render_comparison,
     render_critique,
     render_prompt_list,
@@ -16,6 +17,7 @@ from solon.prompting.rendering import (
 __all__ = [
     "ANSWER_MARK",
     "OPTIONS",
+    "add_system_prompt",
     "escape",
     "render_comparison",
     "render_critique",

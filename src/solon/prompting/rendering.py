@@ -103,6 +103,33 @@ def _wanted(principle: Principle, field: str, text: str | None) -> str:
     return text
 
 
+# ------------------------------------------------------------------------------------- system prompts
+
+
+def add_system_prompt(rendered: Rendered, system_prompt: str | None) -> Rendered:
+    """Put a model's system prompt before a prompt of any kind.
+
+    In the `chat` layout it is the system turn, in the `transcript` layout a block like that of a system message. Where
+    the prompt has a system message of its own, that comes after it: in the same turn, of which chat templates take one,
+    or in a block of its own. It is shown as written, like the constitution, and like all text becomes no control token.
+
+    Args:
+        rendered: the prompt.
+        system_prompt: what comes first; None leaves the prompt as it is.
+    """
+    if system_prompt is None:
+        return rendered
+    first, *rest = rendered.turns
+    spans = load_template(rendered.layout, "system").fill({"text": (Span(text=system_prompt, trusted=False),)})
+    if rendered.layout == "transcript":
+        turns = [Turn(role=first.role, spans=(*spans, *first.spans))]
+    elif first.role == "system":
+        turns = [Turn(role="system", spans=(*spans, Span(text="\n\n", trusted=False), *first.spans)), *rest]
+    else:
+        turns = [Turn(role="system", spans=spans), first, *rest]
+    return rendered.model_copy(update={"turns": tuple(turns)})
+
+
 # --------------------------------------------------------------------------------- response, stage 1
 
 

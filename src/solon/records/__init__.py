@@ -27,6 +27,7 @@ from solon.records.conversation import (
     Rendered,
     Role,
     Span,
+    TemplateArgument,
     Turn,
 )
 from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
@@ -88,6 +89,7 @@ __all__ = [
     "Sampling",
     "Span",
     "StopReason",
+    "TemplateArgument",
     "TokenCounts",
     "TokenLimit",
     "Turn",

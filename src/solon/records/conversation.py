@@ -16,6 +16,8 @@ PromptKind = Literal["red_team", "helpful"]
 TRAIN: Final = "train"
 """The split that is trained on; a prompt of any other is measured on."""
 Layout = Literal["chat", "transcript"]
+TemplateArgument = bool | int | str
+"""What a chat template can be told beside the conversation, such as whether the model is to think aloud."""
 
 
 class Message(Record):

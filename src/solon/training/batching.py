@@ -22,8 +22,8 @@ from solon.nets import (
     end_token_id,
     vocabulary_digest,
 )
-from solon.prompting import render_response
-from solon.records import Conversation, SampledTokens
+from solon.prompting import add_system_prompt, render_response
+from solon.records import Conversation, Rendered, SampledTokens
 from solon.storage import derive_seed
 
 _SHARED = 8
@@ -89,13 +89,18 @@ class RowEncoder:
     otherwise is its text read anew, which may give other tokens than were sampled, and is counted. Prompts are encoded
     once.
 
+    Args:
+        tokenizer: the trained model's.
+        system_prompt: what comes before every conversation; None for nothing.
+
     Attributes:
         end: the token that ends a response.
         reread: responses so far whose text was read anew.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, system_prompt: str | None = None) -> None:
         self._tokenizer = tokenizer
+        self._system_prompt = system_prompt
         self._vocabulary = vocabulary_digest(tokenizer)
         self._prompts: dict[Conversation, tuple[int, ...]] = {}
         self.end = end_token_id(tokenizer)
@@ -104,7 +109,7 @@ class RowEncoder:
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """Return the tokens after which the assistant's next turn begins."""
         if conversation not in self._prompts:
-            self._prompts[conversation] = tuple(encode_prompt(self._tokenizer, render_response(conversation)))
+            self._prompts[conversation] = tuple(encode_prompt(self._tokenizer, self._render(conversation)))
         return self._prompts[conversation]
 
     def row(self, conversation: Conversation, response: str, tokens: SampledTokens | None = None) -> TokenRow:
@@ -125,11 +130,14 @@ class RowEncoder:
         """
         sampled = [self._sampled(text, tokens) for text, tokens in responses]
         anew = [text for (text, _), ids in zip(responses, sampled, strict=True) if ids is None]
-        prompt, rests = encode_continuations(self._tokenizer, render_response(conversation), anew)
+        prompt, rests = encode_continuations(self._tokenizer, self._render(conversation), anew)
         self.reread += len(anew)
         whole, texts = self.prompt(conversation), iter(rests)
         rows = [(*prompt, *next(texts)) if ids is None else (*whole, *ids) for ids in sampled]
         return [TokenRow((*ids, self.end), len(prompt)) for ids in rows]
+
+    def _render(self, conversation: Conversation) -> Rendered:
+        return add_system_prompt(render_response(conversation), self._system_prompt)
 
     def _sampled(self, text: str, tokens: SampledTokens | None) -> tuple[int, ...] | None:
         """Return the tokens that a text was sampled as, where they are on record and of this vocabulary."""

@@ -44,7 +44,7 @@ from solon.nets import (
     save_scorer,
     weights_digest,
 )
-from solon.records import Config, Prompt, Sampling, refuse_fields
+from solon.records import Config, Prompt, Sampling, TemplateArgument, refuse_fields
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -239,6 +239,8 @@ def run_ppo(
     metrics: Path,
     on_progress: OnProgress | None = None,
     device: str = "cpu",
+    chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    system_prompt: str | None = None,
     value_out: Path | None = None,
     make_sampler: MakeSampler[TokenSampler] = Sampler,
 ) -> PPOSummary:
@@ -256,6 +258,8 @@ def run_ppo(
         metrics: JSON lines file, a line per iteration; texts go beside it, into `<name>_samples.jsonl`.
         on_progress: told after every iteration.
         device: where the models run.
+        chat_template_kwargs: what the chat template is told beside the conversation, as where the model is asked.
+        system_prompt: what comes before every conversation, as where the model is asked; None for nothing.
         value_out: folder for the value model; None does not keep it.
         make_sampler: puts over the policy what its responses are drawn by.
 
@@ -264,13 +268,14 @@ def run_ppo(
         RunError: `out` holds a checkpoint of something else.
         ModelError: a model cannot be loaded, the two have different tokens, or training diverged.
     """
-    tokenizer, pm_tokenizer = load_tokenizer(policy), load_tokenizer(preference_model)
+    tokenizer = load_tokenizer(policy, chat_template_kwargs)
+    pm_tokenizer = load_tokenizer(preference_model)
     if pm_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ModelError(
             f"{preference_model}: its tokens are not those of {policy}, whose responses it would score: "
             "train the preference model from that policy"
         )
-    encoder = RowEncoder(tokenizer)
+    encoder = RowEncoder(tokenizer, system_prompt)
     queries = [(prompt, encoder.prompt(prompt.conversation)) for prompt in prompts]
     asked = [query for query in queries if len(query[1]) <= config.max_prompt_tokens]
     if not asked:

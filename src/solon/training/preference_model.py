@@ -12,7 +12,7 @@ Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4):
 Leaves out: several devices, ensembles, and scores of anything but whole responses.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
 from solon.errors import RecordError
 from solon.nets import Scorer, init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
-from solon.records import PreferencePair
+from solon.records import PreferencePair, TemplateArgument
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -100,6 +100,8 @@ def run_preference_model(
     metrics: Path,
     on_progress: OnProgress | None = None,
     device: str = "cpu",
+    chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    system_prompt: str | None = None,
 ) -> PMSummary:
     """Train a preference model on soft labels and save it as a Hugging Face folder.
 
@@ -116,6 +118,8 @@ def run_preference_model(
             `pm/learning_rate`.
         on_progress: told after every step.
         device: where the model runs.
+        chat_template_kwargs: what the chat template is told beside the conversation, as where the model is asked.
+        system_prompt: what comes before every conversation, as where the model is asked; None for nothing.
 
     Raises:
         RecordError: no pair is left to learn from, or a held-out pair shares its prompt with one.
@@ -123,8 +127,8 @@ def run_preference_model(
         ModelError: `init` cannot be loaded, or training diverged.
     """
     _check_apart(pairs, heldout)
-    tokenizer = load_tokenizer(init)
-    encoder = RowEncoder(tokenizer)
+    tokenizer = load_tokenizer(init, chat_template_kwargs)
+    encoder = RowEncoder(tokenizer, system_prompt)
     rows = _encode(pairs, config, encoder)
     measured = _encode(heldout, config, encoder)
     if not rows:
@@ -142,7 +146,7 @@ def run_preference_model(
     )
     checkpoint = Checkpoint(out, identity)
     with seeded(derive_seed(seed, "preference model")):
-        model = init_scorer_from_policy(init, seed=derive_seed(seed, "scalar head"), device=device)
+        model = init_scorer_from_policy(init, tokenizer, seed=derive_seed(seed, "scalar head"), device=device)
         copy_to_own_storage(model)
         course = run_steps(
             "pm",

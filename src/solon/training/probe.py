@@ -5,6 +5,7 @@ Both must give the log-probabilities that the model gives by itself, or the run 
 another. An architecture for which they do not is refused before any work is done.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,8 +13,8 @@ import torch
 from solon.errors import ModelError
 from solon.inference import Sampler
 from solon.nets import count_rows, encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
-from solon.prompting import render_response
-from solon.records import Conversation, Sampling
+from solon.prompting import add_system_prompt, render_response
+from solon.records import Conversation, Sampling, TemplateArgument
 from solon.training.batching import TokenRow, pack_rows
 from solon.training.forward import can_share_prompts, read_logprobs
 
@@ -27,21 +28,29 @@ _TOKENS = 16
 _ASKED = Conversation.of("What is the difference between a lake and a river?")
 
 
-def check_reading(checkpoint: Path, *, device: str = "cpu") -> None:
+def check_reading(
+    checkpoint: Path,
+    *,
+    device: str = "cpu",
+    chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    system_prompt: str | None = None,
+) -> None:
     """Make sure that sampler and training reader give a causal model's own log-probabilities.
 
     Args:
         checkpoint: a folder with a chat template.
         device: where the model runs.
+        chat_template_kwargs: what its chat template is told beside the conversation.
+        system_prompt: what comes before the conversation; None for nothing.
 
     Raises:
         ModelError: they do not, by more than rounding; or the model cannot be loaded or read.
     """
-    tokenizer = load_tokenizer(checkpoint)
+    tokenizer = load_tokenizer(checkpoint, chat_template_kwargs)
     model = load_policy(checkpoint, device=device)
     try:
         sampler = Sampler(model, tokenizer, batch_size=1, end_ids=())
-        prompt = encode_prompt(tokenizer, render_response(_ASKED))
+        prompt = encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED), system_prompt))
         (drawn,) = sampler.sample([prompt], Sampling(max_tokens=_TOKENS), [0])
         row = TokenRow((*prompt, *drawn.token_ids), len(prompt))
         with torch.no_grad():

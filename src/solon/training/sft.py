@@ -12,7 +12,7 @@ Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 3.2):
 Leaves out: packing of several examples into one row, mixed precision, several devices.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -30,7 +30,7 @@ from solon.nets import (
     save_policy,
     weights_digest,
 )
-from solon.records import SFTExample
+from solon.records import SFTExample, TemplateArgument
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -96,6 +96,8 @@ def run_sft(
     metrics: Path,
     on_progress: OnProgress | None = None,
     device: str = "cpu",
+    chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    system_prompt: str | None = None,
 ) -> SFTSummary:
     """Fine-tune `base` on `examples` and save the result as a Hugging Face folder.
 
@@ -110,14 +112,16 @@ def run_sft(
         metrics: JSON lines file: `sft/loss`, `sft/eval_loss`, `sft/grad_norm`, `sft/learning_rate`.
         on_progress: told after every step.
         device: where the model runs.
+        chat_template_kwargs: what the chat template is told beside the conversation, as where the model is asked.
+        system_prompt: what comes before every conversation, as where the model is asked; None for nothing.
 
     Raises:
         RecordError: no example is left to learn from.
         RunError: `out` holds a checkpoint of something else.
         ModelError: `base` cannot be loaded, or training diverged.
     """
-    tokenizer = load_tokenizer(base)
-    encoder = RowEncoder(tokenizer)
+    tokenizer = load_tokenizer(base, chat_template_kwargs)
+    encoder = RowEncoder(tokenizer, system_prompt)
     rows, held_out, left_out = _encode(examples, config, encoder)
     identity = content_digest(
         [

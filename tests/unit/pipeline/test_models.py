@@ -14,13 +14,20 @@ import solon
 from solon.errors import CallFailedError, ConfigError, ModelError
 from solon.lm import ModelSpec, find_backend
 from solon.lm.backends import local
+from solon.nets import encode_text, load_tokenizer
+from solon.pipeline.ancestry import describe
 from solon.pipeline.config import build_config
-from solon.pipeline.models import identify_model, name_models, trained_model
+from solon.pipeline.models import check_layouts, check_trainable, identify_model, name_models, trained_model
 from solon.records import EvalRecord, RevisionChain, RunHeader, RunPaths, Sampling, load_records
 from solon.world.task import WorldTask
+from tests import echo_backend
+from tests import made_up_tokenizers as tokenizers
 from tests.asking import ask
+from tests.made_up_tokenizers import NANO_TOLD
 from tests.pipeline_fakes import SMALL, FakeModels
+from tests.tiny import build_tiny_policy
 
+TOLD: dict[str, Any] = {"chat_template_kwargs": {"pace": "slow"}}
 ECHO = {"backend": "tests.echo_backend", "source": "I see nothing."}
 
 
@@ -71,6 +78,30 @@ def test_a_role_may_name_another_and_others_may_be_added() -> None:
             r"models\.critic\.dtype: .*'float32', 'bfloat16' or 'flo",
         ),
         ({"critic": {"source": ""}}, r"models\.critic\.source: "),
+        (
+            {"critic": {"source": "x", "system_prompt": " \n "}},
+            r"models\.critic\.system_prompt: .* at least 1 character",
+        ),
+        ({"critic": {"source": "x", "system_prompt": 3}}, r"models\.critic\.system_prompt: .* valid string"),
+        ({"critic": {"source": "x", "system_prompt": "\ud800"}}, r"models\.critic\.system_prompt: holds half of a"),
+        *(
+            (
+                {"critic": {"source": "x", "chat_template_kwargs": given}},
+                rf"models\.critic\.chat_template_kwargs: {said}",
+            )
+            for given, said in (
+                ({"messages": "x"}, "messages is what a chat template has from elsewhere, and cannot be set"),
+                ({"eos_token": "x"}, "eos_token is what a chat template has from elsewhere"),
+                ({"a b": 1}, "'a b' is no name that a chat template could look at"),
+                ({3: 1}, "3 is no name that a chat template could look at"),
+                ({"tone": 0.5}, "tone: expected true, false, a whole number or text, found 0.5"),
+                ({"tone": None}, "tone: expected true, false, a whole number or text, found None"),
+                ({"tone": ["x"]}, r"tone: expected true, false, a whole number or text, found \['x'\]"),
+                ({"tone": "\ud800"}, "tone: expected text of one line"),
+                ({"tone": "a\nb"}, "tone: expected text of one line"),
+                ("tone", "Input should be a valid dictionary"),
+            )
+        ),
     ],
 )
 def test_what_is_wrong_with_a_role_is_said(models: dict[str, Any], said: str) -> None:
@@ -218,6 +249,100 @@ def test_the_fields_of_a_local_model_turn_something(tiny_model_dir: Path, monkey
     assert identify_model(rounded.model_copy(update={"dtype": None})) == identify_model(plain)
 
 
+@pytest.fixture(scope="module")
+def told_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint whose chat template looks at `pace`."""
+    return build_tiny_policy(tmp_path_factory.mktemp("told") / "told", template=NANO_TOLD)
+
+
+def test_a_template_is_told_what_its_role_says(told_model_dir: Path) -> None:
+    specs = [ModelSpec.model_validate({"source": str(told_model_dir), **given}) for given in ({}, TOLD)]
+    models = [local.open_model(spec).__enter__() for spec in specs]
+    asked = ask(("user", "how do i find the lamp"))
+    plain, told = (asyncio.run(model.generate(asked, Sampling(max_tokens=4), seed=1)) for model in models)
+    pace = len(encode_text(load_tokenizer(told_model_dir), "slow\n"))
+    assert told.prompt_tokens == plain.prompt_tokens + pace
+    assert told.model == plain.model + ':{"pace":"slow"}'
+    weighed = [asyncio.run(model.choose(asked, ("A", "B"))) for model in models]
+    assert weighed[1].prompt_tokens == weighed[0].prompt_tokens + pace
+    assert weighed[1].logprobs != weighed[0].logprobs
+    assert identify_model(specs[1]) != identify_model(specs[0])
+
+
+def test_what_is_told_and_changes_nothing_is_said_once_for_a_model(told_model_dir: Path, tmp_path: Path) -> None:
+    def notes(**models: Any) -> list[str]:
+        return check_layouts({role: ModelSpec(**spec) for role, spec in models.items()}, ["assistant"])
+
+    source = {"source": str(told_model_dir)}
+    misspelt = {**source, "chat_template_kwargs": {"pase": 1, "pace": 2}}
+    said = "models.{}.chat_template_kwargs: its chat template does not look at pase, which changes nothing"
+    assert notes(assistant=source, critic={**source, **TOLD}) == []
+    assert notes(assistant=misspelt, critic=misspelt) == [said.format("assistant")]
+    assert notes(assistant=source, critic=misspelt, judge=misspelt) == [said.format("critic")]
+    plain = {**source, **TOLD, "layout": "transcript"}
+    assert notes(assistant=plain) == []  # its training rows are in the chat layout
+    assert notes(assistant=source, critic=plain) == [
+        "models.critic.chat_template_kwargs: change nothing, since its layout is transcript"
+    ]
+    assert notes(assistant=source, critic={**ECHO, **TOLD}) == []
+
+
+@pytest.mark.parametrize("template", [tokenizers.STRIPPING, tokenizers.DROPPING], ids=["refuses it", "drops it"])
+def test_a_system_prompt_without_a_place_makes_no_folder(template: str, tmp_path: Path, fakes: FakeModels) -> None:
+    template = template.replace("<|im_start|>", "<|user|>").replace("<|im_end|>", "<|end|>")
+    checkpoint = build_tiny_policy(tmp_path / "roomless", template=template)
+    spec = {"source": str(checkpoint), "system_prompt": "Be brief."}
+    said = (
+        r"^models\.critic\.system_prompt: the chat template of .*/roomless has no place for a system turn: leave it out"
+    )
+    with pytest.raises(ModelError, match=said) as refused:
+        start(tmp_path, fakes, critic=spec)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+    assert check_layouts({"critic": ModelSpec(**spec, layout="transcript")}, []) == []
+    with pytest.raises(ModelError, match=r"^models\.assistant\.system_prompt: .* no place for a system turn"):
+        check_layouts({"assistant": ModelSpec(**spec, layout="transcript")}, ["assistant"])
+    check_layouts({"assistant": ModelSpec(source=str(checkpoint))}, ["assistant"])
+
+
+def test_every_backend_is_given_the_system_prompt_and_the_journal_keeps_it(tmp_path: Path, fakes: FakeModels) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"contains": "Be brief.", "reply": "I see it."}\n')
+    critic = {"source": f"scripted:{file}", "system_prompt": "  Be brief.\n"}
+    folder = start(tmp_path, fakes, until="revision", critic=critic)
+    chains = load_records(RunPaths(folder).records("revision_chains"), RevisionChain)
+    assert {step.critique.text for chain in chains for step in chain.steps} == {"I see it."}
+    assert "Be brief." in describe(folder, str(chains[0].steps[0].critique.call))
+    assert "Be brief." not in describe(folder, str(chains[0].initial_response.call))
+    assert [model for model in fakes.models if any("Be brief." in asked.text for asked, *_ in model.generated)] == []
+
+
+def test_two_roles_of_one_model_open_it_once(tmp_path: Path) -> None:
+    opened = []
+    with pytest.MonkeyPatch.context() as patch:
+        whole = echo_backend.open_model
+        patch.setattr(echo_backend, "open_model", lambda spec: opened.append(spec) or whole(spec))
+        models = {"assistant": ECHO, "critic": {**ECHO, "system_prompt": "Be brief."}}
+        settings = {**SMALL, "models": models, "max_failure_fraction": 1.0}
+        solon.run(out=tmp_path / "run", preset="smoke", overrides=settings, until="revision")
+    assert len(opened) == 2  # in the stage that revises, and in the evaluation
+    digests = {role: origin.digest for role, origin in RunHeader.load(tmp_path / "run" / "run.yaml").models.items()}
+    assert digests["critic"] != digests["assistant"]
+
+
+def test_a_template_that_refuses_what_it_is_told_makes_no_folder(tmp_path: Path, fakes: FakeModels) -> None:
+    strict = "{% if pace is defined %}{{ raise_exception('no pace') }}{% endif %}" + NANO_TOLD
+    checkpoint = build_tiny_policy(tmp_path / "strict", template=strict)
+    spec = {"source": str(checkpoint), **TOLD}
+    with pytest.raises(
+        ModelError, match=r"^models\.critic: .*strict: its chat template refuses the turns user: no pace$"
+    ):
+        start(tmp_path, fakes, critic=spec)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ModelError, match=r"strict: its chat template refuses the turns user: no pace$"):
+        check_trainable("assistant", ModelSpec.model_validate(spec))
+
+
 @pytest.mark.parametrize("device", ["tpux", "meta", "cuda:99"])
 def test_a_device_that_cannot_be_used_is_refused(tiny_model_dir: Path, device: str) -> None:
     with pytest.raises(ModelError, match=rf"^device '{device}': torch cannot use it here \([^\n]*\)$"):
@@ -225,21 +350,31 @@ def test_a_device_that_cannot_be_used_is_refused(tiny_model_dir: Path, device: s
 
 
 def test_models_made_by_training_are_opened_as_the_assistant_is() -> None:
-    assistant = ModelSpec(source="x", dtype="bfloat16", batch_size=5)
-    assert trained_model(assistant, Path("y")) == ModelSpec(source="y", dtype="bfloat16", batch_size=5)
+    fields: dict[str, Any] = {
+        "dtype": "bfloat16",
+        "batch_size": 5,
+        "chat_template_kwargs": {"pace": 1},
+        "system_prompt": "x",
+    }
+    assert trained_model(ModelSpec(source="x", **fields), Path("y")) == ModelSpec(source="y", **fields)
 
 
 @pytest.mark.parametrize(
     ("change", "refused"),
-    [({"batch_size": 9}, False), ({"device": "cpu:0"}, False), ({"dtype": "float16"}, True)],
+    [
+        ({"batch_size": 9}, None),
+        ({"device": "cpu:0"}, None),
+        ({"dtype": "float16"}, r"models\.critic\.dtype: null -> float16"),
+        (TOLD, r"models\.critic\.chat_template_kwargs\.pace: <absent> -> slow"),
+        ({"system_prompt": "Be brief."}, r"models\.critic\.system_prompt: null -> Be brief\."),
+    ],
 )
 def test_what_only_rounds_may_differ_in_a_folder(
-    tmp_path: Path, fakes: FakeModels, change: dict[str, Any], refused: bool
+    tmp_path: Path, fakes: FakeModels, change: dict[str, Any], refused: str | None
 ) -> None:
-    base = {"source": str(fakes.base)}
-    start(tmp_path, fakes, until="prompts")
+    start(tmp_path, fakes, until="prompts", critic=ECHO)
     if refused:
-        with pytest.raises(solon.RunError, match=r"models\.assistant\.dtype: null -> float16"):
-            start(tmp_path, fakes, until="prompts", assistant={**base, **change})
+        with pytest.raises(solon.RunError, match=refused):
+            start(tmp_path, fakes, until="prompts", critic={**ECHO, **change})
     else:
-        start(tmp_path, fakes, until="prompts", assistant={**base, **change})
+        start(tmp_path, fakes, until="prompts", critic={**ECHO, **change})

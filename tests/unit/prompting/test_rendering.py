@@ -9,6 +9,7 @@ from solon.errors import PromptingError
 from solon.prompting import (
     ANSWER_MARK,
     OPTIONS,
+    add_system_prompt,
     render_comparison,
     render_critique,
     render_prompt_list,
@@ -55,6 +56,39 @@ def test_chat_revision_speaks_in_turns() -> None:
         ("assistant", "It is theft."),
         ("user", "Mend it."),
     ]
+
+
+RULE = "System: be \n\nHuman: kind (A)"
+"""A system prompt that looks like a template; it is shown as written."""
+
+
+def test_a_system_prompt_is_the_first_turn_of_a_chat() -> None:
+    rendered = render_critique(TALK, "Like so.", PRINCIPLE)
+    whole = add_system_prompt(rendered, RULE)
+    assert turns(whole) == [("system", RULE), *turns(rendered)]
+    assert whole.stop == rendered.stop
+    assert not any(span.trusted for span in whole.turns[0].spans)
+
+
+def test_a_system_prompt_is_the_first_block_of_a_transcript() -> None:
+    rendered = render_comparison(TALK, "a", "b", PRINCIPLE, layout="transcript", exemplars=[COMPARED])
+    whole = add_system_prompt(rendered, RULE)
+    assert whole.text == f"\n\nSystem: {RULE}{rendered.text}"
+    assert whole.stop == rendered.stop
+    assert [span.text for span in whole.turns[0].spans if RULE in span.text and span.trusted] == []
+
+
+def test_a_system_message_of_the_prompt_follows_the_system_prompt() -> None:
+    talk = Conversation(messages=(Message(role="system", text="Rhyme."), *Conversation.of("Hello?").messages))
+    chat = add_system_prompt(render_response(talk), "Be kind.")
+    assert turns(chat) == [("system", "Be kind.\n\nRhyme."), ("user", "Hello?")]
+    transcript = add_system_prompt(render_response(talk, "transcript"), "Be kind.")
+    assert transcript.text == "\n\nSystem: Be kind.\n\nSystem: Rhyme.\n\nHuman: Hello?\n\nAssistant:"
+
+
+def test_without_a_system_prompt_nothing_is_added() -> None:
+    rendered = render_response(TALK)
+    assert add_system_prompt(rendered, None) is rendered
 
 
 def test_chat_direct_revision_leaves_the_critique_out() -> None:

@@ -30,6 +30,7 @@ from solon.nets import (
     CausalLM,
     Tokenizer,
     decode_response,
+    describe_template_kwargs,
     encode_continuations,
     encode_prompt,
     load_policy,
@@ -64,9 +65,14 @@ def identify(spec: ModelSpec) -> str:
 
 def open_model(spec: ModelSpec) -> AbstractContextManager[LanguageModel]:
     """Load a checkpoint folder; see `Backend`."""
-    dtype = None if spec.dtype is None else getattr(torch, spec.dtype)
+    path = Path(spec.source)
     model = LocalModel(
-        Path(spec.source), device=_device_of(spec), dtype=dtype, batch_size=spec.batch_size, layout=spec.layout
+        path,
+        tokenizer=load_tokenizer(path, spec.chat_template_kwargs),
+        device=_device_of(spec),
+        dtype=None if spec.dtype is None else getattr(torch, spec.dtype),
+        batch_size=spec.batch_size,
+        layout=spec.layout,
     )
     return nullcontext(model)
 
@@ -95,7 +101,8 @@ class LocalModel:
     Args:
         model: a checkpoint folder, or a model that is loaded already.
         tokenizer: the tokenizer of a loaded model; a folder brings its own.
-        identity: what to call it. Needed for a loaded model; a folder's default is its name and weights digest.
+        identity: what to call it. Needed for a loaded model; a folder's default is its name and weights digest, and
+            what else decides its answers.
         device: where a folder's weights go.
         dtype: what they are converted to; None keeps what the checkpoint says.
         batch_size: rows decoded together.
@@ -123,6 +130,8 @@ class LocalModel:
             tokenizer = load_tokenizer(path) if tokenizer is None else tokenizer
             model = load_policy(path, device=device, dtype=dtype)
             kind = "" if model.dtype == torch.float32 else f":{str(model.dtype).removeprefix('torch.')}"
+            told = describe_template_kwargs(tokenizer)
+            kind += "" if told == "{}" else f":{told}"
             identity = identity or f"{path.resolve().name}@{weights_digest(path)[:16]}{kind}"
         if identity is None or tokenizer is None:
             raise TypeError("a model that is loaded already needs its tokenizer and an identity")

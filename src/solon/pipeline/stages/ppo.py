@@ -37,7 +37,9 @@ def reinforce(context: StageContext) -> Outcome:
         seed=context.seed,
         metrics=context.path(PPO_CURVE),
         on_progress=context.progress("iterations"),
-        device=context.device,
+        device=context.assistant.device,
+        chat_template_kwargs=context.assistant.chat_template_kwargs,
+        system_prompt=context.assistant.system_prompt,
         value_out=context.path(VALUE_MODEL),
     )
     left_out = summary.prompts_left_out

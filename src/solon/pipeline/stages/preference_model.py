@@ -45,7 +45,9 @@ def train_preference_model(context: StageContext) -> Outcome:
         seed=context.seed,
         metrics=context.path(PREFERENCE_CURVE),
         on_progress=context.progress("steps"),
-        device=context.device,
+        device=context.assistant.device,
+        chat_template_kwargs=context.assistant.chat_template_kwargs,
+        system_prompt=context.assistant.system_prompt,
     )
     counts = {
         "in": len(pairs),

@@ -26,7 +26,9 @@ def fine_tune(context: StageContext) -> Outcome:
         seed=context.seed,
         metrics=context.path(SFT_CURVE),
         on_progress=context.progress("steps"),
-        device=context.device,
+        device=context.assistant.device,
+        chat_template_kwargs=context.assistant.chat_template_kwargs,
+        system_prompt=context.assistant.system_prompt,
     )
     counts = {
         "in": len(examples),
