@@ -42,6 +42,8 @@ def stages_under(limit: str, stages: Sequence[Stage]) -> list[Stage]:
 def describe_growth(growth: Difference, stages: Sequence[Stage]) -> str:
     """Say what follows from a limit that grows."""
     under = [stage.name for stage in stages_under(growth.field, stages)]
+    if not under:
+        return f"{growth.field} grows from {growth.old} to {growth.new}: no stage of this method depends on it"
     which = f"stages {' and '.join(under)} are" if len(under) > 1 else f"stage {under[0]} is"
     return (
         f"{growth.field} grows from {growth.old} to {growth.new}: {which} made again; answers of local models that "

@@ -119,7 +119,7 @@ def run(
                 until=until,
             )
             paths = stack.enter_context(claim_folder(Path(out), plan.header))
-            runner = Runner(plan, paths, observer, meter, accept_code=accept_code)
+            runner = Runner(plan, paths, observer, meter, method=choose_part(None, method), accept_code=accept_code)
             if alone is not None:
                 runner.refuse_unmade(alone)
             runner.begin(stack, journals)

@@ -14,15 +14,13 @@ from solon.lm import Journal, describe_lost_calls
 from solon.pipeline.artifacts import Checkpoint
 from solon.pipeline.context import StageContext
 from solon.pipeline.folder import compare_headers, load_header
-from solon.pipeline.graph import Stage
+from solon.pipeline.graph import Graph, Stage
 from solon.pipeline.limits import describe_growth, stages_under
 from solon.pipeline.manifests import ManifestWriter, Outcome, load_manifest
 from solon.pipeline.observer import Observer
-from solon.pipeline.overrides import Difference
 from solon.pipeline.own_files import keep_own_files
 from solon.pipeline.plan import RunPlan
 from solon.pipeline.results import build_results, describe_plan, save_results
-from solon.pipeline.stages.method import choose_part
 from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.pipeline.usage import Meter
 from solon.records import Manifest, RunPaths
@@ -30,8 +28,6 @@ from solon.report import load_run_results, write_report
 from solon.storage import path_digest
 
 REPORT_STAGE = "report"
-
-_ALL_STAGES = choose_part(None).stages
 
 
 class Runner:
@@ -42,15 +38,25 @@ class Runner:
         paths: its folder.
         observer: learns how it goes.
         meter: measures what the run uses.
+        method: every stage of the run's method, those after its end too: what they made under a limit that grows is of
+            the old one.
         accept_code: keep stages that other sources of this package made.
     """
 
     def __init__(
-        self, plan: RunPlan, paths: RunPaths, observer: Observer, meter: Meter, *, accept_code: bool = False
+        self,
+        plan: RunPlan,
+        paths: RunPaths,
+        observer: Observer,
+        meter: Meter,
+        *,
+        method: Graph,
+        accept_code: bool = False,
     ) -> None:
         self._plan = plan
         self._paths = paths
         self._observer = observer
+        self._stages = method.stages
         self._accept_code = accept_code
         self._run_manifest = ManifestWriter(paths, "run", seed=plan.config.seed, meter=meter)
 
@@ -67,8 +73,8 @@ class Runner:
         old = load_header(paths.root)
         grown = compare_headers(old, plan.header)  # limits alone: with any other difference the folder was refused
         for growth in grown:
-            observer.notice(describe_growth(growth, _ALL_STAGES))
-            _reopen(growth, paths)
+            observer.notice(describe_growth(growth, self._stages))
+            _reopen(stages_under(growth.field, self._stages), paths)
         keep_own_files(
             paths, plan.header, plan.constitution, self._run_manifest, observer, before=old if grown else None
         )
@@ -166,9 +172,9 @@ def _forget(stage: Stage, paths: RunPaths) -> None:
                 file.unlink()
 
 
-def _reopen(growth: Difference, paths: RunPaths) -> None:
+def _reopen(stages: Sequence[Stage], paths: RunPaths) -> None:
     """Set the manifests of the stages under a limit that grows back to `started`: what they made is of the old one."""
-    for stage in stages_under(growth.field, _ALL_STAGES):
+    for stage in stages:
         manifest = load_manifest(paths.manifest(stage.name))
         if manifest is not None:
             manifest.model_copy(update={"status": "started", "outputs": {}}).save(paths.manifest(stage.name))

@@ -180,3 +180,15 @@ def test_the_folder_of_one_method_goes_on_with_another_and_shares_its_stages(tmp
     assert list(whole.results["models"]) == ["base", "sl-cai", "rl-cai"]
     assert whole.results["method"] is None
     assert "DPO" not in whole.report.read_text()
+
+
+def test_a_limit_that_no_stage_of_the_method_has_may_grow_too(tmp_path, fakes):
+    supervised = CONSTITUTIONAL_AI.until("sl-cai")
+    for most in (40, 50):
+        log = Log()
+        limit = {"feedback": {"max_reasoning_tokens": most}}
+        start(tmp_path, fakes, method=supervised, overrides=limit, log=log)
+    assert log.notices == [
+        "feedback.max_reasoning_tokens grows from 40 to 50: no stage of this method depends on it",
+    ]
+    assert [name for name, skipped in log.finished if not skipped] == []
