@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test check bench clean
+.PHONY: run test test-full check bench clean
 .DEFAULT_GOAL := run
 
 $(READY): pyproject.toml constraints.txt
@@ -18,6 +18,9 @@ run: $(READY)  ## the whole method on the reference world and the nano model, in
 
 test: $(READY)  ## every test; none needs a GPU or a network
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --quiet
+
+test-full: $(READY)  ## the matrices that `make test` leaves out: every family of models under every chat template
+	$(BIN)/python -m pytest -m full -n 2 --quiet
 
 check: $(READY)  ## style, types and the walls between rooms
 	$(BIN)/ruff format --check .

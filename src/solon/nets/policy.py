@@ -81,7 +81,9 @@ def load_checkpoint(
 
 
 def read_config(path: Path, **options: object) -> ModelConfig:
-    """Return a checkpoint's configuration, as transformers reads it; a padding token without a row is none.
+    """Return a checkpoint's configuration, as transformers reads it.
+
+    A padding token without a row is none, and which implementation of attention is used is left open.
 
     Args:
         path: the folder.
@@ -100,6 +102,9 @@ def read_config(path: Path, **options: object) -> ModelConfig:
             )
     except Exception as error:
         raise ModelError(f"{path}: the checkpoint cannot be loaded ({error})") from error
+    # What a folder asks for its author had: the family may not offer it, or the package for it not be here, and some
+    # take no mask of who sees whom. Left open, the model takes what its family offers.
+    config._attn_implementation = None
     text = config.get_text_config()
     padding = getattr(text, "pad_token_id", None)
     if padding is not None and not 0 <= padding < count_rows(config):

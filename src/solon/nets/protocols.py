@@ -28,6 +28,7 @@ class ModelConfig(Protocol):
 
     model_type: str
     pad_token_id: int | None
+    _attn_implementation: str | None
 
     def get_text_config(self) -> TextConfig:
         """Return the part that is about text: all of it in a model of text alone."""
