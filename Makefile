@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)  ## the whole method on the reference world and the nano model, into runs/nano
 	$(BIN)/solon run --out runs/nano
 
-test: $(READY)  ## every test; none needs a GPU or a network
+test: $(READY)  ## every test but those marked full; none needs a GPU or a network
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --quiet
 
 test-full: $(READY)  ## the matrices that `make test` leaves out: every family of models under every chat template

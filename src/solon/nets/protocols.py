@@ -132,6 +132,7 @@ class Tokenizer(Protocol):
         backend_tokenizer: its engine, of the tokenizers library.
         chat_template: how conversations are laid out, in Jinja; some have several, by name; None where it has none.
         init_kwargs: what is saved with it.
+        vocab_files_names: what each of the files is called that its class reads a vocabulary from.
         model_max_length: tokens that its model takes; a huge number where nobody knows.
         name_or_path: what to call it.
         bos_token, bos_token_id: begins texts. These four are None where it has none.
@@ -144,6 +145,7 @@ class Tokenizer(Protocol):
     backend_tokenizer: "Engine"
     chat_template: str | dict[str, str] | None
     init_kwargs: dict[str, Any]
+    vocab_files_names: dict[str, str]
     model_max_length: int
     name_or_path: str
     bos_token: str | None

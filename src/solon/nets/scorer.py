@@ -18,11 +18,12 @@ from typing import Any, cast
 import torch
 
 from solon.errors import ModelError
+from solon.messages import one_line
 from solon.nets.folder import quiet_transformers
 from solon.nets.policy import Factory, count_rows, load_checkpoint, read_config, save_policy
 from solon.nets.protocols import ModelConfig, Scorer, Tokenizer
 from solon.nets.tokenizer import load_tokenizer
-from solon.nets.vocabulary import check_tokens_have_rows, choose_padding, describe_padding, set_padding
+from solon.nets.vocabulary import choose_padding, set_padding
 
 _HEAD = "score.weight"
 
@@ -43,7 +44,7 @@ def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Sc
     """
     path = Path(path)
     loaded = load_checkpoint(
-        _scorer_class(read_config(path, num_labels=1), path),
+        scorer_class(read_config(path, num_labels=1), path),
         path,
         device="cpu",
         dtype=torch.float32,
@@ -60,30 +61,6 @@ def init_scorer_from_policy(path: Path, *, seed: int, device: str = "cpu") -> Sc
     return model.to(device)
 
 
-def check_trainable(path: Path) -> tuple[str, ...]:
-    """Make sure, without loading its weights, that the method can train this causal checkpoint.
-
-    Returns:
-        What a person should know of how it will be trained: which token pads, where that is not the tokenizer's own.
-
-    Raises:
-        ModelError: it is no checkpoint, has no chat template, its texts hold tokens that its embeddings lack, or it is
-            of an architecture of which no preference model can be made.
-    """
-    config = read_config(path, num_labels=1)
-    _scorer_class(config, path)
-    tokenizer = load_tokenizer(path)
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{path}: has no chat template, in which its training texts would be laid out: add the model's "
-            "chat_template.jinja to its folder"
-        )
-    rows = count_rows(config)
-    check_tokens_have_rows(tokenizer, rows, where=path)
-    padding = describe_padding(tokenizer, rows)
-    return () if padding is None else (f"{path}: {padding}",)
-
-
 def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> Scorer:
     """Load a preference model or a value model, in evaluation mode.
 
@@ -91,7 +68,7 @@ def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
         ModelError: the folder is not a checkpoint with a scalar head.
     """
     path = Path(path)
-    factory = _scorer_class(read_config(path, num_labels=1), path)
+    factory = scorer_class(read_config(path, num_labels=1), path)
     return cast(Scorer, load_checkpoint(factory, path, device=device, dtype=dtype, num_labels=1))
 
 
@@ -104,11 +81,15 @@ def save_scorer(model: Scorer, tokenizer: Tokenizer, path: Path) -> None:
     save_policy(model, tokenizer, path)
 
 
-def _scorer_class(config: ModelConfig, path: Path) -> Factory:
+def scorer_class(config: ModelConfig, path: Path) -> Factory:
     """Return the class of an architecture's sequence classifiers: transformers' where its head is one layer, else ours.
 
+    Args:
+        config: of one label.
+        path: what to call the checkpoint.
+
     Raises:
-        ModelError: no model can be made of the configuration, or none with a scalar head.
+        ModelError: no model can be made of the configuration, or it is of no causal language model.
     """
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
@@ -116,11 +97,7 @@ def _scorer_class(config: ModelConfig, path: Path) -> Factory:
     if shipped is not None and _has_scalar_head(shipped, config, path):
         return cast(Factory, shipped)
     own = _put_together(config, path)
-    if not _has_scalar_head(own, config, path):
-        raise ModelError(
-            f"{path}: no preference model can be made of a {config.model_type} model, whose trunk cannot be told from "
-            "its head: use a causal language model of another architecture"
-        )
+    _has_scalar_head(own, config, path)  # by its making; but it has to be possible to build
     return cast(Factory, own)
 
 
@@ -147,7 +124,7 @@ def _put_together(config: ModelConfig, path: Path) -> type[Any]:
 
 
 def _has_scalar_head(kind: type[Any], config: ModelConfig, path: Path) -> bool:
-    """Say whether a class of sequence classifiers has a trunk and one layer after it named `score`.
+    """Build a sequence classifier without weights, and say whether one layer, named `score`, follows its trunk.
 
     Raises:
         ModelError: it cannot be built from this configuration.
@@ -156,6 +133,6 @@ def _has_scalar_head(kind: type[Any], config: ModelConfig, path: Path) -> bool:
         with quiet_transformers(), torch.device("meta"):
             model = kind(config)
     except Exception as error:
-        raise ModelError(f"{path}: no model can be made of its config.json ({error})") from error
+        raise ModelError(f"{path}: no model can be made of its config.json ({one_line(error, 300)})") from error
     head = getattr(model, "score", None)
-    return isinstance(head, torch.nn.Linear) and head.out_features == 1 and model.base_model is not model
+    return isinstance(head, torch.nn.Linear) and head.out_features == 1

@@ -13,7 +13,14 @@ from solon.lm.spec import ModelSpec
 from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, GRADERS, MODELS, TEMPLATES, Checkpoint, Given, Input, Role
 from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.graph import Graph
-from solon.pipeline.models import check_trainable, describe_idle_roles, identify_model, locate_model, trained_model
+from solon.pipeline.models import (
+    check_askable,
+    check_trainable,
+    describe_idle_roles,
+    identify_model,
+    locate_model,
+    trained_model,
+)
 from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.preflight import (
     refuse_confused_names,
@@ -134,8 +141,11 @@ def build_plan(
     refuse_unserved_prompts(prompts, rules, rules.name if config.constitution == GIVEN else config.constitution)
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
+    checked = {models[role].source for role in trained}
+    asked = {spec.source: spec for spec in models.values() if spec.source not in checked}
     notices = (
         *(notice for role in trained for notice in check_trainable(role, models[role])),
+        *(notice for spec in asked.values() for notice in check_askable(spec)),
         *check_constitution(rules).notes,
         *([describe_prompts(prompts)] if task.says_counts else []),
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),
