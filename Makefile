@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test check bench smollm2 clean
+.PHONY: run test test-full check bench smollm2 clean
 .DEFAULT_GOAL := run
 
 $(READY): pyproject.toml constraints.txt
@@ -16,8 +16,11 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)  ## the whole method on the reference world and the nano model, into runs/nano
 	$(BIN)/solon run --out runs/nano
 
-test: $(READY)  ## every test; none needs a GPU or a network
+test: $(READY)  ## every test but those marked full; none needs a GPU or a network
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --quiet
+
+test-full: $(READY)  ## the matrices that `make test` leaves out: every family of models under every chat template
+	$(BIN)/python -m pytest -m full -n 2 --quiet
 
 check: $(READY)  ## style, types and the walls between rooms
 	$(BIN)/ruff format --check .

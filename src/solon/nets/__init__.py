@@ -4,11 +4,12 @@ Everything is a plain Hugging Face folder with safetensors. What may enter a mod
 here (`tokenizer`), and what a checkpoint may do to the process that loads it (`folder`): nothing.
 """
 
+from solon.nets.checks import check_askable, check_trainable
 from solon.nets.folder import weights_digest
 from solon.nets.llama import is_llama_shaped
 from solon.nets.policy import count_rows, load_policy, save_policy
 from solon.nets.protocols import CausalLM, Network, Scorer, Tokenizer, Trainable
-from solon.nets.scorer import check_trainable, init_scorer_from_policy, load_scorer, save_scorer
+from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.tokenizer import (
     decode_response,
     describe_template_kwargs,
@@ -29,6 +30,7 @@ __all__ = [
     "Scorer",
     "Tokenizer",
     "Trainable",
+    "check_askable",
     "check_trainable",
     "count_rows",
     "decode_response",

@@ -1,8 +1,9 @@
 """Checkpoint folders: what may be loaded, what their content is called, and how one is written whole.
 
 A checkpoint is a plain Hugging Face folder: `config.json`, safetensors, tokenizer files. It is data. Weights are
-read from safetensors only, code that a checkpoint brings along is never run (an `auto_map` is refused rather than
-ignored, since such a model would not be the one its author meant), and nothing is fetched from a network.
+read from safetensors only, code that a checkpoint brings along is never run, and nothing is fetched from a network.
+Where its `auto_map` names code, but transformers has the architecture itself, the model is loaded as that; any weight
+that would then be left over shows that it is another one, and is an error. Where transformers lacks it, it is refused.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import ModelError
+from solon.messages import one_line, shorten
 
 _UNREAD = ("manifest.json", "generation_config.json", "trainer_state.json", "LICENSE", "NOTICE")
 """Files of a checkpoint folder that decide nothing: notes, and defaults of generation that are put aside."""
@@ -34,21 +36,64 @@ def read_checkpoint_config(path: Path) -> dict[str, Any]:
     """Return a checkpoint's `config.json` after checking that the folder is one this package loads.
 
     Raises:
-        ModelError: there is no such folder, it has no readable config, no safetensors, or it wants to run its
-            own code.
+        ModelError: there is no such folder, it has no readable config, no safetensors, or it is of an architecture that
+            transformers does not have.
     """
     path = Path(path)
     if not path.is_dir():
         raise ModelError(f"{path}: no such checkpoint folder: give the path of a Hugging Face model folder")
     config = read_json_file(path / "config.json")
-    for name in ("config.json", "tokenizer_config.json"):
-        if (path / name).exists() and _names_code(read_json_file(path / name)):
-            raise ModelError(
-                f"{path / name}: has an auto_map, which names code of the checkpoint to run: "
-                "this package never runs it; use a checkpoint of an architecture that transformers itself has"
-            )
+    _check_architecture(path, config)
     _find_weights(path, config)
     return config
+
+
+def _check_architecture(path: Path, config: dict[str, Any]) -> None:
+    from transformers import CONFIG_MAPPING, __version__
+
+    kind = config.get("model_type")
+    if kind in CONFIG_MAPPING:
+        return
+    asks = " and names code of the checkpoint to run (auto_map), which is never run" if names_code(path) else ""
+    raise ModelError(
+        f"{path / 'config.json'}: model_type {shorten(str(kind))} is no architecture of transformers {__version__}"
+        f"{asks}: use a model of an architecture that transformers itself has"
+    )
+
+
+def names_code(path: Path) -> bool:
+    """Say whether a checkpoint names code of its own to run: it is never run."""
+    names = ("config.json", "tokenizer_config.json")
+    return any(_has_map(read_json_file(path / name)) for name in names if (path / name).is_file())
+
+
+def describe_code(path: Path) -> str | None:
+    """Say for people what a checkpoint that names code of its own is loaded as; None where it names none."""
+    if not names_code(path):
+        return None
+    kind = read_json_file(path / "config.json").get("model_type")
+    return (
+        f"{path}: names code of its own to run (auto_map), which is never run: it is loaded as transformers' own {kind}"
+    )
+
+
+def check_weights(path: Path) -> None:
+    """Make sure, by their headers, that the files of a checkpoint's weights are whole.
+
+    Raises:
+        ModelError: one is not.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    for file in _find_weights(path, read_json_file(path / "config.json")):
+        if file.suffix == ".safetensors":
+            try:
+                with safe_open(file, framework="pt"):
+                    pass
+            except (SafetensorError, OSError) as error:
+                raise ModelError(
+                    f"{file}: damaged or cut short ({one_line(error)}): copy the checkpoint again"
+                ) from error
 
 
 def _find_weights(path: Path, config: dict[str, Any]) -> list[Path]:
@@ -103,10 +148,10 @@ def read_json_file(path: Path) -> dict[str, Any]:
     return body
 
 
-def _names_code(body: object) -> bool:
+def _has_map(body: object) -> bool:
     if isinstance(body, dict):
-        return bool(body.get("auto_map")) or any(_names_code(value) for value in body.values())
-    return isinstance(body, list) and any(_names_code(value) for value in body)
+        return bool(body.get("auto_map")) or any(_has_map(value) for value in body.values())
+    return isinstance(body, list) and any(_has_map(value) for value in body)
 
 
 def weights_digest(path: Path) -> str:

@@ -6,9 +6,13 @@ from typing import Protocol, cast
 import torch
 
 from solon.errors import ModelError
-from solon.nets.folder import quiet_transformers, read_checkpoint_config
+from solon.messages import one_line
+from solon.nets.folder import check_weights, names_code, quiet_transformers, read_checkpoint_config
 from solon.nets.protocols import CausalLM, ModelConfig, Network, Tokenizer
 from solon.storage import replace_folder
+
+_LONGEST = 300
+"""Characters that are kept of what another library says."""
 
 
 class Factory(Protocol):
@@ -31,7 +35,9 @@ def load_policy(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
     """
     from transformers import AutoModelForCausalLM
 
-    return cast(CausalLM, load_checkpoint(AutoModelForCausalLM, Path(path), device=device, dtype=dtype))
+    path = Path(path)
+    model = load_checkpoint(AutoModelForCausalLM, path, device=device, dtype=dtype, may_hold_more=not names_code(path))
+    return cast(CausalLM, model)
 
 
 def load_checkpoint(
@@ -41,6 +47,7 @@ def load_checkpoint(
     device: str,
     dtype: torch.dtype | None,
     may_miss: tuple[str, ...] = (),
+    may_hold_more: bool = True,
     **options: object,
 ) -> Network:
     """Load a checkpoint through one of transformers' factories, refusing one with missing or misshapen weights.
@@ -51,6 +58,7 @@ def load_checkpoint(
         device: where the weights go.
         dtype: what they are converted to; None keeps what the checkpoint says.
         may_miss: names of weights that need not be in the checkpoint.
+        may_hold_more: True where it may hold weights that the architecture does not use.
         options: set over the checkpoint's configuration.
 
     Raises:
@@ -67,13 +75,17 @@ def load_checkpoint(
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
             )
     except Exception as error:
-        raise ModelError(f"{path}: the checkpoint cannot be loaded ({error})") from error
-    missing = sorted(set(report["missing_keys"]) - set(may_miss))
-    if missing or report["mismatched_keys"]:
-        wrong = missing[0] if missing else next(iter(report["mismatched_keys"]))
-        raise ModelError(f"{path}: weights do not fit its config.json (first: {wrong}): copy the checkpoint again")
+        raise ModelError(f"{path}: the checkpoint cannot be loaded ({one_line(error, _LONGEST)})") from error
+    wrong = [
+        *(f"{name} is missing" for name in sorted(set(report["missing_keys"]) - set(may_miss))),
+        *(f"{name} has another shape" for name in sorted(str(key[0]) for key in report["mismatched_keys"])),
+        *(f"{name} has no place" for name in sorted(report["unexpected_keys"]) if not may_hold_more),
+    ]
+    if wrong:
+        raise ModelError(f"{path}: weights do not fit its config.json ({wrong[0]}): copy the checkpoint again")
     # Padding is told from text by where it stands. Were it told by its id, a text's end could not learn where one token
     # is both, as in many checkpoints.
     model.get_input_embeddings().padding_idx = None
@@ -81,7 +93,9 @@ def load_checkpoint(
 
 
 def read_config(path: Path, **options: object) -> ModelConfig:
-    """Return a checkpoint's configuration, as transformers reads it; a padding token without a row is none.
+    """Return a checkpoint's configuration, as transformers reads it.
+
+    A padding token without a row is none, and which implementation of attention is used is left open.
 
     Args:
         path: the folder.
@@ -93,13 +107,19 @@ def read_config(path: Path, **options: object) -> ModelConfig:
     from transformers import AutoConfig
 
     read_checkpoint_config(path)
+    check_weights(path)
     try:
         with quiet_transformers():
             config: ModelConfig = AutoConfig.from_pretrained(
                 str(path), trust_remote_code=False, local_files_only=True, **options
             )
     except Exception as error:
-        raise ModelError(f"{path}: the checkpoint cannot be loaded ({error})") from error
+        raise ModelError(f"{path}: the checkpoint cannot be loaded ({one_line(error, _LONGEST)})") from error
+    if hasattr(config, "auto_map"):  # what is saved of it is of the architecture itself
+        del config.auto_map
+    # What a folder asks for its author had: the family may not offer it, or the package for it not be here, and some
+    # take no mask of who sees whom. Left open, the model takes what its family offers.
+    config._attn_implementation = None
     text = config.get_text_config()
     padding = getattr(text, "pad_token_id", None)
     if padding is not None and not 0 <= padding < count_rows(config):

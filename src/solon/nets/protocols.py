@@ -30,6 +30,7 @@ class ModelConfig(Protocol):
 
     model_type: str
     pad_token_id: int | None
+    _attn_implementation: str | None
 
     def get_text_config(self) -> TextConfig:
         """Return the part that is about text: all of it in a model of text alone."""
@@ -133,6 +134,7 @@ class Tokenizer(Protocol):
         backend_tokenizer: its engine, of the tokenizers library.
         chat_template: how conversations are laid out, in Jinja; some have several, by name; None where it has none.
         init_kwargs: what is saved with it.
+        vocab_files_names: what each of the files is called that its class reads a vocabulary from.
         model_max_length: tokens that its model takes; a huge number where nobody knows.
         name_or_path: what to call it.
         bos_token, bos_token_id: begins texts. These four are None where it has none.
@@ -145,6 +147,7 @@ class Tokenizer(Protocol):
     backend_tokenizer: "Engine"
     chat_template: str | dict[str, str] | None
     init_kwargs: dict[str, Any]
+    vocab_files_names: dict[str, str]
     model_max_length: int
     name_or_path: str
     bos_token: str | None

@@ -4,22 +4,26 @@ The preference model reads a whole conversation and scores it at the last counte
 it is an `AutoModelForSequenceClassification` whose padding token never ends a conversation, so that any library that
 finds "the last token that is not padding" reads the same score from a padded batch. The value model is the same
 network read at every token; it starts as a copy of the preference model.
+
+Some families have no sequence classifier in transformers, or one whose head is no single layer. Theirs is put together
+here from transformers' own parts: the family's trunk under the family's name for it, and transformers' general head.
+So their folder is what it would be if there were such a class: `config.json` with `architectures` of this class and
+one label, and safetensors of the trunk and of `score.weight`, shape (1, width). `load_scorer` reads both alike.
 """
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
 from solon.errors import ModelError
+from solon.messages import one_line
 from solon.nets.folder import quiet_transformers
-from solon.nets.policy import count_rows, load_checkpoint, read_config, save_policy
-from solon.nets.protocols import Network, Scorer, Tokenizer
+from solon.nets.policy import Factory, count_rows, load_checkpoint, read_config, save_policy
+from solon.nets.protocols import ModelConfig, Scorer, Tokenizer
 from solon.nets.tokenizer import load_tokenizer
-from solon.nets.vocabulary import check_tokens_have_rows, choose_padding, describe_padding, set_padding
-from solon.records import TemplateArgument
+from solon.nets.vocabulary import choose_padding, set_padding
 
 _HEAD = "score.weight"
 
@@ -41,59 +45,23 @@ def init_scorer_from_policy(
     Raises:
         ModelError: the checkpoint cannot be loaded, or has no place for a scalar head.
     """
-    from transformers import AutoModelForSequenceClassification
-
+    path = Path(path)
     loaded = load_checkpoint(
-        AutoModelForSequenceClassification,
-        Path(path),
+        scorer_class(read_config(path, num_labels=1), path),
+        path,
         device="cpu",
         dtype=torch.float32,
         may_miss=(_HEAD,),
         num_labels=1,
     )
-    model = _check_head(loaded, path)
-    model.config.pad_token_id = choose_padding(tokenizer or load_tokenizer(path), count_rows(model.config))
+    model = cast(Scorer, loaded)
+    padding = choose_padding(tokenizer or load_tokenizer(path), count_rows(model.config))
+    for config in (model.config, model.config.get_text_config()):  # classifiers differ in which of the two they ask
+        config.pad_token_id = padding
     weight = model.score.weight
     with torch.no_grad():
         weight.normal_(0.0, (weight.shape[1] + 1) ** -0.5, generator=torch.Generator().manual_seed(seed))
     return model.to(device)
-
-
-def check_trainable(path: Path, chat_template_kwargs: Mapping[str, TemplateArgument] | None = None) -> tuple[str, ...]:
-    """Make sure, without loading its weights, that the method can train this causal checkpoint.
-
-    Returns:
-        What a person should know of how it will be trained: which token pads, where that is not the tokenizer's own.
-
-    Raises:
-        ModelError: it is no checkpoint, has no chat template, its texts hold tokens that its embeddings lack, or it is
-            of an architecture of which no preference model can be made.
-    """
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
-
-    config = read_config(path, num_labels=1)
-    try:
-        with quiet_transformers(), torch.device("meta"):
-            has_scorer = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-            scorer = AutoModelForSequenceClassification.from_config(config) if has_scorer else None
-    except Exception as error:
-        raise ModelError(f"{path}: no model can be made of its config.json ({error})") from error
-    if scorer is None:
-        raise ModelError(
-            f"{path}: transformers has no sequence classifier of the architecture {config.model_type!r}, so no "
-            "preference model can be made from it: choose a base of another architecture"
-        )
-    _check_head(scorer, path)
-    tokenizer = load_tokenizer(path, chat_template_kwargs)
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{path}: has no chat template, in which its training texts would be laid out: add the model's "
-            "chat_template.jinja to its folder"
-        )
-    rows = count_rows(config)
-    check_tokens_have_rows(tokenizer, rows, where=path)
-    padding = describe_padding(tokenizer, rows)
-    return () if padding is None else (f"{path}: {padding}",)
 
 
 def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> Scorer:
@@ -102,11 +70,9 @@ def load_scorer(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
     Raises:
         ModelError: the folder is not a checkpoint with a scalar head.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    return _check_head(
-        load_checkpoint(AutoModelForSequenceClassification, Path(path), device=device, dtype=dtype), path
-    )
+    path = Path(path)
+    factory = scorer_class(read_config(path, num_labels=1), path)
+    return cast(Scorer, load_checkpoint(factory, path, device=device, dtype=dtype, num_labels=1))
 
 
 def save_scorer(model: Scorer, tokenizer: Tokenizer, path: Path) -> None:
@@ -118,11 +84,58 @@ def save_scorer(model: Scorer, tokenizer: Tokenizer, path: Path) -> None:
     save_policy(model, tokenizer, path)
 
 
-def _check_head(model: Network, path: Path) -> Scorer:
-    head = getattr(model, "score", None)
-    if not isinstance(head, torch.nn.Linear) or head.out_features != 1:
+def scorer_class(config: ModelConfig, path: Path) -> Factory:
+    """Return the class of an architecture's sequence classifiers: transformers' where its head is one layer, else ours.
+
+    Args:
+        config: of one label.
+        path: what to call the checkpoint.
+
+    Raises:
+        ModelError: no model can be made of the configuration, or it is of no causal language model.
+    """
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    shipped = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
+    if shipped is not None and _has_scalar_head(shipped, config, path):
+        return cast(Factory, shipped)
+    own = _put_together(config, path)
+    _has_scalar_head(own, config, path)  # by its making; but it has to be possible to build
+    return cast(Factory, own)
+
+
+def _put_together(config: ModelConfig, path: Path) -> type[Any]:
+    """Return a sequence classifier of an architecture that has none: transformers' general one over the family's trunk.
+
+    Raises:
+        ModelError: transformers has no causal language model of the architecture.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
+    from transformers.modeling_layers import GenericForSequenceClassification
+
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if causal is None:
         raise ModelError(
-            f"{path}: {type(model).__name__} has no scalar head named score: use a Llama-like decoder (one whose "
-            "sequence classifier in transformers has a `score` layer), with num_labels 1"
+            f"{path}: transformers has no causal language model of the architecture {config.model_type!r}: choose a "
+            "base of another architecture"
         )
-    return cast(Scorer, model)
+    family = next(base for base in causal.__mro__ if PreTrainedModel in base.__bases__)
+    name = f"{family.__name__.removesuffix('PreTrainedModel')}ForSequenceClassification"
+    # transformers looks into the source of a class's module for what it can do: this one can what its family can.
+    own = {"__module__": family.__module__, "base_model_prefix": causal.base_model_prefix}
+    return type(name, (GenericForSequenceClassification, family), own)
+
+
+def _has_scalar_head(kind: type[Any], config: ModelConfig, path: Path) -> bool:
+    """Build a sequence classifier without weights, and say whether one layer, named `score`, follows its trunk.
+
+    Raises:
+        ModelError: it cannot be built from this configuration.
+    """
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            model = kind(config)
+    except Exception as error:
+        raise ModelError(f"{path}: no model can be made of its config.json ({one_line(error, 300)})") from error
+    head = getattr(model, "score", None)
+    return isinstance(head, torch.nn.Linear) and head.out_features == 1

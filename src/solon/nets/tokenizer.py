@@ -34,10 +34,13 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from solon.errors import ModelError, PromptingError
+from solon.messages import one_line
 from solon.nets.folder import quiet_transformers, read_checkpoint_config
 from solon.nets.marking import MarkedEngine
 from solon.nets.protocols import Tokenizer
 from solon.records import Rendered, Role, Span, TemplateArgument, Turn
+
+_NO_TOKENIZER = "has no tokenizer.json, nor all files of a vocabulary: put the tokenizer of its weights into the folder"
 
 _DAY = datetime(2024, 7, 26)
 """What a chat template takes for now: the day that Llama's templates name themselves where nobody tells them."""
@@ -74,10 +77,14 @@ def load_tokenizer(path: Path, chat_template_kwargs: Mapping[str, TemplateArgume
                 str(path), trust_remote_code=False, local_files_only=True
             )
     except Exception as error:
-        raise ModelError(f"{path}: its tokenizer cannot be loaded ({error})") from error
+        if not (path / "tokenizer.json").is_file():
+            raise ModelError(f"{path}: {_NO_TOKENIZER}") from error
+        raise ModelError(f"{path}: its tokenizer cannot be loaded ({one_line(error, 300)})") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{path}: has no tokenizer.json: convert its tokenizer to a fast one and save it again")
-    for note in ("is_local", "local_files_only"):  # how it was loaded would be saved with it, and change its digest
+    _check_vocabulary_files(tokenizer, path)
+    # How it was loaded would be saved with it, and change its digest; code that is never run has nothing to do there.
+    for note in ("is_local", "local_files_only", "auto_map"):
         tokenizer.init_kwargs.pop(note, None)
     set_template_kwargs(tokenizer, chat_template_kwargs or {})
     return tokenizer
@@ -101,6 +108,15 @@ def find_unused_kwargs(tokenizer: Tokenizer) -> list[str]:
     told = _template_kwargs.get(tokenizer, {})
     looked_at = _find_template_words(tokenizer, "name") if told and tokenizer.chat_template else []
     return [name for name in told if name not in looked_at]
+
+
+def _check_vocabulary_files(tokenizer: Tokenizer, path: Path) -> None:
+    """Make sure that a tokenizer was read from files: of some families transformers makes an empty one without any."""
+    files = dict(tokenizer.vocab_files_names)
+    whole = files.pop("tokenizer_file", "tokenizer.json")
+    parts = [path / name for name in files.values()]
+    if not (path / whole).is_file() and not (parts and all(part.is_file() for part in parts)):
+        raise ModelError(f"{path}: {_NO_TOKENIZER}")
 
 
 def encode_prompt(tokenizer: Tokenizer, rendered: Rendered) -> list[int]:

@@ -42,7 +42,7 @@ def rule_out(logits: Tensor, absent: Tensor | None) -> Tensor:
 
 
 def check_tokens_have_rows(tokenizer: Tokenizer, rows: int, *, where: object) -> None:
-    """Make sure that whatever a training text is made of has a row: its words, its chat template, its end.
+    """Make sure that whatever a text is made of has a row: its words, its chat template if there is one, its end.
 
     Args:
         tokenizer: the model's.
@@ -56,7 +56,7 @@ def check_tokens_have_rows(tokenizer: Tokenizer, rows: int, *, where: object) ->
     control = {*split_added_tokens(tokenizer)[0].values(), tokenizer.unk_token_id}
     words = (index for index in engine.get_vocab().values() if index not in control)  # text becomes none of those
     turn = Turn(role="user", spans=(Span(text="A", trusted=True),))
-    template = encode_prompt(tokenizer, Rendered(layout="chat", turns=(turn,)))
+    template = encode_prompt(tokenizer, Rendered(layout="chat", turns=(turn,))) if tokenizer.chat_template else []
     beyond = max((*words, *template, end_token_id(tokenizer)))
     if beyond >= rows:
         raise ModelError(

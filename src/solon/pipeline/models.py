@@ -112,6 +112,21 @@ def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     return notices
 
 
+def check_askable(spec: ModelSpec) -> tuple[str, ...]:
+    """Refuse a model that will not answer, before anything is done; return what to know of the others.
+
+    What is behind another backend is seen when it is opened.
+
+    Raises:
+        ModelError: it is a checkpoint that cannot be loaded or asked.
+    """
+    if spec.backend != LOCAL:
+        return ()
+    from solon.nets import check_askable as check_checkpoint
+
+    return check_checkpoint(Path(spec.source), layout=spec.layout)
+
+
 def check_layouts(models: Mapping[str, ModelSpec], trained: Collection[str]) -> list[str]:
     """Refuse a chat template that cannot lay out what its role says; return what is said and changes nothing.
 

@@ -14,6 +14,7 @@ from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, GRADERS, MODELS, T
 from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.graph import Graph
 from solon.pipeline.models import (
+    check_askable,
     check_layouts,
     check_trainable,
     describe_idle_roles,
@@ -129,9 +130,12 @@ def build_plan(
     refuse_prompts(prompts, config, rules)
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
+    checked = {models[role].source for role in trained}
+    asked = {spec.source: spec for spec in models.values() if spec.source not in checked}
     notices = (
-        *check_layouts(models, trained),
         *(notice for role in trained for notice in check_trainable(role, models[role])),
+        *(notice for spec in asked.values() for notice in check_askable(spec)),
+        *check_layouts(models, trained),
         *check_constitution(rules).notes,
         *([describe_prompts(prompts)] if task.says_counts else []),
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),

@@ -12,6 +12,7 @@ import torch
 
 from solon.errors import ModelError
 from solon.inference import Sampler
+from solon.messages import one_line
 from solon.nets import count_rows, encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
 from solon.prompting import add_system_prompt, render_response
 from solon.records import Conversation, Sampling, TemplateArgument
@@ -49,8 +50,12 @@ def check_reading(
     tokenizer = load_tokenizer(checkpoint, chat_template_kwargs)
     model = load_policy(checkpoint, device=device)
     try:
-        sampler = Sampler(model, tokenizer, batch_size=1, end_ids=())
         prompt = encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED), system_prompt))
+        with torch.no_grad():
+            begun = model(input_ids=torch.tensor([prompt], device=model.device)).logits
+        if begun.isnan().any():
+            raise ModelError(f"{checkpoint}: its weights give logits that are no numbers: copy the checkpoint again")
+        sampler = Sampler(model, tokenizer, batch_size=1, end_ids=())
         (drawn,) = sampler.sample([prompt], Sampling(max_tokens=_TOKENS), [0])
         row = TokenRow((*prompt, *drawn.token_ids), len(prompt))
         with torch.no_grad():
@@ -63,8 +68,8 @@ def check_reading(
         raise
     except Exception as error:
         raise ModelError(
-            f"{checkpoint}: a {model.config.model_type} model cannot be sampled and read ({error}): use a causal "
-            "language model of another architecture"
+            f"{checkpoint}: a {model.config.model_type} model cannot be sampled and read ({one_line(error, 300)}): use "
+            "a causal language model of another architecture"
         ) from error
     sampled = torch.tensor(drawn.logprobs, device=own.device)
     tolerance = FLOAT32_TOLERANCE if model.dtype == torch.float32 else ROUNDED_TOLERANCE

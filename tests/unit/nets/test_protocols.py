@@ -99,7 +99,7 @@ def test_what_is_called_llama_shaped_has_what_the_decoder_reads(name: str) -> No
         assert find_misfits(model, LlamaModel) == []
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral, sliding window", "qwen3", "gemma 2"])
+@pytest.mark.parametrize("name", ["llama", "mistral, sliding window", "qwen3", "gemma 2", "granite", "ctrl"])
 def test_a_scorer_is_one(name: str, tmp_path: Path) -> None:
     save_policy(make_model(name), make_tokenizer(), tmp_path)
     assert find_misfits(init_scorer_from_policy(tmp_path, seed=1), Scorer) == []

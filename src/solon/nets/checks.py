@@ -1,0 +1,70 @@
+"""What can be seen to be wrong with a checkpoint before a run begins, so that it is said then and not after hours."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from solon.errors import ModelError
+from solon.nets.folder import describe_code
+from solon.nets.policy import count_rows, load_policy, read_config
+from solon.nets.protocols import Tokenizer
+from solon.nets.scorer import scorer_class
+from solon.nets.tokenizer import load_tokenizer
+from solon.nets.vocabulary import check_tokens_have_rows, describe_padding
+from solon.records import Layout, TemplateArgument
+
+
+def check_askable(path: Path, *, layout: Layout = "chat") -> tuple[str, ...]:
+    """Make sure that a causal checkpoint can be loaded and asked: its weights are read, and let go again.
+
+    Args:
+        path: the folder.
+        layout: how its prompts will be laid out.
+
+    Returns:
+        What a person should know of how it is loaded.
+
+    Raises:
+        ModelError: it is damaged, lacks its tokenizer or, for the `chat` layout, its chat template, or its texts hold
+            tokens that its embeddings lack.
+    """
+    _check_tokens(path, layout)
+    load_policy(path)
+    code = describe_code(path)
+    return () if code is None else (code,)
+
+
+def check_trainable(path: Path, chat_template_kwargs: Mapping[str, TemplateArgument] | None = None) -> tuple[str, ...]:
+    """Make sure, without loading its weights, that the method can train this causal checkpoint.
+
+    Args:
+        path: the folder.
+        chat_template_kwargs: what its chat template is told.
+
+    Returns:
+        What a person should know of how it will be trained: which token pads, where that is not the tokenizer's own,
+        and that code which it names is not run.
+
+    Raises:
+        ModelError: it is no checkpoint, has no chat template, its texts hold tokens that its embeddings lack, or it is
+            of an architecture of which no preference model can be made.
+    """
+    config = read_config(path, num_labels=1)
+    scorer_class(config, path)
+    tokenizer = _check_tokens(path, "chat", chat_template_kwargs)
+    padding = describe_padding(tokenizer, count_rows(config))
+    code = describe_code(path)
+    return (*(() if padding is None else (f"{path}: {padding}",)), *(() if code is None else (code,)))
+
+
+def _check_tokens(
+    path: Path, layout: Layout, chat_template_kwargs: Mapping[str, TemplateArgument] | None = None
+) -> Tokenizer:
+    rows = count_rows(read_config(path))
+    tokenizer = load_tokenizer(path, chat_template_kwargs)
+    if layout == "chat" and not tokenizer.chat_template:
+        raise ModelError(
+            f"{path}: has no chat template, in which its prompts and training texts would be laid out: add the model's "
+            "chat_template.jinja to its folder"
+        )
+    check_tokens_have_rows(tokenizer, rows, where=path)
+    return tokenizer
