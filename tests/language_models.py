@@ -57,10 +57,10 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "stablelm": ("StableLmForCausalLM", {"num_key_value_heads": 2}),
     "mixtral": ("MixtralForCausalLM", {"num_key_value_heads": 2, "num_local_experts": 4}),
     "mamba": ("MambaForCausalLM", {"state_size": 8}),
-    "ctrl": ("CTRLLMHeadModel", {"n_embd": 32, "dff": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}),
+    "ctrl": ("CTRLLMHeadModel", {"n_embd": 32, "dff": 64, "n_layer": 2, "n_head": 4}),
     "neox": ("GPTNeoXForCausalLM", {}),
     "opt": ("OPTForCausalLM", {"ffn_dim": 64, "word_embed_proj_dim": 16}),
-    "gpt2": ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
+    "gpt2": ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
 }
 WITH_IMAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma 3, with images": (
@@ -82,28 +82,36 @@ def make_model(name: str) -> Any:
 
 def build_model(name: str, tokenizer: Any) -> Any:
     """Weights are drawn wide, so that the model is sure of something, and norms and biases are not ones and zeros."""
+    model = start_model(name, tokenizer)
+    # The norms of some scale by one more than their weight.
+    norms = -0.5 if "gemma" in model.config.model_type else 0.5
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            mean, std = (0.0, 0.25) if parameter.ndim > 1 else (norms, 0.3)
+            torch.nn.init.normal_(parameter, mean, std)
+    return model
+
+
+def start_model(name: str, tokenizer: Any, *, context: int = 256) -> Any:
+    """A model as its family begins to learn."""
     architecture, options = (FUSED | OTHERS | WITH_IMAGES)[name]
     build = getattr(transformers, architecture)
     general = {
         "vocab_size": len(tokenizer),
-        "max_position_embeddings": 256,
+        "max_position_embeddings": context,
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    sizes = {} if "n_embd" in options else SMALL
+    sizes = {"n_positions": context} if "n_embd" in options else SMALL
     if "text_config" in options:
         config = build.config_class(**options | {"text_config": general | sizes | options["text_config"]})
     else:
         config = build.config_class(**general, **sizes | options)
-    norms = -0.5 if "gemma" in architecture.lower() else 0.5  # which scale by one more than their weight there
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build(config)
-        for parameter in model.parameters():
-            mean, std = (0.0, 0.25) if parameter.ndim > 1 else (norms, 0.3)
-            torch.nn.init.normal_(parameter, mean, std)
-    return model.eval()
+        return build(config).eval()
 
 
 def make_prompts(count: int, *, seed: int = 0, head: int = 0, longest: int = 30) -> list[list[int]]:

@@ -6,7 +6,7 @@ Built in seconds, for runs of the whole pipeline in which only the machinery mat
 import random
 from pathlib import Path
 
-from solon.nets import save_policy
+from solon.nets import CausalLM, Tokenizer, save_policy
 from solon.records import Conversation, SFTExample
 from solon.training.sft import SFTConfig, run_sft
 from solon.world.grammar import render_response, sample_dialogue, sample_style
@@ -41,8 +41,8 @@ TINY_RUN = [
 """Values for `--set` that make the smoke preset a matter of seconds."""
 
 
-def build_tiny_world_model(path: Path) -> Path:
-    """Train a tiny model on a few hundred answers of the helpful-only assistant and save it."""
+def make_examples() -> list[SFTExample]:
+    """Return a few hundred answers of the helpful-only assistant."""
     rng = random.Random(0)
     examples = []
     for number in range(400):
@@ -54,14 +54,29 @@ def build_tiny_world_model(path: Path) -> Path:
                 id=str(number), prompt_id=str(number), conversation=conversation, response=response, source="helpful"
             )
         )
-    texts = [text for e in examples for text in (e.conversation.messages[0].text, e.response)]
-    tokenizer = build_tokenizer(texts, vocab_size=900, merges=64)
-    config = build_nano_config(tokenizer, width=32, layers=1, heads=2, max_length=512)
-    start = path.with_name(f"{path.name}-untrained")
-    save_policy(build_nano_model(config, seed=1), tokenizer, start)
+    return examples
+
+
+def make_world_tokenizer() -> Tokenizer:
+    """Return a tokenizer for what these answers are made of."""
+    texts = [text for e in make_examples() for text in (e.conversation.messages[0].text, e.response)]
+    return build_tokenizer(texts, vocab_size=900, merges=64)
+
+
+def train_in_the_world(start: CausalLM, tokenizer: Tokenizer, path: Path) -> Path:
+    """Train a tiny model on these answers and save it."""
+    untrained = path.with_name(f"{path.name}-untrained")
+    save_policy(start, tokenizer, untrained)
     sft = SFTConfig(epochs=4, batch_size=16, learning_rate=1e-2, eval_fraction=0.0)
-    run_sft(start, examples, sft, path, seed=0, metrics=path.with_name("tiny.jsonl"))
+    run_sft(untrained, make_examples(), sft, path, seed=0, metrics=path.with_name("tiny.jsonl"))
     return path
+
+
+def build_tiny_world_model(path: Path) -> Path:
+    """Train a tiny Llama on these answers and save it."""
+    tokenizer = make_world_tokenizer()
+    config = build_nano_config(tokenizer, width=32, layers=1, heads=2, max_length=512)
+    return train_in_the_world(build_nano_model(config, seed=1), tokenizer, path)
 
 
 def tiny_options(model: Path) -> list[str]:

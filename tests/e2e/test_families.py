@@ -38,14 +38,17 @@ from solon.training.probe import check_reading
 from solon.training.sft import SFTConfig, run_sft
 from tests import made_up_tokenizers
 from tests.alone import logprobs_alone, score_alone
-from tests.language_models import FUSED, OTHERS, WITH_IMAGES, build_model, make_tokenizer
+from tests.e2e.conftest import call_solon
+from tests.language_models import FUSED, OTHERS, WITH_IMAGES, build_model, make_tokenizer, start_model
 from tests.tiny import make_example, make_pair, make_prompt
+from tests.tiny_world import make_world_tokenizer, tiny_options, train_in_the_world
 from tests.tolerances import FLOAT32_SAME
 
 FAMILIES = [*FUSED, *OTHERS, *WITH_IMAGES]
 OURS = ["granite", "cohere", "cohere 2", "mamba", "ctrl"]
 """Families of which transformers has no sequence classifier, or none with one layer for a head."""
 
+WEIGHTS = "model.safetensors"
 SFT = SFTConfig(batch_size=4)
 PM = PreferenceModelConfig(batch_size=3)
 PPO = PPOConfig(
@@ -150,7 +153,7 @@ def check_own_classifier(folder: Path) -> None:
     assert name.endswith("ForSequenceClassification")
     assert list(settings["id2label"]) == ["0"]
     trunk = AutoModel.from_pretrained(folder)
-    with safe_open(folder / "model.safetensors", framework="pt") as weights:
+    with safe_open(folder / WEIGHTS, framework="pt") as weights:
         head = weights.get_tensor("score.weight")
     scorer = load_scorer(folder)
     for row in rows_of(folder):
@@ -169,7 +172,7 @@ def test_a_family_runs_every_stage_and_is_read_as_transformers_reads_it(name: st
     for folder in (tmp_path / "pm", tmp_path / "value"):
         classifier(folder)
     names = ("base", "sft", "rl", "pm", "value")
-    weights = {one: load_file(tmp_path / one / "model.safetensors") for one in names}
+    weights = {one: load_file(tmp_path / one / WEIGHTS) for one in names}
     for before, after in (("base", "sft"), ("sft", "rl"), ("pm", "value")):
         same = [torch.equal(weight, weights[after][key]) for key, weight in weights[before].items()]
         assert not all(same), f"{after} has learnt nothing"
@@ -204,3 +207,15 @@ def test_a_family_runs_under_every_template(name: str, make: Callable[[], Any], 
     run_every_loop(base, tmp_path)
     check_sampler(tmp_path / "rl")
     check_readers(tmp_path / "rl", tmp_path / "pm", tmp_path / "value")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_runs_the_whole_command(name: str, tmp_path: Path) -> None:
+    tokenizer = make_world_tokenizer()
+    model = train_in_the_world(start_model(name, tokenizer, context=512), tokenizer, tmp_path / "model")
+    done = call_solon("run", "--out", tmp_path / "run", *tiny_options(model))
+    assert done.returncode == 0, done.stderr
+    for made in ("sl-cai", "preference-model", "value", "rl-cai"):
+        assert (tmp_path / "run" / "models" / made / WEIGHTS).is_file()
+    check_readers(*(tmp_path / "run" / "models" / made for made in ("rl-cai", "preference-model", "value")))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import BertConfig, BertLMHeadModel
 
 from solon.errors import ModelError
 from solon.inference import decoder, sampler
@@ -57,6 +58,17 @@ def test_a_scale_that_the_sampler_leaves_out_is_refused(tmp_path: Path, monkeypa
     monkeypatch.setattr(decoder.FusedDecoder, "_logits", lambda self, x: whole(self, x) / 8.0)
     with pytest.raises(ModelError, match=r"the sampler is \d.* nats off the llama model's own log-probabilities"):
         probe.check_reading(checkpoint)
+
+
+def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BertLMHeadModel(BertConfig(vocab_size=len(tokenizer), initializer_range=0.25, **sizes)).eval()
+    save_policy(model, tokenizer, tmp_path / "model")
+    with pytest.raises(ModelError, match=r"the sampler is \d.* nats off the bert model's own log-probabilities"):
+        probe.check_reading(tmp_path / "model")
 
 
 def test_no_number_is_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
