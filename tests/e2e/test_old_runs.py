@@ -68,7 +68,7 @@ def test_graded_answers_of_before_there_were_tasks(old, command):
 def test_results_of_before_there_were_tasks(old, schema):
     results = json.loads(old.results.read_text())
     old.results.write_text(json.dumps({**results, "schema": schema}))
-    assert_refused(call_solon("report", old.root), old.results, f"schema {schema}, this version reads 4")
+    assert_refused(call_solon("report", old.root), old.results, f"schema {schema}, this version reads 5")
 
 
 def test_the_command_of_the_run_is_refused_too_and_nothing_is_changed(old, whole_run):

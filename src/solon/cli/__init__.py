@@ -6,7 +6,7 @@ It is the only room that reads the environment. Nothing heavy is imported before
 
 import sys
 
-INTERRUPTED = 130
+from solon.cli.errors import INTERRUPTED
 
 
 def main() -> None:

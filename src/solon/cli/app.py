@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from solon.cli import INTERRUPTED
-from solon.cli.errors import fail, reports_errors
+from solon.cli.errors import INTERRUPTED, fail, reports_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -206,7 +205,9 @@ def _run(
 @reports_errors
 def chat(
     folder: RunFolder,
-    model: Annotated[str, typer.Option(metavar="NAME", help="base, sl-cai or rl-cai.")] = "rl-cai",
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="base, or a model the run made; the last if left out.")
+    ] = None,
     temperature: Annotated[float, typer.Option(metavar="T", min=0.0, help="0 is greedy.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Longest answer, in tokens.")] = 128,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the answers.")] = 0,

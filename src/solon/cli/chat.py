@@ -3,7 +3,7 @@
 import asyncio
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from solon.cli.errors import printable
@@ -18,24 +18,32 @@ from solon.pipeline.overrides import validate
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI
 from solon.pipeline.task import find_shipped_model, load_task
 from solon.records import GIVEN, Conversation, Message, RunHeader, RunPaths, Sampling, hold_to_accounts
+from solon.report import load_run_results
 from solon.storage import derive_seed
 from solon.world.nano.shipped import NANO
 
 MODELS = (ASSISTANT.name, *(model.key for model in CONSTITUTIONAL_AI.assistants()))
+"""The models of the paper's method, known before they are made."""
 
 
-def find_model(folder: Path, name: str) -> ModelSpec:
+def find_model(folder: Path, name: str | None) -> ModelSpec:
     """Return a model of a run; one that was trained is opened as the assistant was.
+
+    Args:
+        folder: the run's.
+        name: what records call the model; None is the last that a finished run has, or the last of the method.
 
     Raises:
         ConfigError: no model is called so.
         RunError: the folder is no run, or has not come that far.
         RecordError: the model, or the header, is not as the run wrote it.
     """
-    if name not in MODELS:
-        raise ConfigError(f"--model {name}: no such model; {nearest(name, MODELS)}")
     header = load_header(folder)
     paths = RunPaths(folder)
+    if name is None:
+        *_, name = _made_by(paths) or MODELS
+    elif name not in MODELS and name not in (made := _made_by(paths)):
+        raise ConfigError(f"--model {name}: no such model; {nearest(name, dict.fromkeys((*MODELS, *made)))}")
     spec = validate(RunConfig, header.config, where=str(paths.header)).models[ASSISTANT.key]
     if name == ASSISTANT.name:
         return _find_assistant(folder, header, spec)
@@ -49,6 +57,11 @@ def find_model(folder: Path, name: str) -> ModelSpec:
     return trained_model(spec, path)
 
 
+def _made_by(paths: RunPaths) -> Collection[str]:
+    """Return the models that a finished run says it has, whatever its method."""
+    return load_run_results(paths)["model_names"] if paths.results.is_file() else ()
+
+
 def _find_assistant(folder: Path, header: RunHeader, spec: ModelSpec) -> ModelSpec:
     asked = header.task.source
     known = Path(spec.source).is_dir() or find_shipped_model(spec.source) is not None
@@ -59,7 +72,7 @@ def _find_assistant(folder: Path, header: RunHeader, spec: ModelSpec) -> ModelSp
     return found
 
 
-def run_chat(folder: Path, name: str, *, temperature: float, max_tokens: int, seed: int) -> None:
+def run_chat(folder: Path, name: str | None, *, temperature: float, max_tokens: int, seed: int) -> None:
     """Answer each line of standard input until it ends, in the model's own layout."""
     spec = find_model(folder, name)
     header = load_header(folder)

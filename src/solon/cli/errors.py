@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
-from solon.cli import INTERRUPTED
 from solon.errors import MissingExtraError, SolonError, StageFailedError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-USAGE, FAILED = 2, 1
+USAGE, FAILED, INTERRUPTED = 2, 1, 130
 
 _LOCAL = ("torch", "transformers", "tokenizers", "safetensors")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from solon.messages import count_of
-from solon.records import MODEL_NAMES, UNGRADED, Measures
+from solon.records import UNGRADED, Measures
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -19,13 +19,14 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 def results_table(results: Mapping[str, Any]) -> str:
     """Return the table of every model in every evaluation: shares in per cent, intervals by goal below them."""
-    parts = [_evaluation_table(evaluation, results["models"]) for evaluation in results["evaluations"]]
+    models, names = results["models"], results["model_names"]
+    parts = [_evaluation_table(evaluation, models, names) for evaluation in results["evaluations"]]
     minutes, seconds = divmod(round(results["total_seconds"]), 60)
     cost = f"{minutes} min {seconds} s, {results['cpu_seconds']:.0f} CPU seconds, {results['peak_rss_mb']:.0f} MiB"
     return "\n\n".join([*parts, cost])
 
 
-def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any]) -> str:
+def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any], names: Mapping[str, str]) -> str:
     columns = Measures.model_validate(evaluation["measures"]).columns()
     blocks = {name: model["evaluations"].get(evaluation["name"], {}) for name, model in models.items()}
     first: Mapping[str, Any] = next((block for block in blocks.values() if block), {})
@@ -42,7 +43,7 @@ def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any]) 
     for name, block in blocks.items():
         rates = [block.get(column.group, {}).get(column.name) for column in columns]
         lines.append(
-            [MODEL_NAMES.get(name, name), *("-" if rate is None else f"{100 * rate['value']:.1f}" for rate in rates)]
+            [names.get(name, name), *("-" if rate is None else f"{100 * rate['value']:.1f}" for rate in rates)]
         )
         lines.append(["", *("" if rate is None else _interval(rate) for rate in rates)])
     return f"{evaluation['name']}, answers: {sizes}{beside}\n{format_table(lines)}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from solon.records import Record, RunPaths, load_records, save_records
+from solon.records import BASE, Chart, Record, RunPaths, load_records, save_records
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -58,10 +58,12 @@ class Checkpoint:
 
     Attributes:
         name: name of the folder below `models/`.
+        title: what tables and pages call the model; its name where empty.
         answers: whether it can be asked, as an assistant; False for models that score.
     """
 
     name: str
+    title: str = ""
     answers: bool = True
 
     @property
@@ -80,9 +82,11 @@ class Curve:
 
     Attributes:
         name: name of the file below `metrics/`, without its ending.
+        charts: how the report draws it, a chart each; none for a file that is not drawn.
     """
 
     name: str
+    charts: tuple[Chart, ...] = ()
 
     def path(self, paths: RunPaths) -> Path:
         """Return where it lies in a run."""
@@ -102,11 +106,13 @@ class Role:
 
     Attributes:
         key: the role, as configurations and manifests call it.
-        name: what tables and records call the model.
+        name: what records and results call the model.
+        title: what tables and pages call it; its name where empty.
     """
 
     key: str
     name: str
+    title: str = ""
 
 
 CONSTITUTION = Given("constitution")
@@ -115,7 +121,7 @@ GRADERS = Given("graders")
 MODELS = Given("models")
 """The models of all roles, for a stage that opens one by a name that only the run knows."""
 
-ASSISTANT = Role("assistant", "base")
+ASSISTANT = Role("assistant", BASE, title="Base")
 """First answerer and start of training: before training, the base of all comparisons."""
 
 CRITIC = Role("critic", "critic")

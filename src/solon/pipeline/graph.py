@@ -15,7 +15,7 @@ from solon.messages import nearest
 from solon.pipeline.artifacts import Checkpoint, Given, Input, Output, Records, Role
 from solon.pipeline.sources import sources_digest
 from solon.pipeline.stage import Outcome
-from solon.records import RunPaths
+from solon.records import Figure, RunPaths
 
 if TYPE_CHECKING:
     from solon.pipeline.context import StageContext
@@ -32,6 +32,7 @@ class Stage:
         writes: what it makes.
         work: does it; what it wrote and asked is found out without its help.
         trains: those it trains from or by, whose folders it needs.
+        figures: what the report says of its account in numbers.
         remedies: reason of a failure to what helps against it, a verb and a field: `raise revision.max_tokens`.
     """
 
@@ -41,6 +42,7 @@ class Stage:
     writes: tuple[Output, ...]
     work: "Callable[[StageContext], Outcome]"
     trains: tuple[Role | Checkpoint, ...] = ()
+    figures: tuple[Figure, ...] = ()
     remedies: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property

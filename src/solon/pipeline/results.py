@@ -16,21 +16,25 @@ from solon.evaluation import (
     reported,
     summarize_models,
     summarize_revisions,
-    wilson_interval,
 )
 from solon.feedback import FeedbackSummary, are_sure, contradict, feedback_summary, is_near_tie, order_logits
+from solon.pipeline.artifacts import ASSISTANT, Checkpoint, Curve, Role
+from solon.pipeline.graph import Stage
 from solon.pipeline.plan import RunPlan
 from solon.pipeline.positions import describe_feedback
 from solon.pipeline.stages.comparisons import COMPARISONS
 from solon.pipeline.stages.evaluation import ANSWERS, REVISION_GRADES
-from solon.pipeline.stages.feedback import LABEL, LABELS
+from solon.pipeline.stages.feedback import LABELS
+from solon.pipeline.stages.method import is_of_paper
 from solon.pipeline.stages.ppo import PPO
 from solon.pipeline.stages.preference_model import TRAIN_PREFERENCE_MODEL
 from solon.pipeline.usage import Usage
-from solon.records import RESULTS_SCHEMA, Comparison, Manifest, PreferenceLabel, RunPaths
+from solon.records import GIVEN, RESULTS_SCHEMA, Comparison, Manifest, PreferenceLabel, RunPaths
 from solon.storage import replace_file
 
 Block = dict[str, Any]
+
+_ACCURACY = {"value": "accuracy", "low": "accuracy_low", "high": "accuracy_high"}
 
 
 def describe_plan(plan: RunPlan) -> Block:
@@ -41,6 +45,7 @@ def describe_plan(plan: RunPlan) -> Block:
         "evaluations": [{"name": e.name, "caption": e.caption} for e in plan.prompts.evaluations],
         "grader_source": plan.grader_source,
         "until": plan.until,
+        "method": None if is_of_paper(plan.graph) else GIVEN,
     }
 
 
@@ -55,8 +60,9 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
     """
     config, rules, said = plan.config, plan.constitution, describe_plan(plan)
     evaluations = plan.prompts.evaluations
+    asked: tuple[Role | Checkpoint, ...] = (ASSISTANT, *plan.graph.assistants())
     models = summarize_models(ANSWERS.load(paths), evaluations)
-    labels = LABELS.load(paths) if LABEL.name in manifests else []
+    labels = LABELS.load(paths) if LABELS in plan.graph.records() else []
     feedback = feedback_summary(labels)
     comparisons = COMPARISONS.load(paths) if labels else []
     return {
@@ -69,9 +75,11 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
         "evaluations": [_evaluation(evaluation, models) for evaluation in evaluations],
         "grader_source": said["grader_source"],
         "until": said["until"],
+        "method": said["method"],
+        "model_names": {model.name: model.title or model.name for model in asked},
         "notices": describe_feedback(labels, comparisons),
         "models": models,
-        "stages": {name: _stage(manifest) for name, manifest in manifests.items()},
+        "stages": {stage.name: _stage(stage, manifests[stage.name]) for stage in plan.graph},
         "human_inputs": {
             "principles": len(rules.principles),
             "exemplars": len(rules.revision_exemplars) + len(rules.comparison_exemplars),
@@ -139,13 +147,13 @@ def _share(values: Sequence[bool | None], clusters: Sequence[str]) -> Block | No
 def _preference_model(manifest: Manifest | None) -> Block | None:
     """Return the numbers of the preference model; what could not be measured is not among its metrics, and None.
 
-    The interval is over the clear pairs' effective number, with the prompts for one goal as a cluster.
+    The interval is that of its account: over the clear pairs' effective number, the prompts for one goal as a cluster.
     """
     if manifest is None:
         return None
     metrics = manifest.metrics
-    accuracy, count = metrics.get("accuracy"), metrics.get("clear_pairs_effective")
-    rate = None if accuracy is None or count is None else wilson_interval(accuracy, count).model_dump()
+    told = {end: metrics.get(name) for end, name in _ACCURACY.items()}
+    rate = None if None in told.values() else told
     return {"accuracy": rate, "ece_10_mirrored": metrics.get("ece_10_mirrored")}
 
 
@@ -156,10 +164,14 @@ def _ppo(manifest: Manifest | None) -> Block | None:
     return {"iterations": int(manifest.metrics["iterations"]), **numbers}
 
 
-def _stage(manifest: Manifest) -> Block:
+def _stage(stage: Stage, manifest: Manifest) -> Block:
+    """Return what a stage used, and how the report shows what it left; that is declared in its page."""
+    curves = [output for output in stage.writes if isinstance(output, Curve) and output.charts]
     return {
         "seconds": manifest.seconds,
         "model_calls": manifest.model_calls,
         "tokens": {"prompt": manifest.tokens.prompt, "generated": manifest.tokens.generated},
         "failures": sum(manifest.failures.values()),
+        "charts": {curve.name: [chart.model_dump(mode="json") for chart in curve.charts] for curve in curves},
+        "figures": [figure.model_dump(mode="json") for figure in stage.figures],
     }

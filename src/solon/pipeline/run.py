@@ -19,7 +19,7 @@ from solon.pipeline.artifacts import Checkpoint
 from solon.pipeline.config import RunConfig
 from solon.pipeline.context import StageContext
 from solon.pipeline.folder import check_run_folder, claim_folder, compare_headers, load_header
-from solon.pipeline.graph import Stage
+from solon.pipeline.graph import Graph, Stage
 from solon.pipeline.limits import describe_growth, stages_under
 from solon.pipeline.models import limit_threads
 from solon.pipeline.observer import NullObserver, Observer
@@ -27,7 +27,7 @@ from solon.pipeline.overrides import Difference, merge, validate
 from solon.pipeline.plan import RunPlan, build_plan, resolve_config
 from solon.pipeline.results import build_results, describe_plan, save_results
 from solon.pipeline.stage import ManifestWriter, Outcome, load_manifest, used_by
-from solon.pipeline.stages.method import choose_alone, choose_part
+from solon.pipeline.stages.method import CONSTITUTIONAL_AI, choose_alone, choose_part
 from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.pipeline.task import Task, load_task
 from solon.pipeline.usage import Meter, Usage
@@ -72,6 +72,7 @@ def run(
     observer: Observer | None = None,
     grader: Grader | PairGrader | None = None,
     grader_source: str = GIVEN,
+    method: Graph = CONSTITUTIONAL_AI,
     until: str | None = None,
     only: str | None = None,
     old: str | Path | None = None,
@@ -91,6 +92,7 @@ def run(
         grader: grades the answers in place of the task's own; its attribute `measures`, if it has one, says what is
             reported, and otherwise every value that it gives is.
         grader_source: how `solon run --grader` finds the grader again, as `MODULE:CLASS`, for the report's command.
+        method: the stages, up to the last model; the evaluation of the models that they make follows by itself.
         until: end with this stage, or with the stage that writes this artifact; the models made so far are evaluated.
         only: do this one stage of the run in `out`, and no report.
         old: the folder of another run, whose calls are not made again but copied.
@@ -104,8 +106,8 @@ def run(
         ModelError: a checkpoint cannot be used.
         MissingExtraError: torch or transformers is not installed.
     """
-    graph = choose_part(until)
-    alone = None if only is None else choose_alone(only, until)
+    graph = choose_part(until, method)
+    alone = None if only is None else choose_alone(only, until, method)
     settings = dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed})
     found = task if isinstance(task, Task) else load_task(task)
     meter = meter or Meter()

@@ -7,10 +7,13 @@ not run and does not count. Other packages are not read: their versions are pinn
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from solon.errors import ConfigError
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -19,8 +22,16 @@ def sources_digest(*modules: str) -> str:
     """Return the digest of the sources that modules of this package run on, their own included.
 
     Args:
-        *modules: full names, e.g. `solon.pipeline.stages.sft`.
+        *modules: full names, e.g. `solon.pipeline.stages.sft`; one of your own may be among them.
+
+    Raises:
+        ConfigError: one has no source that can be read, as a notebook has none.
     """
+    for module in modules:
+        if _file(module) is None:
+            raise ConfigError(
+                f"a stage is written in {module}, which has no source file: put it in a module of its own"
+            )
     lines = [f"{name} {hashlib.sha256(_read(name)).hexdigest()}" for name in sorted(find_sources(*modules))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -44,6 +55,9 @@ def _file(name: str) -> Path | None:
         spec = find_spec(name)
     except ModuleNotFoundError:
         return None
+    except ValueError:  # a script that runs by itself has no spec
+        script = getattr(sys.modules[name], "__file__", None)
+        return None if script is None else Path(script)
     return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 

@@ -32,21 +32,22 @@ from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Gra
 from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_accounts
 from solon.records.measures import UNGRADED, Axis, Measure, Measures
 from solon.records.preference import Comparison, GoldComparison, PreferenceLabel, PreferencePair, Vote
-from solon.records.results import MODEL_NAMES, Results
+from solon.records.results import BASE, Chart, Figure, Results
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
 from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
 
 __all__ = [
+    "BASE",
     "COUNTS",
     "GIVEN",
     "MADE_AGAIN",
     "MAY_GROW",
-    "MODEL_NAMES",
     "NOBODY",
     "RESULTS_SCHEMA",
     "TRAIN",
     "UNGRADED",
     "Axis",
+    "Chart",
     "Choice",
     "Comparison",
     "Config",
@@ -55,6 +56,7 @@ __all__ = [
     "EvalPrompt",
     "EvalRecord",
     "Failure",
+    "Figure",
     "GoldComparison",
     "Grade",
     "HelpfulSample",

@@ -78,7 +78,7 @@ class EvalRecord(Record):
     Attributes:
         id: content id of evaluation, model name, group, prompt and draw.
         evaluation: name of the evaluation.
-        model_name: `base`, `sl-cai` or `rl-cai`.
+        model_name: the name of the model that answered, `sl-cai` for one.
         prompt: what was asked.
         group: the group of prompts it was asked in.
         response: what was answered.

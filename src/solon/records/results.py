@@ -1,17 +1,50 @@
 """What `results.json` holds, for everything that reads it: the report, the library, a user's own script."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from solon.records.base import Config
 from solon.records.evaluation import Rate
 from solon.records.manifest import TokenCounts
 from solon.records.measures import Measures
 
-MODEL_NAMES: Final[Mapping[str, str]] = MappingProxyType({"base": "Base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"})
-"""What tables and pages call the models of a run; another is called by its name."""
+BASE: Final = "base"
+"""What records and results call the model that all others are compared with."""
+
+
+class Chart(Config):
+    """How a training curve, or some of it, is drawn.
+
+    Attributes:
+        caption: what is drawn, and in what.
+        keys: the metrics, a line each.
+    """
+
+    caption: str
+    keys: tuple[str, ...]
+
+
+class Figure(Config):
+    """What a report says of a stage in numbers that stand in its account.
+
+    Attributes:
+        caption: what the numbers are.
+        metrics: their names there; several are shown as a way from the first to the last.
+        digits: how many stand after the point; 0 for counts.
+        share: True for a share whose interval stands beside it, as `NAME_low` and `NAME_high`.
+    """
+
+    caption: str
+    metrics: tuple[str, ...] = Field(min_length=1)
+    digits: int = Field(2, ge=0)
+    share: bool = False
+
+    @model_validator(mode="after")
+    def _one_share(self) -> Self:
+        if self.share and len(self.metrics) > 1:
+            raise ValueError("a share has an interval of its own: give each a figure")
+        return self
 
 
 class _Block(BaseModel):
@@ -112,12 +145,16 @@ class StageResults(_Block):
         model_calls: calls used, replayed ones included.
         tokens: tokens of these calls.
         failures: items that came to nothing.
+        charts: name of a curve to how it is drawn.
+        figures: what is said of its account in numbers.
     """
 
     seconds: float
     model_calls: int
     tokens: TokenCounts
     failures: int
+    charts: dict[str, list[Chart]]
+    figures: list[Figure]
 
 
 class HumanInputs(_Block):
@@ -192,7 +229,9 @@ class Results(_Block):
         grader_source: how a grader was given in the place of the task's own, as `MODULE:CLASS`; or `GIVEN`; empty where
             none was.
         until: stage or artifact that the run was ended with; None for the whole method.
-        models: `base`, `sl-cai` and `rl-cai`, in this order.
+        method: None for the method of the paper; `GIVEN` where a program gave the stages.
+        model_names: what tables and pages call each model.
+        models: the base, then the models that were made and can be asked, in order.
         stages: name to what it used, in order.
         human_inputs: what people put in.
         ai_labels: pairs that a model labeled.
@@ -214,6 +253,8 @@ class Results(_Block):
     evaluations: list[AskedResults] = Field(min_length=1)
     grader_source: str
     until: str | None
+    method: str | None
+    model_names: dict[str, str]
     models: dict[str, ModelResults] = Field(min_length=1)
     stages: dict[str, StageResults]
     human_inputs: HumanInputs

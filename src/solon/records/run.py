@@ -23,7 +23,7 @@ from solon.messages import describe_misfit, one_line
 from solon.records.base import Record
 from solon.storage import replace_file
 
-RESULTS_SCHEMA: Final = 4
+RESULTS_SCHEMA: Final = 5
 """What `schema` says in the `results.json` that this version writes and reads."""
 
 GIVEN: Final = "given"

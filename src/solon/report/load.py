@@ -14,6 +14,7 @@ from solon.errors import RecordError, RunError
 from solon.lm import describe_lost_calls
 from solon.messages import describe_misfit
 from solon.records import (
+    BASE,
     MADE_AGAIN,
     RESULTS_SCHEMA,
     EvalRecord,
@@ -178,12 +179,12 @@ def _load_example(paths: RunPaths, constitution: Constitution) -> Example | None
         return None
     records = load_records(paths.records("example"), EvalRecord)
     chains = load_records(paths.records("example_chain"), RevisionChain)
-    draws = [r for r in records if r.model_name == "base"]
+    draws = [r for r in records if r.model_name == BASE]
     if not draws:
         return None
     known = {principle.id for principle in constitution.principles}
     for step in (step for chain in chains for step in chain.steps):
         if step.principle_id not in known:
             raise RecordError(f"{paths.records('example_chain')}: principle '{step.principle_id}' is not of this run")
-    finals = [r for r in records if r.model_name != "base"]
+    finals = [r for r in records if r.model_name != BASE]
     return Example(draws=draws, chain=chains[0] if chains else None, finals=finals)

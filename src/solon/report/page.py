@@ -21,12 +21,13 @@ from markupsafe import Markup
 from solon.messages import count_of
 from solon.records import (
     GIVEN,
-    MODEL_NAMES,
     NOBODY,
     UNGRADED,
     Axis,
+    Chart,
     EvalRecord,
     Failure,
+    Figure,
     Manifest,
     Measure,
     Measures,
@@ -36,15 +37,6 @@ from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data
 from solon.storage import replace_file
 
-_CURVES = (
-    ("sft", "SFT: loss per response token (nats)", ("sft/loss", "sft/eval_loss")),
-    ("preference-model", "Preference model: loss (nats)", ("pm/loss", "pm/heldout_loss")),
-    ("preference-model", "Preference model: accuracy on clear held-out pairs", ("pm/accuracy",)),
-    ("ppo", "PPO: preference-model score", ("objective/score",)),
-    ("ppo", "PPO: KL to SL-CAI (nats per response)", ("objective/kl",)),
-    ("ppo", "PPO: entropy of the policy (nats per token)", ("policy/entropy",)),
-    ("ppo", "PPO: clipped fraction", ("policy/clipfrac", "value/clipfrac")),
-)
 _MOST_POINTS = 300
 
 UNMEASURED = "–"
@@ -90,6 +82,7 @@ def render_report(run: RunData) -> str:
 
 def _view(run: RunData) -> dict[str, Any]:
     models: Mapping[str, Any] = run.results["models"]
+    names: Mapping[str, str] = run.results["model_names"]
     evaluations = [
         Asked(
             e["name"],
@@ -110,16 +103,16 @@ def _view(run: RunData) -> dict[str, Any]:
         "graders": list(dict.fromkeys(evaluation.grader for evaluation in evaluations)),
         "nobody": NOBODY,
         "drawn_at": _drawn_at(run.results),
-        "result_tables": [_result_table(evaluation, models) for evaluation in evaluations],
+        "result_tables": [_result_table(evaluation, models, names) for evaluation in evaluations],
         "shows_rates": any(evaluation.measures.rates for evaluation in evaluations),
         "shows_ungraded": any(evaluation.measures.ungraded for evaluation in evaluations),
-        "frontier": _frontier(main.measures, models),
+        "frontier": _frontier(main.measures, models, names),
         "example": _example(run, run.example, main.measures) if run.example is not None else None,
-        "category_table": _category_table(main.measures, models),
-        "attribute_tables": list(_detail_tables(main.measures, models)),
+        "category_table": _category_table(main.measures, models, names),
+        "attribute_tables": list(_detail_tables(main.measures, models, names)),
         "revisions": _revisions(main.measures, run.results["revisions"]),
-        "feedback_rows": list(_feedback_rows(run.results)),
-        "charts": list(_training_charts(run.curves)),
+        "feedback_rows": [*_feedback_rows(run.results), *_figure_rows(run)],
+        "charts": list(_training_charts(run)),
         "books": books,
         "balanced": all(book["balance"] == BALANCED for book in books),
         "stages": [_stage_row(manifest) for manifest in run.manifests],
@@ -190,24 +183,20 @@ def _count(block: Mapping[str, Any], word: str) -> str:
     return f"{block['n']} to {word} prompts for {count_of(block['goals'], 'goal')}"
 
 
-def _result_table(asked: Asked, models: Mapping[str, Any]) -> Table:
+def _result_table(asked: Asked, models: Mapping[str, Any], names: Mapping[str, str]) -> Table:
     columns = asked.measures.columns()
     blocks = {name: model["evaluations"].get(asked.name, {}) for name, model in models.items()}
     first: Mapping[str, Any] = next((block for block in blocks.values() if block), {})
     sizes = ", ".join(_count(first[group], group) for group in asked.groups if group in first)
     rows = [
-        (_model_name(name), [_percent(block.get(column.group, {}).get(column.name)) for column in columns])
+        (names.get(name, name), [_percent(block.get(column.group, {}).get(column.name)) for column in columns])
         for name, block in blocks.items()
     ]
     beside = "; each compared with the base’s to the same prompt" if asked.paired else ""
     return Table(f"{asked.caption} (answers: {sizes}{beside})", [column.caption for column in columns], rows)
 
 
-def _model_name(name: str) -> str:
-    return MODEL_NAMES.get(name, name)
-
-
-def _category_table(measures: Measures, models: Mapping[str, Any]) -> Table | None:
+def _category_table(measures: Measures, models: Mapping[str, Any], names: Mapping[str, str]) -> Table | None:
     found = {name: model.get("by_category", {}) for name, model in models.items()}
     goals = {category: block["goals"] for blocks in found.values() for category, block in blocks.items()}
     if measures.by_category is None or not goals:
@@ -220,19 +209,19 @@ def _category_table(measures: Measures, models: Mapping[str, Any]) -> Table | No
         )
         for category in sorted(goals)
     ]
-    return Table(measure.caption, [_model_name(name) for name in models], rows)
+    return Table(measure.caption, [names.get(name, name) for name in models], rows)
 
 
-def _detail_tables(measures: Measures, models: Mapping[str, Any]) -> Iterator[Table]:
+def _detail_tables(measures: Measures, models: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Table]:
     for group in measures.details:
         found = {name: model.get("values", {}).get(group, {}) for name, model in models.items()}
-        names = sorted({name for rates in found.values() for name in rates})
-        if names:
-            rows = [(name.replace("_", " "), [_percent(rates.get(name)) for rates in found.values()]) for name in names]
-            yield Table(f"Answers to {group} prompts", [_model_name(name) for name in models], rows)
+        values = sorted({name for rates in found.values() for name in rates})
+        if values:
+            rows = [(v.replace("_", " "), [_percent(rates.get(v)) for rates in found.values()]) for v in values]
+            yield Table(f"Answers to {group} prompts", [names.get(name, name) for name in models], rows)
 
 
-def _frontier(measures: Measures, models: Mapping[str, Any]) -> dict[str, Any] | None:
+def _frontier(measures: Measures, models: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the chart of the two axes with what they show; None where an axis is not declared or not measured."""
     right, up = measures.helpfulness, measures.harmlessness
     if right is None or up is None:
@@ -241,7 +230,7 @@ def _frontier(measures: Measures, models: Mapping[str, Any]) -> dict[str, Any] |
     for index, (name, model) in enumerate(models.items()):
         across, above = _position(measures, right, model), _position(measures, up, model)
         if across is not None and above is not None:
-            points.append(Point(_model_name(name), index, across, above))
+            points.append(Point(names.get(name, name), index, across, above))
     if not points:
         return None
     title = "Harmlessness against helpfulness of each model"
@@ -292,14 +281,22 @@ def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Verdict changes, both verdicts being sure (above 0.75)", _with_interval(feedback["sure_contradictions"])
         yield "Labels near a tie (0.4 to 0.6)", _with_interval(feedback["near_ties"])
         yield "Unlabeled", str(feedback["unlabeled"])
-    if (model := results["preference_model"]) is not None:
-        yield "Preference model: agrees with clear held-out labels", _with_interval(model["accuracy"])
-        yield "Preference model: expected calibration error, 10 mirrored bins", _number(model["ece_10_mirrored"], 3)
-    if (ppo := results["ppo"]) is not None:
-        yield "PPO iterations", str(ppo["iterations"])
-        yield "PPO: KL to SL-CAI at the end, nats per response", _number(ppo["kl"], 2)
-        scores = f"{_number(ppo['score_first'], 2)} → {_number(ppo['score_last'], 2)}"
-        yield "PPO: score at the start and at the end", scores
+
+
+def _figure_rows(run: RunData) -> Iterator[tuple[str, str]]:
+    """Yield what the stages declare to be said of them, in the numbers of their accounts."""
+    for manifest in run.manifests:
+        for figure in run.results["stages"][manifest.stage]["figures"]:
+            yield figure["caption"], _describe_figure(Figure.model_validate(figure), manifest.metrics)
+
+
+def _describe_figure(figure: Figure, numbers: Mapping[str, float]) -> str:
+    if not figure.share:
+        return " → ".join(_number(numbers.get(name), figure.digits) for name in figure.metrics)
+    (name,) = figure.metrics
+    ends = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
+    told = all(metric in numbers for metric in ends.values())
+    return _with_interval({end: numbers[metric] for end, metric in ends.items()} if told else None)
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -319,12 +316,19 @@ def _thin(rows: Sequence[Row], key: str) -> tuple[list[float], list[float]]:
     return [group[-1][0] for group in groups], [sum(v for _, v in group) / len(group) for group in groups]
 
 
-def _training_charts(curves: Mapping[str, Sequence[Row]]) -> Iterator[dict[str, Any]]:
-    for number, (name, caption, keys) in enumerate(_CURVES):
-        lines = [Line(key, *_thin(curves.get(name, ()), key)) for key in keys]
-        svg = draw_lines(f"curve-{number}", caption, lines, x_label="step", y_label="", size=SMALL)
+def _training_charts(run: RunData) -> Iterator[dict[str, Any]]:
+    """Draw the curves of the stages as these declare; a chart of metrics that were not measured is left out."""
+    declared = (
+        (curve, Chart.model_validate(chart))
+        for stage in run.results["stages"].values()
+        for curve, charts in stage["charts"].items()
+        for chart in charts
+    )
+    for number, (curve, chart) in enumerate(declared):
+        lines = [Line(key, *_thin(run.curves.get(curve, ()), key)) for key in chart.keys]
+        svg = draw_lines(f"curve-{number}", chart.caption, lines, x_label="step", y_label="", size=SMALL)
         if svg:
-            yield {"svg": svg, "caption": caption}
+            yield {"svg": svg, "caption": chart.caption}
 
 
 # ---------------------------------------------------------------------------------------- the example
@@ -361,7 +365,7 @@ def _example(run: RunData, example: Example, measures: Measures) -> dict[str, An
         "broken_off": _describe_failure(chain.failure) if chain is not None and chain.failure is not None else "",
         "finals": [
             {
-                "name": _model_name(record.model_name),
+                "name": run.results["model_names"].get(record.model_name, record.model_name),
                 "text": record.response.text,
                 "grade": describe_grade(record),
                 "tone": _tone(record, harm),

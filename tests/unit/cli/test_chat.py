@@ -70,6 +70,8 @@ def test_a_model_that_is_not_there_yet_is_said_to_be_missing(talk, tmp_path):
     (RunPaths(tmp_path).model("rl-cai") / "config.json").unlink()
     with pytest.raises(RunError, match="has no rl-cai yet"):
         talk(["Hello?"], [])
+    with pytest.raises(RunError, match="has no rl-cai yet"):
+        find_model(tmp_path, None)
 
 
 @pytest.mark.parametrize(("temperature", "said"), [(1e-40, r"at least 0\.0001"), (-1.0, ""), (float("nan"), "")])

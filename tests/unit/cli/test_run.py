@@ -18,6 +18,7 @@ def test_what_the_run_noticed_stands_below_its_table(tmp_path, monkeypatch, caps
     results = {
         "evaluations": [{"name": "sh\x1b[2Jop", "groups": {}, "measures": Measures().model_dump(mode="json")}],
         "models": {},
+        "model_names": {},
         "notices": ["feedback: the orders contradict\x1b each other"],
         "total_seconds": 1,
         "cpu_seconds": 1.0,

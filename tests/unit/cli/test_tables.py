@@ -34,6 +34,9 @@ BLOCK = {
 }
 
 
+NAMES = {"base": "Base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
+
+
 def asked(name, measures=MEASURES, groups=("harmful", "benign", "twins")):
     measures = measures.model_dump(mode="json")
     return {"name": name, "caption": "", "grader": "g", "groups": dict.fromkeys(groups, 4), "measures": measures}
@@ -41,7 +44,7 @@ def asked(name, measures=MEASURES, groups=("harmful", "benign", "twins")):
 
 def table(evaluations, **models):
     models = {name: {"evaluations": blocks} for name, blocks in models.items()}
-    return results_table({"evaluations": evaluations, "models": models, **COST}).splitlines()
+    return results_table({"evaluations": evaluations, "models": models, "model_names": NAMES, **COST}).splitlines()
 
 
 def test_answers_are_counted_and_not_called_prompts():

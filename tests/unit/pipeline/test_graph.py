@@ -15,7 +15,7 @@ from solon.pipeline.run import run
 from solon.pipeline.sources import find_sources, sources_digest
 from solon.pipeline.stage import load_manifest
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
-from solon.records import MODEL_NAMES, Prompt, RevisionChain, RunPaths, load_records
+from solon.records import Prompt, RevisionChain, RunPaths, load_records
 from solon.report import write_report
 from tests.pipeline_fakes import SMALL, FakeModels
 from tests.unit.pipeline.test_run import Log
@@ -87,7 +87,7 @@ def test_a_misspelt_file_is_told_its_name(name):
 
 def test_models_and_files_follow_from_what_stages_write():
     graph = with_evaluation(CONSTITUTIONAL_AI)
-    assert [MODEL_NAMES[model.key] for model in graph.assistants()] == ["SL-CAI", "RL-CAI"]
+    assert [model.title for model in graph.assistants()] == ["SL-CAI", "RL-CAI"]
     assert {"revision_chains", "preference_pairs", "evaluation"} <= {records.name for records in graph.records()}
 
 
@@ -102,7 +102,7 @@ def test_a_run_until_a_model_ends_in_a_table_and_a_report_and_goes_on_later(tmp_
     assert result.results["feedback"] is result.results["preference_model"] is result.results["ppo"] is None
     page = result.report.read_text()
     assert "SL-CAI" in page
-    assert "AI feedback and the preference model" not in page
+    assert "AI feedback" not in page
     assert "--until sl-cai" in page
     again = Log()
     whole = start(tmp_path, fakes, log=again)

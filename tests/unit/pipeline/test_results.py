@@ -74,7 +74,7 @@ def test_feedback_is_clustered_by_goal() -> None:
 
 @pytest.mark.parametrize(
     ("metrics", "value"),
-    [({"clear_pairs_effective": 2.5, "accuracy": 0.0}, 0.0), ({"clear_pairs_effective": 2.5}, None), ({}, None)],
+    [({"accuracy": 0.0, "accuracy_low": 0.0, "accuracy_high": 0.6}, 0.0), ({"accuracy": 0.5}, None), ({}, None)],
 )
 def test_an_accuracy_that_was_not_measured_is_none(metrics: dict[str, float], value: float | None) -> None:
     account = Manifest(
@@ -82,4 +82,4 @@ def test_an_accuracy_that_was_not_measured_is_none(metrics: dict[str, float], va
     )
     found = _preference_model(account)["accuracy"]
     assert (found and found["value"]) == value
-    assert found is None or found == wilson_interval(0.0, 2.5).model_dump()
+    assert found is None or found == {"value": 0.0, "low": 0.0, "high": 0.6}

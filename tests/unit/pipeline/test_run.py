@@ -164,6 +164,8 @@ def test_results_have_the_promised_shape(shared):
         "grader_source",
         "until",
         "notices",
+        "method",
+        "model_names",
         "models",
         "stages",
         "human_inputs",
@@ -176,7 +178,7 @@ def test_results_have_the_promised_shape(shared):
         "cpu_seconds",
         "peak_rss_mb",
     }
-    assert results["schema"] == 4
+    assert results["schema"] == 5
     assert results["grader_source"] == ""
     assert list(results["models"]) == ["base", "sl-cai", "rl-cai"]
     for model in results["models"].values():
@@ -213,7 +215,7 @@ def test_results_have_the_promised_shape(shared):
         assert evaluation["measures"] == MEASURES.model_dump(mode="json")
     assert list(results["stages"]) == NAMES
     for stage in results["stages"].values():
-        assert set(stage) == {"seconds", "model_calls", "tokens", "failures"}
+        assert set(stage) == {"seconds", "model_calls", "tokens", "failures", "charts", "figures"}
         assert set(stage["tokens"]) == {"prompt", "generated"}
     assert results["human_inputs"] == {"principles": 32, "exemplars": 0, "prompts": 0, "labels": 0}
     counts = {"pairs", "goals", "unlabeled", "both_sure"}

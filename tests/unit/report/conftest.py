@@ -68,8 +68,28 @@ def evaluation(name, measures=MEASURES, caption="", grader="world-oracle/1", gro
     }
 
 
+STAGES = ("prompts", "revision", "sft", "feedback", "ppo")
+
+SHOWN = {
+    "sft": {"charts": {"sft": [{"caption": "SFT: loss", "keys": ["sft/loss", "sft/eval_loss"]}]}},
+    "ppo": {
+        "charts": {"ppo": [{"caption": name, "keys": [f"objective/{name}"]} for name in ("score", "kl", "entropy")]},
+        "figures": [
+            {"caption": "iterations", "metrics": ["iterations"], "digits": 0, "share": False},
+            {"caption": "score", "metrics": ["score_first", "score_last"], "digits": 2, "share": False},
+            {"caption": "agrees", "metrics": ["accuracy"], "digits": 2, "share": True},
+            {"caption": "agrees with nobody", "metrics": ["agreement"], "digits": 2, "share": True},
+            {"caption": "never measured", "metrics": ["length"], "digits": 2, "share": False},
+        ],
+    },
+}
+"""What stages declare of curves and numbers."""
+
+NUMBERS = {"iterations": 40.0, "score_first": -0.5, "score_last": 0.75, "accuracy": 0.9, "agreement": 0.5}
+NUMBERS |= {"accuracy_low": 0.8, "accuracy_high": 0.95}
+
+
 def results():
-    stages = ("prompts", "revision", "sft", "feedback")
     return {
         "schema": RESULTS_SCHEMA,
         "seed": 3,
@@ -81,12 +101,15 @@ def results():
         "models": {"base": model(0.9, 0.9), "sl-cai": model(0.2, 0.88), "rl-cai": model(0.01, 0.9)},
         "stages": {
             name: {"seconds": 1.5, "model_calls": 7, "tokens": {"prompt": 70, "generated": 50}, "failures": 1}
-            for name in stages
+            | {"charts": {}, "figures": [], **SHOWN.get(name, {})}
+            for name in STAGES
         },
         "human_inputs": {"principles": 2, "exemplars": 0, "prompts": 0, "labels": 0},
         "ai_labels": 12,
         "grader_source": "",
         "until": None,
+        "method": None,
+        "model_names": {"base": "Base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"},
         "notices": [f"feedback: {EVIL}"],
         "feedback": {
             "pairs": 14,
@@ -177,6 +200,7 @@ def finished_run(tmp_path):
             seed=3,
             inputs={},
             code_version="0.1.0",
+            metrics=NUMBERS if stage == "ppo" else {},
             counts={"in": 10, "kept": 8, "too_long": 1, "call_failed": 1 if stage != "sft" else 0},
             seconds=1.5,
             cpu_seconds=1.25,

@@ -134,7 +134,7 @@ def test_numbers_of_the_run_are_there(page):
     assert "Answers: 40 to red-team prompts for 19 goals" in sections["revisions"]
     assert "14, for 11 goals" in sections["feedback"]
     assert "after 2" in sections["revisions"]
-    assert "1.25" in sections["feedback"]
+    assert "-0.50 → 0.75" in sections["feedback"]
     for share in ("30.0 % (27.0 – 33.0)", "5.0 % (2.0 – 8.0)", "60.0 % (57.0 – 63.0)"):
         assert share in sections["feedback"]
     assert "99.4 seconds, 120.2 CPU seconds" in sections["stages"]
@@ -431,6 +431,31 @@ def test_the_command_names_the_grader_as_it_was_given(finished_run, source, word
 
 def test_equal_runs_have_equal_reports(finished_run):
     assert render_report(load_run_data(finished_run.root)) == render_report(load_run_data(finished_run.root))
+
+
+def test_curves_and_numbers_are_shown_as_their_stages_declare(finished_run):
+    html = render_report(load_run_data(finished_run.root))
+    captions = re.findall("<figcaption>([^<]*)", html.partition('id="curves"')[2])
+    assert captions == ["SFT: loss", "score", "kl"]  # no entropy was measured
+    rows = re.findall(r'<th scope="row">([^<]*)</th><td class="n">([^<]*)', html.partition('id="feedback"')[2])
+    assert rows[5:10] == [
+        ("iterations", "40"),
+        ("score", "-0.50 → 0.75"),
+        ("agrees", "90.0 % (80.0 – 95.0)"),
+        ("agrees with nobody", "–"),  # without an interval nobody knows how sure it is
+        ("never measured", "–"),
+    ]
+
+
+def test_a_method_that_a_program_gave_is_not_said_to_be_that_of_the_paper(finished_run):
+    results = json.loads(finished_run.results.read_text())
+    finished_run.results.write_text(json.dumps({**results, "method": "given", "model_names": {"rl-cai": "Mine"}}))
+    text = " ".join(Page(render_report(load_run_data(finished_run.root))).text)
+    assert "its stages, in order: prompts, revision, sft, feedback, ppo" in text
+    assert "A program gave the stages" in text
+    assert "Mine" in text
+    assert "RL-CAI" not in text
+    assert "sl-cai" in text  # a model that has no other name
 
 
 def test_long_curves_are_thinned(html):

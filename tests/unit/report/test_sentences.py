@@ -159,6 +159,10 @@ def without_curves(paths):
         file.unlink()
 
 
+def of_another_method(paths):
+    edit_results(paths, lambda results: results.update(method="given"))
+
+
 def without_grader(paths):
     edit_results(paths, lambda results: results["evaluations"][1].update(grader="none"))
 
@@ -223,6 +227,8 @@ CONDITIONS = {
         ],
     ),
     "a curve was kept": ([as_it_is], [without_curves]),
+    "the method is that of the paper": ([as_it_is, declare_nothing], [of_another_method]),
+    "a program gave the stages": ([of_another_method], [as_it_is]),
     "every item is accounted for": ([balance], [as_it_is]),
     "an item is not accounted for": ([as_it_is], [balance]),
     "always": ([as_it_is, declare_nothing, nothing_told, without_curves], []),
@@ -231,16 +237,14 @@ CONDITIONS = {
 
 SECTIONS = {
     "always": """
-        Run _ | seed _ · solon _ · constitution _ _ | The method of Bai et al. (2022): a base model’s answers
-        are criticised and revised under a constitution, and it is trained on the revisions (SL-CAI); pairs of
-        its answers are labelled under the constitution, and it is trained by reinforcement learning against a
-        preference model of those labels (RL-CAI). | No human labelled an answer. | Results | Answers to prompts
+        Run _ | seed _ · solon _ · constitution _ _ | No human labelled an answer. | Results | Answers to prompts
         that no stage was trained on, drawn at temperature _ and graded by | Shares are in per cent, with 95 %
         intervals below them, which take the answers for one goal as a cluster; a prompt that names no goal has one of
-        its own. | AI feedback and the preference
-        model | Where the verdict changes with the order of the two responses, the label is 0.5. | Where little
+        its own. | AI feedback and what was
+        learned from it | Where the verdict changes with the order of the two responses, the label is 0.5. | Where
+        little
         decides between the two, their order may; a model that judges by position shows in the comparisons of
-        which both verdicts are sure. | How the labels came out, and how well the preference model learned them
+        which both verdicts are sure. | How the labels came out, and what was learned from them
         | The books | The constitution put in _ principles, _ exemplars and _ prompts; people put in _ labels,
         the model _. | in = kept + left out | Stage | In | Kept | Left out | Balance | Stages | Time, summed
         over all attempts, and model calls, each counted as often as its answer was used | Stage | Seconds | CPU
@@ -251,6 +255,13 @@ SECTIONS = {
         and what was made under each | Principle | Words | Revisions | Comparisons | How to reproduce
         this | With solon _ and these inputs: | Task | Constitution | Model, as _ | Resolved configuration |
         Every record of this run can be traced to its principle and its model calls with solon show _ ID.""",
+    "the method is that of the paper": """
+        The method of Bai et al. (2022): a base model’s answers are criticised and revised under a constitution, and it
+        is trained on the revisions (SL-CAI); pairs of its answers are labelled under the constitution, and it is
+        trained by reinforcement learning against a preference model of those labels (RL-CAI).""",
+    "a program gave the stages": """
+        Another method than that of Bai et al. (2022); its stages, in order: _. | A program gave the stages, as
+        solon.run(method=...); what else it was asked for is said here as a command.""",
     "it began as a preset": "preset _",
     "an evaluation has no grader": "nobody",
     "rates are declared": "Rates are of the answers of which the grader could tell.",
@@ -378,6 +389,7 @@ def test_a_run_of_which_the_grader_could_tell_nothing_says_so_and_nothing_else(p
     said, _ = printed(lambda paths: grade_nothing(paths, measures))
     true = [
         "always",
+        "the method is that of the paper",
         "it began as a preset",
         "an evaluation has no grader",
         "shares of ungraded answers are in the tables",

@@ -24,25 +24,31 @@ def with_evaluation(graph: Graph) -> Graph:
     return graph.then(evaluate_models(graph))
 
 
-def choose_part(until: str | None) -> Graph:
-    """Return the method up to a stage or artifact, or the whole, and its evaluation.
+def is_of_paper(graph: Graph) -> bool:
+    """Say whether a graph is that of the paper, or the beginning of it, with its evaluation."""
+    *made, _ = graph.stages
+    return tuple(made) == CONSTITUTIONAL_AI.stages[: len(made)]
+
+
+def choose_part(until: str | None, method: Graph = CONSTITUTIONAL_AI) -> Graph:
+    """Return a method up to a stage or artifact, or the whole, and its evaluation.
 
     Raises:
         ConfigError: nothing of the method is called so; or it follows every part of it.
     """
-    whole = with_evaluation(CONSTITUTIONAL_AI)
+    whole = with_evaluation(method)
     if until is None:
         return whole
     if until in _REPORT or whole.maker(until) is whole.stages[-1]:
-        names = ", ".join(stage.name for stage in CONSTITUTIONAL_AI)
+        names = ", ".join(stage.name for stage in method)
         raise ConfigError(
             f"--until {until}: evaluation and report follow whatever a run ends with: leave --until out for the whole "
             f"method, or name a stage ({names}), or a record file or model that one writes"
         )
-    return with_evaluation(CONSTITUTIONAL_AI.until(until))
+    return with_evaluation(method.until(until))
 
 
-def choose_alone(name: str, until: str | None) -> Stage:
+def choose_alone(name: str, until: str | None, method: Graph = CONSTITUTIONAL_AI) -> Stage:
     """Return the one stage that is to be done.
 
     Raises:
@@ -52,9 +58,9 @@ def choose_alone(name: str, until: str | None) -> Stage:
         raise ConfigError(
             f"--only {name}: the report is no stage: leave --only out, or write it with  solon report DIR"
         )
-    part = choose_part(until)
+    part = choose_part(until, method)
     names = [stage.name for stage in part]
-    if name not in names and name in [stage.name for stage in choose_part(None)]:
+    if name not in names and name in [stage.name for stage in choose_part(None, method)]:
         raise ConfigError(
             f"--only {name}: --until {until} leaves this stage out: leave --until out, or name one that it keeps: "
             f"{', '.join(names)}"

@@ -7,10 +7,19 @@ from solon.pipeline.stage import Outcome, numbers_of
 from solon.pipeline.stages.preference_model import PREFERENCE_MODEL
 from solon.pipeline.stages.prompts import PPO_PROMPTS
 from solon.pipeline.stages.sft import SL_CAI
+from solon.records import Chart, Figure
 
-RL_CAI = Checkpoint("rl-cai")
+RL_CAI = Checkpoint("rl-cai", title="RL-CAI")
 VALUE_MODEL = Checkpoint("value", answers=False)
-PPO_CURVE = Curve("ppo")
+PPO_CURVE = Curve(
+    "ppo",
+    charts=(
+        Chart(caption="PPO: preference-model score", keys=("objective/score",)),
+        Chart(caption="PPO: KL to SL-CAI (nats per response)", keys=("objective/kl",)),
+        Chart(caption="PPO: entropy of the policy (nats per token)", keys=("policy/entropy",)),
+        Chart(caption="PPO: clipped fraction", keys=("policy/clipfrac", "value/clipfrac")),
+    ),
+)
 PPO_TEXTS = Curve("ppo_samples")
 
 
@@ -43,4 +52,9 @@ PPO = Stage(
     writes=(RL_CAI, VALUE_MODEL, PPO_CURVE, PPO_TEXTS),
     work=reinforce,
     trains=(SL_CAI, PREFERENCE_MODEL),
+    figures=(
+        Figure(caption="PPO iterations", metrics=("iterations",), digits=0),
+        Figure(caption="PPO: KL to SL-CAI at the end, nats per response", metrics=("kl",)),
+        Figure(caption="PPO: score at the start and at the end", metrics=("score_first", "score_last")),
+    ),
 )

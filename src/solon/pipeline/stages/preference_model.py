@@ -2,18 +2,24 @@
 
 from collections.abc import Sequence
 
-from solon.evaluation import effective_count
+from solon.evaluation import effective_count, wilson_interval
 from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
 from solon.pipeline.stage import Outcome, numbers_of
 from solon.pipeline.stages.feedback import PAIRS
 from solon.pipeline.stages.sft import SL_CAI
-from solon.records import PreferencePair
+from solon.records import Chart, Figure, PreferencePair
 from solon.storage import derive_seed
 
 PREFERENCE_MODEL = Checkpoint("preference-model", answers=False)
-PREFERENCE_CURVE = Curve("preference-model")
+PREFERENCE_CURVE = Curve(
+    "preference-model",
+    charts=(
+        Chart(caption="Preference model: loss (nats)", keys=("pm/loss", "pm/heldout_loss")),
+        Chart(caption="Preference model: accuracy on clear held-out pairs", keys=("pm/accuracy",)),
+    ),
+)
 
 
 def hold_out_pairs(pairs: Sequence[PreferencePair], share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
@@ -48,11 +54,11 @@ def train_preference_model(context: StageContext) -> Outcome:
         "too_long": summary.left_out,
     }
     metrics = numbers_of(summary)
-    if summary.ranked:
+    if summary.ranked and summary.accuracy is not None:
         cluster_of = {pair.id: pair.prompt.cluster for pair in held}
-        metrics["clear_pairs_effective"] = effective_count(
-            list(summary.ranked.values()), [cluster_of[name] for name in summary.ranked]
-        )
+        count = effective_count(list(summary.ranked.values()), [cluster_of[name] for name in summary.ranked])
+        rate = wilson_interval(summary.accuracy, count)
+        metrics |= {"clear_pairs_effective": count, "accuracy_low": rate.low, "accuracy_high": rate.high}
     return Outcome(counts=counts, metrics=metrics)
 
 
@@ -63,4 +69,12 @@ TRAIN_PREFERENCE_MODEL = Stage(
     writes=(PREFERENCE_MODEL, PREFERENCE_CURVE),
     work=train_preference_model,
     trains=(SL_CAI,),
+    figures=(
+        Figure(caption="Preference model: agrees with clear held-out labels", metrics=("accuracy",), share=True),
+        Figure(
+            caption="Preference model: expected calibration error, 10 mirrored bins",
+            metrics=("ece_10_mirrored",),
+            digits=3,
+        ),
+    ),
 )

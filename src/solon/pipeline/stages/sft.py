@@ -5,9 +5,12 @@ from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
 from solon.pipeline.stage import Outcome, numbers_of
 from solon.pipeline.stages.revision import SFT_EXAMPLES
+from solon.records import Chart
 
-SL_CAI = Checkpoint("sl-cai")
-SFT_CURVE = Curve("sft")
+SL_CAI = Checkpoint("sl-cai", title="SL-CAI")
+SFT_CURVE = Curve(
+    "sft", charts=(Chart(caption="SFT: loss per response token (nats)", keys=("sft/loss", "sft/eval_loss")),)
+)
 
 
 def fine_tune(context: StageContext) -> Outcome:
