@@ -292,7 +292,8 @@ class _Teller:
                 f"at most {sampling.max_tokens} tokens, seed {sample.seed}",
             ]
         )
-        yield f"  by {sample.model}, {drawn}, ended: {sample.stop_reason}, call {sample.call or 'not kept'}"
+        end = f"{sample.stop_reason}, and cut after its last whole sentence" if sample.trimmed else sample.stop_reason
+        yield f"  by {sample.model}, {drawn}, ended: {end}, call {sample.call or 'not kept'}"
 
     def _call(self, key: str) -> Iterator[str]:
         call = _find_call(self._paths, key)

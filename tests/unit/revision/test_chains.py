@@ -200,4 +200,5 @@ def test_a_critic_of_the_single_layout_is_asked_for_each_step_in_one_turn() -> N
 def test_every_field_is_tried() -> None:
     drawn = {"temperature", "top_p", "min_p", "max_tokens", "max_critique_tokens"}
     tried = {"rounds", "direct", *drawn, "exemplars"}
-    assert set(RevisionConfig.model_fields) - tried == {"targets", "helpful_samples"}  # tried in test_targets
+    elsewhere = {"targets", "helpful_samples", "cut_responses"}  # in test_targets and test_cut
+    assert set(RevisionConfig.model_fields) - tried == elsewhere
