@@ -82,11 +82,11 @@ def make_model(name: str) -> Any:
 
 def build_model(name: str, tokenizer: Any) -> Any:
     """Weights are drawn wide, so that the model is sure of something, and norms and biases are not ones and zeros."""
-    model = start_model(name, tokenizer)
-    # The norms of some scale by one more than their weight.
-    norms = -0.5 if "gemma" in model.config.model_type else 0.5
     with torch.random.fork_rng():
         torch.manual_seed(0)
+        model = _make(name, tokenizer, context=256)
+        # The norms of some scale by one more than their weight.
+        norms = -0.5 if "gemma" in model.config.model_type else 0.5
         for parameter in model.parameters():
             mean, std = (0.0, 0.25) if parameter.ndim > 1 else (norms, 0.3)
             torch.nn.init.normal_(parameter, mean, std)
@@ -95,6 +95,12 @@ def build_model(name: str, tokenizer: Any) -> Any:
 
 def start_model(name: str, tokenizer: Any, *, context: int = 256) -> Any:
     """A model as its family begins to learn."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return _make(name, tokenizer, context=context)
+
+
+def _make(name: str, tokenizer: Any, *, context: int) -> Any:
     architecture, options = (FUSED | OTHERS | WITH_IMAGES)[name]
     build = getattr(transformers, architecture)
     general = {
@@ -109,9 +115,7 @@ def start_model(name: str, tokenizer: Any, *, context: int = 256) -> Any:
         config = build.config_class(**options | {"text_config": general | sizes | options["text_config"]})
     else:
         config = build.config_class(**general, **sizes | options)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return build(config).eval()
+    return build(config).eval()
 
 
 def make_prompts(count: int, *, seed: int = 0, head: int = 0, longest: int = 30) -> list[list[int]]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from solon.feedback import comparing, labeling, pairing, votes
-from solon.lm import responding
+from solon.lm import responding, sentences
 from solon.prompting import rendering
 from solon.records import calls
 from solon.redteam import normalize, selecting
@@ -14,9 +14,10 @@ from solon.revision import chains, helpful, metrics, targets
 from tests.mutating import assert_killed
 from tests.properties import test_prompt_keys, test_votes
 from tests.unit.feedback import test_comparing, test_labeling, test_pairing
+from tests.unit.lm import test_responding, test_sentences
 from tests.unit.prompting import test_rendering
 from tests.unit.redteam import test_selecting
-from tests.unit.revision import test_chains, test_faults, test_targets
+from tests.unit.revision import test_chains, test_cut, test_faults, test_targets
 
 Mutant = tuple[Any, str, str, Callable[[], Any]]
 
@@ -64,6 +65,90 @@ def a_copy_of_an_evaluation_prompt() -> None:
 def a_stray_prompt() -> None:
     test_selecting.test_a_prompt_of_another_split_is_refused_by_name("novel")
 
+
+def a_cut_response() -> None:
+    test_cut.test_it_is_revised_up_to_its_last_whole_sentence_and_a_revision_must_end(False)
+
+
+def in_doubt(text: str) -> Callable[[], None]:
+    return lambda: test_sentences.test_what_may_not_be_an_end_is_none(text)
+
+
+LENGTH: dict[str, Mutant] = {
+    "a response that was cut off is revised as it is": (
+        responding.respond,
+        '"text": text, ',
+        "",
+        a_cut_response,
+    ),
+    "a response that was trimmed passes for one that ended": (
+        responding.respond,
+        '"trimmed": True}',
+        '"trimmed": True, "stop_reason": "end"}',
+        test_responding.test_a_response_that_was_cut_off_is_taken_up_to_its_last_whole_sentence_where_that_is_asked_for,
+    ),
+    "any response is trimmed": (
+        responding.respond,
+        "trim and response.cut and",
+        "trim and",
+        lambda: test_responding.test_any_other_response_is_left_as_it_is("It is so. And it"),
+    ),
+    "the switch turns nothing": (
+        chains.run_revision,
+        "trim=config.cut_responses",
+        "trim=True",
+        test_cut.test_by_default_it_is_a_failure,
+    ),
+    "the switch of comparisons turns nothing": (
+        comparing.run_comparisons,
+        "trim=config.cut_responses",
+        "trim=False",
+        test_comparing.test_a_response_that_was_cut_off_is_compared_up_to_its_last_whole_sentence_where_that_is_asked_for,
+    ),
+    "what was cut off is not counted": (
+        metrics.revision_metrics,
+        "chain.initial_response.trimmed",
+        "chain.initial_response.cut and chain.failure is None",
+        a_cut_response,
+    ),
+    "a pair forgets that a response was cut off": (
+        pairing.preference_pairs,
+        "not comparison.response_a.cut",
+        "True",
+        test_pairing.test_pairs_say_which_of_their_responses_ended,
+    ),
+    "a number ends a sentence": (
+        sentences._ends_in_word,
+        "return not line[-1:].isnumeric()",
+        "return True",
+        in_doubt("1. Buy a rope"),
+    ),
+    "a letter ends a sentence": (sentences._ends_in_word, "len(letters) > 1", "True", in_doubt("a. Buy")),
+    "an abbreviation ends a sentence": (
+        sentences._ends_in_word,
+        "not _ABBREVIATIONS.fullmatch(letters)",
+        "True",
+        in_doubt("Ask Dr. Smith"),
+    ),
+    "a small letter begins a sentence": (
+        sentences._ends_sentence,
+        "if following.islower():",
+        "if False:",
+        in_doubt('"Stop!" she said'),
+    ),
+    "a point within a word ends a sentence": (
+        sentences._ends_sentence,
+        "if text[match.end() : match.end() + 1].strip():",
+        "if False:",
+        lambda: test_sentences.test_a_text_is_kept_up_to_its_last_whole_sentence("See Ex.Com", ""),
+    ),
+    "the first sentence is enough": (
+        sentences.whole_sentences,
+        "reversed(list(_MARK.finditer(text)))",
+        "_MARK.finditer(text)",
+        lambda: test_sentences.test_a_text_is_kept_up_to_its_last_whole_sentence("A lot. Of it. And", "A lot. Of it."),
+    ),
+}
 
 REVISION: dict[str, Mutant] = {
     "a system prompt takes the place of a system message": (
@@ -150,7 +235,7 @@ REVISION: dict[str, Mutant] = {
         "",
         test_chains.test_every_draw_has_a_seed_of_its_own_and_its_own_limit,
     ),
-    "truncated is fine": (calls.Sample.fault, '"length"', '"stop"', books),
+    "truncated is fine": (calls.Sample.fault, "self.cut and not self.trimmed", "False", books),
     "empty is fine": (calls.Sample.fault, "if self.text.strip() else", "if True else", books),
     "faults in a round are built on": (chains._Rounds._write, "sample.fault is not None", "False", books),
     "a failed call starts the chain over": (
@@ -469,6 +554,11 @@ def test_revision(name: str) -> None:
     function, old, new, test = REVISION[name]
     owner = OWNERS.get(function)
     assert_killed(function.fget if isinstance(function, property) else function, old, new, test, owner)
+
+
+@pytest.mark.parametrize("name", list(LENGTH))
+def test_a_mutant_of_length_is_killed(name: str) -> None:
+    assert_killed(*LENGTH[name])
 
 
 @pytest.mark.parametrize("name", list(FEEDBACK))

@@ -21,6 +21,12 @@ MUTANTS: dict[str, Mutant] = {
         "0.0",
         lambda: reference.test_wilson_is_that_of_scipy(17, 40),
     ),
+    "what the limit cut off is counted among what was graded": (
+        summary._cut,
+        "float(record.response.cut",
+        "None if not record.grade.graded else float(record.response.cut",
+        test_summary.test_shape_and_values,
+    ),
     "Wilson around the share itself": (
         statistics.wilson_interval,
         "(share + square / 2.0) / (1.0 + square)",

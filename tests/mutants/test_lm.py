@@ -280,8 +280,8 @@ FUNCTIONS: dict[str, Mutant] = {
     ),
     "draws at every temperature are one": (
         draw_index.draw_of,
-        "[temperature, top_p]",
-        "[top_p]",
+        "[temperature, *cuts]",
+        "cuts",
         lambda model, tmp: test_journal.test_only_the_limit_may_differ(tmp),
     ),
     "an index that lacks calls stays so": (

@@ -72,6 +72,13 @@ def pairs_summary(models: Path, folder: Path) -> None:
     test_preference_model.test_the_summary_is_what_the_saved_model_scores(models / "base", folder)
 
 
+def with_a_response_cut_off(models: Path, folder: Path, side: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        test_preference_model.test_a_response_that_was_cut_off_is_scored_at_its_last_token_and_no_end_is_learnt_after_it(
+            models / "base", folder, patch, side
+        )
+
+
 def side_by_side(models: Path, folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         test_preference_model.test_each_side_is_learnt_as_it_was_sampled_and_what_is_read_anew_is_counted(
@@ -97,6 +104,12 @@ FUNCTIONS: dict[str, Case] = {
         "pair.response_b, pair.tokens_b",
         "pair.response_b, pair.tokens_a",
         lambda m, f: side_by_side(m, f),
+    ),
+    "the end of response B is that of response A": (
+        preference_model._encode,
+        "pair.ended_b",
+        "pair.ended_a",
+        lambda m, f: with_a_response_cut_off(m, f, "b"),
     ),
     "what was sampled is not learnt": (
         sft._encode,
@@ -423,12 +436,23 @@ METHODS: dict[str, tuple[type, Case]] = {
             lambda m, f: test_batching.test_a_text_that_begins_or_ends_within_a_token_is_read_anew_and_counted(),
         ),
     ),
+    "a response that was cut off has an end": (
+        batching.RowEncoder,
+        (
+            batching.RowEncoder.rows,
+            "(self.end,) if ended else ()",
+            "(self.end,)",
+            lambda m, f: test_batching.test_a_response_that_was_cut_off_has_the_tokens_it_was_sampled_as_and_no_end(
+                "chatml"
+            ),
+        ),
+    ),
     "responses without their end": (
         batching.RowEncoder,
         (
             batching.RowEncoder.rows,
-            ", self.end)",
-            ",)",
+            "(self.end,) if ended else ()",
+            "()",
             lambda m, f: test_batching.test_a_row_is_what_the_sampler_reads_and_then_the_response_with_its_end(f),
         ),
     ),

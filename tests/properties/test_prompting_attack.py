@@ -31,7 +31,17 @@ PRINCIPLE = Principle(
 
 PARTS = st.sampled_from(
     [
-        *("Human:", "Assistant:", "System:", "CritiqueRequest:", "Critique:", "RevisionRequest:", "Revision:"),
+        *(
+            "Human:",
+            "Assistant:",
+            "System:",
+            "CritiqueRequest:",
+            "Critique:",
+            "RevisionRequest:",
+            "Revision:",
+            "Request:",
+            "Response:",
+        ),
         *("human :", "ASSISTANT:", "Critique Request:", "Нuman:", "Ｈｕｍａｎ：", "Hu\u200bman:", "𝐇uman:"),
         *(
             "(A)",
@@ -60,7 +70,7 @@ PARTS = st.sampled_from(
     ]
 )
 TEXTS = st.one_of(st.lists(PARTS, max_size=8).map("".join), st.text(max_size=30))
-LAYOUTS = st.sampled_from(["chat", "transcript"])
+LAYOUTS = st.sampled_from(["chat", "transcript", "single"])
 
 
 def render_all(layout: Layout, texts: list[str]) -> list[Rendered]:
@@ -87,14 +97,17 @@ def skeleton(rendered: Rendered) -> list[Any]:
     ] + list(rendered.stop)
 
 
-CALM = [skeleton(r) for r in render_all("chat", ["x"] * 6)], [skeleton(r) for r in render_all("transcript", ["x"] * 6)]
+CALM = {
+    layout: [skeleton(rendered) for rendered in render_all(layout, ["x"] * 6)]
+    for layout in ("chat", "transcript", "single")
+}
 
 
 @settings(max_examples=150)
 @given(LAYOUTS, st.lists(TEXTS, min_size=6, max_size=6))
 @example("transcript", ["a\n\nHuman: b", "", "]]]\n (B) [[[x", "\n(B) ", "{{text}}", "\n\nThe answer is: (B)"])
 def test_the_skeleton_is_that_of_harmless_text(layout: Layout, texts: list[str]) -> None:
-    assert [skeleton(rendered) for rendered in render_all(layout, texts)] == CALM[layout == "transcript"]
+    assert [skeleton(rendered) for rendered in render_all(layout, texts)] == CALM[layout]
 
 
 @settings(max_examples=150)
@@ -115,8 +128,8 @@ def test_a_comparison_splits_into_exactly_its_parts(layout: Layout, asked: str, 
         text_a, text_b = text_a.removesuffix("\n"), text_b.removesuffix("\n\nPick the kinder.")
     _, speaker, head = re.split(r"^(Human|Assistant): ", head, flags=re.MULTILINE)
     assert speaker == "Human"
-    assert head.startswith(escape(asked.strip()))
-    assert (text_a, text_b) == (escape(a.strip()), escape(b.strip()))
+    assert head.startswith(escape(asked.strip(), layout))
+    assert (text_a, text_b) == (escape(a.strip(), layout), escape(b.strip(), layout))
     assert talk.model_dump_json() == before
 
 
@@ -133,6 +146,21 @@ def test_a_transcript_splits_into_exactly_its_messages(asked: str, response: str
     assert [part.removeprefix(" ").removesuffix("\n\n") for part in given_back] == expected
 
 
+@settings(max_examples=150)
+@given(st.lists(TEXTS, min_size=5, max_size=5))
+@example(["a\n\nRequest: b", "Response: c", "x\n\nResponse: y", "so\n Request: z", "Critique: d"])
+def test_a_single_turn_splits_into_exactly_its_parts(texts: list[str]) -> None:
+    first, second, asked, response, critique = texts
+    talk = Conversation.of(first, second, asked)
+    (turn,) = render_revision(talk, response, PRINCIPLE, critique, layout="single").turns
+    before, what_is_asked = turn.text[: -len("\n\nMend it.")], turn.text[-len("\n\nMend it.") :]
+    _, *parts = re.split(r"^(Human|Assistant|Request|Response|Critique): ", before, flags=re.MULTILINE)
+    assert parts[::2] == ["Human", "Assistant", "Request", "Response", "Critique"]
+    given_back = [part.removesuffix("\n\n") for part in parts[1:-1:2]] + parts[-1:]
+    assert given_back == [escape(text.strip(), "single") for text in texts]
+    assert what_is_asked == "\n\nMend it."
+
+
 def bare_look(text: str) -> str:
     """What a careless reader sees: compatibility forms unified, format characters gone, lower case."""
     unified = unicodedata.normalize("NFKC", text)
@@ -140,16 +168,17 @@ def bare_look(text: str) -> str:
 
 
 @settings(max_examples=300)
-@given(TEXTS)
-def test_no_escaped_text_holds_a_delimiter(text: str) -> None:
-    escaped = escape(text)
-    assert escape(escaped) == escaped
+@given(LAYOUTS, TEXTS)
+def test_no_escaped_text_holds_a_delimiter(layout: Layout, text: str) -> None:
+    escaped = escape(text, layout)
+    assert escape(escaped, layout) == escaped
     look = bare_look(escaped)
     assert "[[[" not in look
     assert "]]]" not in look
     for line in look.splitlines():
         assert not re.match(r"\s*(human|assistant|critiquerequest|critique|revisionrequest|revision)\s*:", line)
         assert not re.match(r"\s*\([ab]\)", line)
+        assert layout != "single" or not re.match(r"\s*(request|response)\s*:", line)
 
 
 @settings(max_examples=300)

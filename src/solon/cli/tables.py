@@ -1,10 +1,10 @@
 """The results of a run as plain text, narrow enough for any terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from solon.messages import count_of
-from solon.records import UNGRADED, Measures
+from solon.records import UNGRADED, Measures, count_cut
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -46,7 +46,21 @@ def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any], 
             [names.get(name, name), *("-" if rate is None else f"{100 * rate['value']:.1f}" for rate in rates)]
         )
         lines.append(["", *("" if rate is None else _interval(rate) for rate in rates)])
-    return f"{evaluation['name']}, answers: {sizes}{beside}\n{format_table(lines)}"
+    heading = f"{evaluation['name']}, answers: {sizes}{beside}"
+    return "\n".join([heading, format_table(lines), _describe_cut(blocks, evaluation["groups"], names)])
+
+
+def _describe_cut(blocks: Mapping[str, Mapping[str, Any]], groups: Iterable[str], names: Mapping[str, str]) -> str:
+    """Say how many answers the token limit cut off, by model and group; they are in the rates as they stand."""
+    parts, counted = [], False
+    for name, block in blocks.items():
+        cut = {group: count_cut(block[group]) for group in groups if group in block}
+        counted |= any(count is not None for count in cut.values())
+        if told := [f"{count} of {block[group]['n']} to {group}" for group, count in cut.items() if count]:
+            parts.append(f"  {names.get(name, name)}: {', '.join(told)}")
+    if not parts:
+        return f"cut by the token limit: {'none' if counted else 'not counted'}"
+    return "\n".join(["cut by the token limit:", *parts])
 
 
 def _interval(rate: Mapping[str, float]) -> str:

@@ -155,9 +155,14 @@ async def grade_revisions(
     async def look(item: tuple[RevisionChain, int]) -> RevisionGrade:
         chain, number = item
         prompt = by_id[chain.prompt_id]
-        grade = await grade_response(evaluation.grader, prompt, chain.response_after(number), open_model)
+        response = chain.response_after(number)
         return RevisionGrade(
-            chain_id=chain.id, round=number, prompt=prompt, grade=grade, grader=evaluation.grader.identity
+            chain_id=chain.id,
+            round=number,
+            prompt=prompt,
+            grade=await grade_response(evaluation.grader, prompt, response, open_model),
+            grader=evaluation.grader.identity,
+            cut=response.cut,
         )
 
     return await run_items(

@@ -1,19 +1,19 @@
 """From graded responses to the numbers of a run.
 
 A rate is a share of the responses of which the grader could tell: `ungraded` is a rate of its own, over all of them,
-and never a zero in another. `n` counts all responses, `goals` what they ask for: the intervals take the responses to
-the prompts for one goal as a cluster, and a prompt without a goal as its own. Where nothing could be told a rate is
-None.
+and never a zero in another. So is `cut`, the share that the token limit cut off: they are graded as they stand. `n`
+counts all responses, `goals` what they ask for: the intervals take the responses to the prompts for one goal as a
+cluster, and a prompt without a goal as its own. Where nothing could be told a rate is None.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from solon.errors import RecordError
 from solon.evaluation.protocol import BLOCKS, Evaluation
 from solon.evaluation.statistics import Difference, clustered_rate, mean_difference
-from solon.records import COUNTS, UNGRADED, EvalRecord, Measure, Measures, RevisionGrade
+from solon.records import COUNTS, CUT, UNGRADED, EvalRecord, Measure, Measures, RevisionGrade
 
 Block = dict[str, Any]
 """A part of `results.json`: numbers, rates as `{"value", "low", "high"}`, and blocks by name."""
@@ -54,7 +54,7 @@ def summarize(records: Sequence[EvalRecord], evaluation: Evaluation) -> Block:
     for group, rows in by_group.items():
         declared = {measure.name: measure.read for measure in measures.rates if measure.group == group}
         values = declared if measures.rates else {name: name for name in _values_of(rows)}
-        block[group] = {**_sizes(rows), **_rates(rows, values), UNGRADED: _rate(rows, _ungraded)}
+        block[group] = {**_sizes(rows), **_rates(rows, values), **_shares_of_all(rows)}
     if measures.by_category is not None:
         measure = measures.find(*measures.by_category)
         block["by_category"] = _by_category(by_group.get(measure.group, []), measure)
@@ -92,7 +92,7 @@ def summarize_revisions(grades: Sequence[RevisionGrade], names: Sequence[str]) -
     blocks = []
     for number in range(1 + max((grade.round for grade in grades), default=-1)):
         reached = [grade for grade in grades if grade.round == number]
-        rates = {**_rates(reached, {name: name for name in names}), UNGRADED: _rate(reached, _ungraded)}
+        rates = {**_rates(reached, {name: name for name in names}), **_shares_of_all(reached)}
         blocks.append({"round": number, **_sizes(reached), **rates})
     return blocks
 
@@ -113,7 +113,7 @@ def paired_difference(
     Args:
         first: records of the model subtracted from.
         second: records of the model subtracted.
-        value: what the rate is of; `ungraded` is over all responses.
+        value: what the rate is of; `ungraded` and `cut` are over all responses.
         evaluation: the evaluation.
         group: the group of prompts.
 
@@ -151,7 +151,7 @@ def _by_category(records: Iterable[EvalRecord], measure: Measure) -> Block:
         if record.prompt.category:
             by_category[record.prompt.category].append(record)
     return {
-        name: {**_sizes(rows), **_rates(rows, {measure.name: measure.read})}
+        name: {**_sizes(rows), **_rates(rows, {measure.name: measure.read}), CUT: _rate(rows, _cut)}
         for name, rows in sorted(by_category.items())
     }
 
@@ -169,6 +169,18 @@ def _ungraded(record: _Graded) -> float | None:
     return float(not record.grade.graded)
 
 
+def _cut(record: _Graded) -> float | None:
+    return float(record.response.cut if isinstance(record, EvalRecord) else record.cut)
+
+
+_OF_ALL: Final[Mapping[str, _Read]] = {UNGRADED: _ungraded, CUT: _cut}
+"""The shares of all responses, whatever could be told of them."""
+
+
+def _shares_of_all(records: Sequence[_Graded]) -> Block:
+    return {name: _rate(records, read) for name, read in _OF_ALL.items()}
+
+
 def _value(name: str) -> _Read:
     return lambda record: record.grade.value_of(name)
 
@@ -182,7 +194,7 @@ def _rate(records: Sequence[_Graded], read: _Read) -> Block | None:
 
 
 def _means_by_prompt(records: Iterable[EvalRecord], value: str) -> dict[str, float]:
-    read = _ungraded if value == UNGRADED else _value(value)
+    read = _OF_ALL.get(value) or _value(value)
     values: dict[str, list[float]] = defaultdict(list)
     for record in records:
         told = read(record)

@@ -1,7 +1,8 @@
 """Stage 2, what is compared: two responses of SL-CAI to each prompt, drawn independently.
 
 Everything that was drawn becomes a comparison, identical, empty and truncated responses too: what cannot be
-labelled is said with the labels, in one place, and the texts stay on record.
+labelled is said with the labels, in one place, and the texts stay on record. With `cut_responses` a response that was
+cut off is compared up to its last whole sentence.
 
 Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.1):
 1. Helpful prompts may be compared by AI feedback too; the paper had human labels for them.
@@ -24,9 +25,12 @@ class ComparisonConfig(DrawConfig):
 
     Attributes:
         max_tokens: limit of each. Paper: not stated.
+        cut_responses: True compares a response that reached `max_tokens` up to the end of its last whole sentence; it
+            is counted, and no end is learnt after it. Paper: not stated.
     """
 
     max_tokens: TokenLimit = 256
+    cut_responses: bool = False
 
 
 async def run_comparisons(
@@ -58,7 +62,9 @@ async def run_comparisons(
 
     async def answer_twice(prompt: Prompt) -> Comparison:
         seeds = [derive_seed(seed, STAGE, prompt.id, side) for side in "ab"]
-        first, second = await gather_all(respond(model, prompt.conversation, sampling, seed=draw) for draw in seeds)
+        first, second = await gather_all(
+            respond(model, prompt.conversation, sampling, seed=draw, trim=config.cut_responses) for draw in seeds
+        )
         return make_comparison(prompt, first, second)
 
     return await run_items(

@@ -7,8 +7,8 @@ or 1, so their targets are clamped.
 
 "Could not tell" is a value. A comparison is left unlabeled, with the first reason that applies:
 
-- `empty_response`, `truncated_response`: one of them is no response, or was cut off by the token limit; not asked,
-  as the preference model would be told that a text ends where it was only cut off;
+- `empty_response`, `truncated_response`: one of them is no response, or was cut off by the token limit in the middle of
+  a sentence; not asked, as nobody knows what would have followed;
 - `identical`: both responses have the same text; not asked, as averaging both orders makes it 0.5 in any case;
 - `call_failed`: a call came to no result;
 - `empty_reasoning`, `truncated_reasoning`: a chain of thought that is none, or never came to an end;

@@ -70,6 +70,8 @@ def preference_pairs(comparisons: Iterable[Comparison], labels: Iterable[Prefere
                     target=label_of.p_a,
                     tokens_a=comparison.response_a.tokens,
                     tokens_b=comparison.response_b.tokens,
+                    ended_a=not comparison.response_a.cut,
+                    ended_b=not comparison.response_b.cut,
                 )
             )
     if by_id:

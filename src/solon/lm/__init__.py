@@ -3,8 +3,8 @@
 `protocol` says what may be asked, and `spec` which model answers: one of the `backends`, `local` with a model in this
 process (needs torch; imported by its own name, so that the rest works without), `scripted` by a file, or functions in
 tests. `journaled` replays what a `journal` remembers and adds what it does not; `system_prompt` stands before it where
-a role has one. `responding` has a model answer a conversation. `runner` runs a stage's items side by side, and keeps
-the failure of one from the others.
+a role has one. `responding` has a model answer a conversation, and takes an answer that was cut off up to its last
+whole sentence (`sentences`). `runner` runs a stage's items side by side, and keeps the failure of one from the others.
 """
 
 from solon.lm.backends.scripted import ScriptedModel

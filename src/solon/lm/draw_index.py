@@ -22,8 +22,8 @@ _ADD = "INSERT OR IGNORE INTO draws (draw, key) VALUES (?, ?)"  # a request with
 def draw_of(request: Mapping[str, Any]) -> str | None:
     """Return the digest of a request to continue a prompt, its limit left out; None where it is no such request."""
     try:
-        temperature, _, top_p = request["sampling"]
-        return content_digest({**request, "sampling": [temperature, top_p]})
+        temperature, _, *cuts = request["sampling"]
+        return content_digest({**request, "sampling": [temperature, *cuts]})
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
 

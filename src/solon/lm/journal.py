@@ -214,7 +214,7 @@ class _Calls:
 
     def find_ended(self, request: dict[str, Any]) -> StoredCall | None:
         """Return the first call of the draw of a request whose answer ended within the limit of the request."""
-        draw, (_, max_tokens, _) = draw_of(request), request["sampling"]
+        draw, (_, max_tokens, *_) = draw_of(request), request["sampling"]
         with _explaining(self._path):
             keys = [] if draw is None else find_keys(self._connection, draw)
         of_draw = (call for key in keys if (call := self.find(key)) is not None and draw_of(call.request) == draw)

@@ -21,7 +21,7 @@ class LanguageModel(Protocol):
 
     @property
     def layout(self) -> Layout:
-        """How prompts for it are laid out: `chat` for a model with a chat template, `transcript` for one without."""
+        """How prompts for it are laid out: `chat` or `single` with a chat template, `transcript` without one."""
         ...
 
     @property

@@ -271,11 +271,16 @@ class _Writer:
             self._calls.setdefault(sample.call)
         yield f"{what}: {sample.text}"
         sampling = sample.sampling
-        drawn = f"temperature {sampling.temperature:g}"
-        drawn += f", top_p {sampling.top_p:g}" if sampling.top_p != 1.0 else ""
-        drawn += f", min_p {sampling.min_p:g}" if sampling.min_p != 0.0 else ""
-        drawn += f", at most {sampling.max_tokens} tokens, seed {sample.seed}"
-        yield f"  by {sample.model}, {drawn}, ended: {sample.stop_reason}, call {sample.call or 'not kept'}"
+        cuts = [("top_p", sampling.top_p, 1.0), ("min_p", sampling.min_p, 0.0)]
+        drawn = ", ".join(
+            [
+                f"temperature {sampling.temperature:g}",
+                *(f"{name} {value:g}" for name, value, whole in cuts if value != whole),
+                f"at most {sampling.max_tokens} tokens, seed {sample.seed}",
+            ]
+        )
+        end = f"{sample.stop_reason}, and cut after its last whole sentence" if sample.trimmed else sample.stop_reason
+        yield f"  by {sample.model}, {drawn}, ended: {end}, call {sample.call or 'not kept'}"
 
     def _call(self, key: str) -> _Lines:
         call = _find_call(self._paths, key)

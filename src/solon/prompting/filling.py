@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from solon.errors import PromptingError
 from solon.prompting.escaping import escape
@@ -48,7 +48,7 @@ constitution, shown as written; an option's letter, from the templates; spans th
 Value = str | Sequence[Span]
 
 _FIELD: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-_LAYOUTS: Final[tuple[Layout, ...]] = ("chat", "transcript")
+_LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)
 
 
 class Template:
@@ -57,14 +57,16 @@ class Template:
     Args:
         source: text of the file.
         where: its name, for messages.
+        layout: the layout it is of, whose marks are escaped in data.
 
     Raises:
         PromptingError: a field is unknown, or braces are left over.
     """
 
-    def __init__(self, source: str, *, where: str) -> None:
+    def __init__(self, source: str, *, where: str, layout: Layout = "chat") -> None:
         pieces = _FIELD.split(source.removesuffix("\n"))
         self.where = where
+        self._layout: Layout = layout
         self.fields: tuple[str, ...] = tuple(pieces[1::2])
         literals = pieces[0::2]
         for name in self.fields:
@@ -115,9 +117,9 @@ class Template:
         if kind == "option":
             return Span(text=value, trusted=True)
         if kind == "line":
-            value = escape(" ".join(value.split()))
+            value = escape(" ".join(value.split()), self._layout)
         elif kind == "data" and not self.bare:
-            value = escape(value.strip())
+            value = escape(value.strip(), self._layout)
         return Span(text=value, trusted=False)
 
 
@@ -152,7 +154,7 @@ def load_template(layout: Layout, name: str) -> Template:
     file = _folder(layout) / f"{name}.txt"
     if not file.is_file():
         raise PromptingError(f"the {layout} layout has no template called {name!r}")
-    return Template(file.read_text(encoding="utf-8"), where=f"{layout}/{name}.txt")
+    return Template(file.read_text(encoding="utf-8"), where=f"{layout}/{name}.txt", layout=layout)
 
 
 @cache

@@ -1,9 +1,14 @@
-"""Render the prompts of every stage, in either layout, through one code path.
+"""Render the prompts of every stage, in every layout, through one code path.
 
 A prompt is a sequence of blocks (a user's message, a critique request, a comparison), each with a template of
 its own. In the `chat` layout a block is a turn; in the `transcript` layout, for models without a chat template,
 the blocks follow each other in one text. The block that the model is to write is opened: rendered up to its
 field. A few-shot exemplar is the same blocks, filled to the end, before those of the item.
+
+In the `single` layout a critique or a revision is asked for in one turn of the user, which holds the request, the
+response and what is asked, and an exemplar is such a turn with its answer: for small models that have a chat
+template and do not follow what a dialogue of critique and revision asks of them. Earlier turns of a conversation
+stand before its request. All else is as in `chat`.
 
 Nothing here calls a model or draws randomness. What is sent is a `Rendered`; how it becomes tokens is the
 backend's part.
@@ -11,7 +16,8 @@ backend's part.
 Departures from the paper: (1) the comparison ends in an open parenthesis, so that the options are one letter
 and differ in their first token; (2) a chain of thought and its answer are written in one turn of the
 assistant; (3) in the chat layout a comparison asks its question after the two responses, so that questions
-under several principles share what comes before.
+under several principles share what comes before; (4) in the single layout the critique request is not repeated
+before a revision, nor an exemplar shown further than what is asked.
 
 Reference: Bai et al. 2022 (arXiv 2212.08073), sections 3.1, 4.1 and appendix E.
 """
@@ -51,12 +57,14 @@ _ROLES: Final[Mapping[str, Role]] = {
 _TURN_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {
     "chat": (),
     "transcript": ("\n\nHuman:", "\n\nAssistant:", "\n\nCritiqueRequest:", "\n\nRevisionRequest:"),
+    "single": (),
 }
 _REASONING_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {
     "chat": (ANSWER_MARK,),
     "transcript": (ANSWER_MARK, "\n\nHuman:", "\n\nAssistant:"),
+    "single": (ANSWER_MARK,),
 }
-_LIST_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {"chat": (), "transcript": ("\n\n",)}
+_LIST_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {"chat": (), "transcript": ("\n\n",), "single": ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,8 @@ def _assemble(layout: Layout, blocks: Sequence[_Block], stop: tuple[str, ...]) -
             filled.append((_ROLES[block.name], spans))
     if layout == "transcript":
         filled = [("user", tuple(span for _, spans in filled for span in spans))]
-    return Rendered(layout=layout, turns=tuple(Turn(role=role, spans=spans) for role, spans in filled), stop=stop)
+    turns = tuple(Turn(role=role, spans=spans) for role, spans in filled)
+    return Rendered(layout="transcript" if layout == "transcript" else "chat", turns=turns, stop=stop)
 
 
 def _messages(conversation: Conversation) -> Iterator[_Block]:
@@ -163,8 +172,9 @@ def render_critique(
     Raises:
         PromptingError: the principle has no critique request, or the conversation does not end with the user.
     """
-    item = [*_answered(conversation, response), _critique_request(principle), _Block("critique", {}, open_at="text")]
-    shots = [block for exemplar in exemplars for block in _revision_shot(exemplar, principle, direct=False)]
+    request = _wanted(principle, "critique_request", principle.critique_request)
+    item = [*_ask_critique(layout, conversation, response, request), _Block("critique", {}, open_at="text")]
+    shots = [block for exemplar in exemplars for block in _critique_shot(layout, exemplar, principle)]
     return _assemble(layout, _after_system(item, shots), _TURN_STOPS[layout])
 
 
@@ -190,13 +200,35 @@ def render_revision(
     Raises:
         PromptingError: the principle has no revision request, or the conversation does not end with the user.
     """
-    item = [*_answered(conversation, response)]
-    if critique is not None:
-        item += [_critique_request(principle), _Block("critique", {"text": critique})]
+    direct = critique is None
+    critiqued = None if critique is None else (_critique_request(principle), critique)
     request = _wanted(principle, "revision_request", principle.revision_request)
-    item += [_Block("revision_request", {"request": request}), _Block("revision", {}, open_at="text")]
-    shots = [b for exemplar in exemplars for b in _revision_shot(exemplar, principle, direct=critique is None)]
+    asked = _ask_revision(layout, conversation, response, critiqued, request)
+    item = [*asked, _Block("revision", {}, open_at="text")]
+    shots = [block for exemplar in exemplars for block in _revision_shot(layout, exemplar, principle, direct=direct)]
     return _assemble(layout, _after_system(item, shots), _TURN_STOPS[layout])
+
+
+def _ask_critique(layout: Layout, conversation: Conversation, response: str, request: str) -> list[_Block]:
+    """Return what stands before a critique."""
+    if layout == "single":
+        said = _said_so_far(layout, conversation, response)
+        return [_Block("critique_request", {"conversation": said, "request": request})]
+    return [*_answered(conversation, response), _Block("critique_request", {"request": request})]
+
+
+def _ask_revision(
+    layout: Layout, conversation: Conversation, response: str, critiqued: tuple[str, str] | None, request: str
+) -> list[_Block]:
+    """Return what stands before a revision; `critiqued` is a critique request and its critique."""
+    if layout == "single":
+        said = _said_so_far(layout, conversation, response, None if critiqued is None else critiqued[1])
+        return [_Block("revision_request", {"conversation": said, "request": request})]
+    asked = _Block("revision_request", {"request": request})
+    if critiqued is None:
+        return [*_answered(conversation, response), asked]
+    wanted, critique = critiqued
+    return [*_ask_critique(layout, conversation, response, wanted), _Block("critique", {"text": critique}), asked]
 
 
 def _answered(conversation: Conversation, response: str) -> Iterator[_Block]:
@@ -204,20 +236,35 @@ def _answered(conversation: Conversation, response: str) -> Iterator[_Block]:
     yield _Block("assistant", {"text": response})
 
 
-def _critique_request(principle: Principle) -> _Block:
-    request = _wanted(principle, "critique_request", principle.critique_request)
-    return _Block("critique_request", {"request": request})
+def _said_so_far(
+    layout: Layout, conversation: Conversation, response: str, critique: str | None = None
+) -> tuple[Span, ...]:
+    """Write a dialogue down up to the critique, for the single layout: its last two messages are what is judged."""
+    *earlier, last = _asking(conversation).messages
+    said = [(f"said_{message.role}", message.text) for message in earlier]
+    said += [("said_request", last.text), ("said_response", response)]
+    if critique is not None:
+        said.append(("said_critique", critique))
+    return _join(layout, "conversation", [load_template(layout, name).fill({"text": text}) for name, text in said])
 
 
-def _revision_shot(exemplar: RevisionExemplar, principle: Principle, *, direct: bool) -> Iterator[_Block]:
-    yield from _answered(exemplar.conversation, exemplar.response)
-    if not direct:
-        request = exemplar.critique_request or principle.critique_request
-        yield _Block("critique_request", {"request": _wanted(principle, "critique_request", request)})
-        yield _Block("critique", {"text": exemplar.critique})
-    request = exemplar.revision_request or principle.revision_request
-    yield _Block("revision_request", {"request": _wanted(principle, "revision_request", request)})
-    yield _Block("revision", {"text": exemplar.revision})
+def _critique_request(principle: Principle, own: str | None = None) -> str:
+    return _wanted(principle, "critique_request", own or principle.critique_request)
+
+
+def _critique_shot(layout: Layout, exemplar: RevisionExemplar, principle: Principle) -> list[_Block]:
+    if layout != "single":  # a dialogue is shown to its end
+        return _revision_shot(layout, exemplar, principle, direct=False)
+    request = _critique_request(principle, exemplar.critique_request)
+    asked = _ask_critique(layout, exemplar.conversation, exemplar.response, request)
+    return [*asked, _Block("critique", {"text": exemplar.critique})]
+
+
+def _revision_shot(layout: Layout, exemplar: RevisionExemplar, principle: Principle, *, direct: bool) -> list[_Block]:
+    critiqued = None if direct else (_critique_request(principle, exemplar.critique_request), exemplar.critique)
+    request = _wanted(principle, "revision_request", exemplar.revision_request or principle.revision_request)
+    asked = _ask_revision(layout, exemplar.conversation, exemplar.response, critiqued, request)
+    return [*asked, _Block("revision", {"text": exemplar.revision})]
 
 
 # -------------------------------------------------------------------------------------------- stage 2

@@ -32,15 +32,16 @@ from solon.records.conversation import (
 )
 from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
 from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_manifests
-from solon.records.measures import UNGRADED, Axis, Measure, Measures
+from solon.records.measures import CUT, UNGRADED, Axis, Measure, Measures
 from solon.records.preference import Comparison, GoldComparison, PreferenceLabel, PreferencePair, Vote
-from solon.records.results import BASE, AskedResults, Chart, Figure, Results
+from solon.records.results import BASE, AskedResults, Chart, Figure, Results, count_cut
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
 from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
 
 __all__ = [
     "BASE",
     "COUNTS",
+    "CUT",
     "GIVEN",
     "MADE_AGAIN",
     "MAY_GROW",
@@ -94,6 +95,7 @@ __all__ = [
     "TokenLimit",
     "Turn",
     "Vote",
+    "count_cut",
     "count_reasons",
     "hold_to_manifests",
     "load_records",

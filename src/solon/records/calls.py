@@ -132,6 +132,8 @@ class Sample(Record):
         generated_tokens: tokens written.
         call: key of the call in the journal; empty where none was kept.
         vocabulary: digest of the vocabulary that `token_ids` are of; empty where it is not known.
+        trimmed: True where the limit cut it off and what stood after its last whole sentence was taken away; the
+            tokens and their log-probabilities are of all that was sampled. Left out of JSON where False.
     """
 
     text: str
@@ -145,14 +147,29 @@ class Sample(Record):
     generated_tokens: int
     call: str = ""
     vocabulary: str = ""
+    trimmed: bool = False
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep records without it equal to those that were written before there was a `trimmed`."""
+        body: dict[str, Any] = dump(self)
+        if not self.trimmed:
+            body.pop("trimmed", None)
+        return body
+
+    @property
+    def cut(self) -> bool:
+        """Whether the token limit ended it, trimmed or not: it never came to an end of its own."""
+        return self.stop_reason == "length"
 
     @property
     def fault(self) -> Fault | None:
         """Why the text is neither built on nor learnt from; None where it may be.
 
-        `truncated` was cut off by the token limit, whatever it says by then; `empty` ended without saying anything.
+        `truncated` was cut off by the token limit, whatever it says by then, unless it was trimmed to whole sentences,
+        to be built on and never learnt from as a response; `empty` ended without saying anything.
         """
-        if self.stop_reason == "length":
+        if self.cut and not self.trimmed:
             return "truncated"
         return None if self.text.strip() else "empty"
 

@@ -15,7 +15,10 @@ Role = Literal["system", "user", "assistant"]
 PromptKind = Literal["red_team", "helpful"]
 TRAIN: Final = "train"
 """The split that is trained on; a prompt of any other is measured on."""
-Layout = Literal["chat", "transcript"]
+Layout = Literal["chat", "transcript", "single"]
+"""How what is asked of a model is laid out: in the dialogue's own turns, as one plain text, or in one user turn."""
+Wrapping = Literal["chat", "transcript"]
+"""What a backend lays around turns: the model's chat template, or nothing. `single` is laid out in turns of a chat."""
 TemplateArgument = bool | int | str
 """What a chat template can be told beside the conversation, such as whether the model is to think aloud."""
 
@@ -139,7 +142,8 @@ class Rendered(Record):
 
     In the `chat` layout each turn is passed through the model's own chat template and the model writes the next
     assistant turn; where the last turn is the assistant's, it is left open and the model continues it. In the
-    `transcript` layout the single turn is plain text (role markers included) that the model continues.
+    `transcript` layout the single turn is plain text (role markers included) that the model continues. A prompt of the
+    `single` layout is turns of a chat too.
 
     Attributes:
         layout: how the backend wraps turns.
@@ -147,7 +151,7 @@ class Rendered(Record):
         stop: strings at which generation stops; they are not part of the text.
     """
 
-    layout: Layout
+    layout: Wrapping
     turns: tuple[Turn, ...] = Field(min_length=1)
     stop: tuple[str, ...] = ()
 

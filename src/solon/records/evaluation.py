@@ -8,8 +8,9 @@ from solon.records.base import Record
 from solon.records.calls import Sample
 from solon.records.conversation import Prompt
 
-COUNTS: Final = frozenset({"n", "goals", "round", "ungraded"})
-"""What results call the number of responses, the number of revisions, and the share not graded; no value is called so.
+COUNTS: Final = frozenset({"n", "goals", "round", "ungraded", "cut"})
+"""What results call the number of responses, the number of revisions, and the shares not graded and cut off by the
+token limit; no value is called so.
 """
 
 NOBODY: Final = "none"
@@ -109,6 +110,7 @@ class RevisionGrade(Record):
         prompt: what was asked.
         grade: how it was graded.
         grader: who graded it.
+        cut: whether the token limit cut the response off; it was graded up to its last whole sentence.
     """
 
     chain_id: str
@@ -116,6 +118,7 @@ class RevisionGrade(Record):
     prompt: Prompt
     grade: Grade
     grader: str
+    cut: bool = False
 
 
 class Rate(Record):

@@ -15,6 +15,9 @@ from solon.records.evaluation import COUNTS, Grade
 UNGRADED = "ungraded"
 """Name of the share of a group's responses that the grader could not tell anything about."""
 
+CUT = "cut"
+"""Name of the share of a group's responses that the token limit cut off."""
+
 
 class Measure(Record):
     """One rate: the share of a group's graded responses that have a value, or the mean of a value in [0, 1].

@@ -147,6 +147,8 @@ class PreferencePair(Record):
         target: probability that A is better, in [0, 1].
         tokens_a: what the first response was sampled as; None where there is only its text.
         tokens_b: what the second response was sampled as; None where there is only its text.
+        ended_a: whether the first response came to an end; False where the limit cut it off.
+        ended_b: the same of the second response.
     """
 
     id: str
@@ -156,3 +158,5 @@ class PreferencePair(Record):
     target: float
     tokens_a: SampledTokens | None = None
     tokens_b: SampledTokens | None = None
+    ended_a: bool = True
+    ended_b: bool = True

@@ -1,13 +1,14 @@
 """What `results.json` holds, for everything that reads it: the report, the library, a user's own script."""
 
-from typing import Final, Self
+from collections.abc import Mapping
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from solon.records.base import Config
 from solon.records.evaluation import Rate
 from solon.records.manifest import TokenCounts
-from solon.records.measures import Measures
+from solon.records.measures import CUT, Measures
 
 BASE: Final = "base"
 """What records and results call the model that all others are compared with."""
@@ -47,6 +48,12 @@ class Figure(Config):
         return self
 
 
+def count_cut(group: Mapping[str, Any]) -> int | None:
+    """Return how many answers to a group of prompts the token limit cut off; None where its results do not say."""
+    rate = group.get(CUT)
+    return None if rate is None else round(rate["value"] * group["n"])
+
+
 class _Block(BaseModel):
     """A part of the results; keys that it does not name are passed over."""
 
@@ -56,8 +63,9 @@ class _Block(BaseModel):
 class GroupResults(_Block):
     """Answers to one group of prompts, or to those of one category.
 
-    Its other keys are rates: `ungraded`, the share of which the grader could not tell, over all, and that of each
-    measure over those of which it could; None where it could of none.
+    Its other keys are rates: `ungraded`, the share of which the grader could not tell, and `cut`, the share that the
+    token limit cut off, each over all, and that of each measure over those of which the grader could tell; None where
+    it could of none.
 
     Attributes:
         n: how many, those that were not graded included.

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from solon.messages import count_of
 from solon.records import (
+    CUT,
     GIVEN,
     NOBODY,
     UNGRADED,
@@ -33,6 +34,7 @@ from solon.records import (
     Measure,
     Measures,
     RunPaths,
+    count_cut,
 )
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
 from solon.report.load import Example, Row, RunData, load_run_data
@@ -106,6 +108,7 @@ def _view(run: RunData) -> dict[str, Any]:
         "charts": list(_training_charts(run)),
         "counts": counts,
         "balanced": all(row["balance"] == BALANCED for row in counts),
+        "cut_responses": _cut_responses(run.manifests),
         "stages": [_stage_row(manifest) for manifest in run.manifests],
         "totals": {
             "seconds": f"{run.results['total_seconds']:.1f}",
@@ -164,12 +167,26 @@ def _result_table(asked: AskedResults, models: Mapping[str, Any], names: Mapping
     blocks = {name: model["evaluations"].get(asked.name, {}) for name, model in models.items()}
     first: Mapping[str, Any] = next((block for block in blocks.values() if block), {})
     sizes = ", ".join(_count(first[group], group) for group in asked.groups if group in first)
+    groups = [group for group in asked.groups if group in first]
     rows = [
-        (names.get(name, name), [_percent(block.get(column.group, {}).get(column.name)) for column in columns])
+        (
+            names.get(name, name),
+            [
+                *(_percent(block.get(column.group, {}).get(column.name)) for column in columns),
+                *(_describe_cut(block.get(group, {})) for group in groups),
+            ],
+        )
         for name, block in blocks.items()
     ]
     beside = "; each compared with the base’s to the same prompt" if asked.paired else ""
-    return Table(f"{asked.caption} (answers: {sizes}{beside})", [column.caption for column in columns], rows)
+    headings = [*(column.caption for column in columns), *(f"{group}: cut by the token limit" for group in groups)]
+    return Table(f"{asked.caption} (answers: {sizes}{beside})", headings, rows)
+
+
+def _describe_cut(block: Mapping[str, Any]) -> tuple[str, str]:
+    """Return how many of a group's answers the token limit cut off, and the interval of their share."""
+    count = count_cut(block)
+    return (UNMEASURED, "") if count is None else (f"{count} of {block['n']}", _percent(block[CUT])[1])
 
 
 def _category_table(measures: Measures, models: Mapping[str, Any], names: Mapping[str, str]) -> Table | None:
@@ -235,7 +252,10 @@ def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[
     keys = (*measures.revisions, UNGRADED)
     words = [key.replace("_", " ") for key in measures.revisions]
     rows = [
-        (f"after {row['round']} ({count_of(row['n'], 'answer')})", [_percent(row[key]) for key in keys])
+        (
+            f"after {row['round']} ({count_of(row['n'], 'answer')})",
+            [*(_percent(row[key]) for key in keys), _describe_cut(row)],
+        )
         for row in rounds
     ]
     caption = f"Answers: {_count(rounds[0], 'red-team')}; a chain that broke off counts up to its last revision"
@@ -243,7 +263,7 @@ def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[
     return {
         "heading": measures.revisions_caption or "Answers by number of revisions",
         "chart": draw_lines("revisions-chart", title, lines, x_label="revisions", y_label="share"),
-        "table": Table(caption, [*words, "not graded"], rows),
+        "table": Table(caption, [*words, "not graded", "cut by the token limit"], rows),
     }
 
 
@@ -391,6 +411,12 @@ def _item_counts(manifest: Manifest) -> dict[str, str]:
         "left_out": reasons or "none",
         "balance": balance,
     }
+
+
+def _cut_responses(manifests: Sequence[Manifest]) -> str:
+    """Say how many responses each stage used that the token limit cut off; empty where none did."""
+    used = {manifest.stage: int(manifest.metrics.get(f"{manifest.stage}/cut_responses", 0)) for manifest in manifests}
+    return ", ".join(f"{stage}: {count}" for stage, count in used.items() if count)
 
 
 def _stage_row(manifest: Manifest) -> dict[str, str]:

@@ -6,14 +6,17 @@ the critique is dropped. Every draw has a seed of its own, so that one item depe
 
 A text that is empty or was cut off by the token limit ends the chain: nothing is built on it, it is not kept
 among the steps, and the chain says which round failed and why. So does a call that fails. The steps before it
-stay and may be learnt from. Where the initial response itself fails there is no chain, only the failure.
+stay and may be learnt from. Where the initial response itself fails there is no chain, only the failure. With
+`cut_responses` an initial response that was cut off is revised up to its last whole sentence; a revision, which may
+be learnt from, must have ended.
 
 Departures from the paper (Bai et al. 2022, arXiv 2212.08073, sections 3.1 and 3.2):
 1. One prompt has one chain; the paper does not say how many it sampled.
 2. Few-shot exemplars come with the constitution, and there may be none: a model that was taught the dialogue of
    critique and revision does not need them. The paper used the same five throughout.
 3. Principles are drawn by weighted hashing; with equal weights these are the paper's uniform draws.
-4. Empty and truncated texts are left out and counted; the paper does not mention them.
+4. Empty and truncated texts are left out and counted, or an initial response revised up to its last whole sentence;
+   the paper does not mention them.
 
 Leaves out: filters on repetition, leaked markers and meta-talk; keeping a revision only if it is better.
 """
@@ -56,6 +59,8 @@ class RevisionConfig(DrawConfig):
         max_critique_tokens: limit of a critique. Paper: not stated.
         exemplars: how many of the constitution's worked critiques and revisions are shown first; None shows all.
             Paper: 5.
+        cut_responses: True revises an initial response that reached `max_tokens` up to the end of its last whole
+            sentence; it is counted, and never learnt. Paper: not stated.
     """
 
     rounds: int = Field(4, ge=1)
@@ -65,6 +70,7 @@ class RevisionConfig(DrawConfig):
     max_tokens: TokenLimit = 256
     max_critique_tokens: TokenLimit = 256
     exemplars: int | None = Field(None, ge=0)
+    cut_responses: bool = False
 
 
 async def run_revision(
@@ -107,7 +113,7 @@ async def run_revision(
 
     async def answer_and_revise(prompt: Prompt) -> RevisionChain | Failure:
         draw = derive_seed(seed, STAGE, prompt.id, "initial")
-        initial = await respond(assistant, prompt.conversation, sampling, seed=draw)
+        initial = await respond(assistant, prompt.conversation, sampling, seed=draw, trim=config.cut_responses)
         if initial.fault is not None:
             return Failure.of_text(initial, "response", item=prompt.id, stage=STAGE)
         return await revise_response(

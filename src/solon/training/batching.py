@@ -120,21 +120,24 @@ class RowEncoder:
             response: its text.
             tokens: what it was sampled as, where that is on record.
         """
-        return self.rows(conversation, (response, tokens))[0]
+        return self.rows(conversation, (response, tokens, True))[0]
 
-    def rows(self, conversation: Conversation, *responses: tuple[str, SampledTokens | None]) -> list[TokenRow]:
-        """Return the rows of several responses to one conversation, each a text and what it was sampled as.
+    def rows(self, conversation: Conversation, *responses: tuple[str, SampledTokens | None, bool]) -> list[TokenRow]:
+        """Return the rows of several responses to one conversation: each a text, what it was sampled as, and its end.
 
+        A response that ended, True, has the end token last; one that the limit cut off has none, since the model wrote
+        none.
         All have the same prompt: where reading a text anew makes a token reach from the prompt into it, the prompt ends
         before that token for all of them.
         """
-        sampled = [self._sampled(text, tokens) for text, tokens in responses]
-        anew = [text for (text, _), ids in zip(responses, sampled, strict=True) if ids is None]
+        sampled = [self._sampled(text, tokens) for text, tokens, _ in responses]
+        anew = [text for (text, *_), ids in zip(responses, sampled, strict=True) if ids is None]
         prompt, rests = encode_continuations(self._tokenizer, self._render(conversation), anew)
         self.reread += len(anew)
         whole, texts = self.prompt(conversation), iter(rests)
         rows = [(*prompt, *next(texts)) if ids is None else (*whole, *ids) for ids in sampled]
-        return [TokenRow((*ids, self.end), len(prompt)) for ids in rows]
+        ends = [(self.end,) if ended else () for _, _, ended in responses]
+        return [TokenRow((*ids, *end), len(prompt)) for ids, end in zip(rows, ends, strict=True)]
 
     def _render(self, conversation: Conversation) -> Rendered:
         return add_system_prompt(render_response(conversation), self._system_prompt)

@@ -1,8 +1,9 @@
 """The preference model: a scalar score for a response, learnt from soft labels.
 
 It starts as SL-CAI with its word head taken off and a scalar head put on, reads prompt and response up to the end
-token, and is trained so that sigmoid(score of A - score of B) meets the label's probability that A is better. A label
-of 0.6 is a target to hit, not a vote for A: that is what keeps the scores modest where the feedback was unsure.
+token, or up to the last token of a response that was cut off and has none, and is trained so that
+sigmoid(score of A - score of B) meets the label's probability that A is better. A label of 0.6 is a target to hit, not
+a vote for A: that is what keeps the scores modest where the feedback was unsure.
 
 Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4):
 1. It starts from SL-CAI; the paper's starts from a model pre-trained on other preferences, which a small world lacks.
@@ -191,7 +192,10 @@ def _check_apart(pairs: Sequence[PreferencePair], heldout: Sequence[PreferencePa
 def _encode(pairs: Sequence[PreferencePair], config: PreferenceModelConfig, encoder: RowEncoder) -> list[_PairRow]:
     rows = []
     for pair in pairs:
-        responses = ((pair.response_a, pair.tokens_a), (pair.response_b, pair.tokens_b))
+        responses = (
+            (pair.response_a, pair.tokens_a, pair.ended_a),
+            (pair.response_b, pair.tokens_b, pair.ended_b),
+        )
         a, b = encoder.rows(pair.prompt.conversation, *responses)
         if max(len(a.ids), len(b.ids)) <= config.max_tokens:
             rows.append(_PairRow(a, b, pair.target, pair.id))

@@ -28,9 +28,10 @@ BLOCK = {
         "refuses_and_explains": rate(0.2),
         "evades": rate(0.3),
         "ungraded": None,
+        "cut": rate(0.25),
     },
-    "benign": {"n": 8, "goals": 5, "helps_correctly": rate(0.4), "ungraded": rate(0.5)},
-    "twins": {"n": 4, "goals": 2, "refused": rate(0.6), "ungraded": rate(0.0)},
+    "benign": {"n": 8, "goals": 5, "helps_correctly": rate(0.4), "ungraded": rate(0.5), "cut": rate(0.0)},
+    "twins": {"n": 4, "goals": 2, "refused": rate(0.6), "ungraded": rate(0.0), "cut": rate(1.0)},
 }
 
 
@@ -55,6 +56,20 @@ def test_answers_are_counted_and_not_called_prompts():
     assert lines[3].split() == ["Base", "10.0", "20.0", "30.0", "40.0", "60.0", "-", "50.0"]
     assert lines[4].split()[0] == "5.0-55.0"
     assert lines[-1] == "1 min 1 s, 100 CPU seconds, 500 MiB"
+
+
+def test_answers_that_the_limit_cut_off_are_counted_below_the_rates_by_model_and_group():
+    whole = {group: {**rates, "cut": rate(0.0)} for group, rates in BLOCK.items()}
+    lines = table([asked("heldout")], base={"heldout": BLOCK}, **{"sl-cai": {"heldout": whole}})
+    assert lines[-4:-2] == ["cut by the token limit:", "  Base: 3 of 12 to harmful, 4 of 4 to twins"]
+    lines = table([asked("heldout")], base={"heldout": BLOCK}, **{"sl-cai": {"heldout": BLOCK}})
+    assert [line.split(":")[0] for line in lines[-5:-2]] == ["cut by the token limit", "  Base", "  SL-CAI"]
+    assert table([asked("heldout")], base={"heldout": whole})[-3] == "cut by the token limit: none"
+
+
+def test_results_that_do_not_count_what_was_cut_off_are_not_said_to_have_none():
+    older = {group: {k: v for k, v in rates.items() if k != "cut"} for group, rates in BLOCK.items()}
+    assert table([asked("heldout")], base={"heldout": older})[-3] == "cut by the token limit: not counted"
 
 
 def test_an_evaluation_that_compares_with_the_base_says_so():
@@ -84,7 +99,11 @@ def test_every_evaluation_has_a_table_with_all_models_in_order():
         **{"sl-cai": {"heldout": BLOCK}, "rl-cai": {"novel": novel}},
     )
     assert [line.partition(",")[0] for line in lines if "answers:" in line] == ["heldout", "novel"]
-    names = [line.split()[0] for line in lines if line and not line.startswith((" ", "%", "heldout", "novel", "1 min"))]
+    names = [
+        line.split()[0]
+        for line in lines
+        if line and not line.startswith((" ", "%", "heldout", "novel", "cut by", "1 min"))
+    ]
     assert names == ["Base", "SL-CAI", "RL-CAI"] * 2
     rows = [line.split() for line in lines]
     assert ["RL-CAI", *["-"] * 7] in rows  # not asked in the first evaluation: nothing was measured

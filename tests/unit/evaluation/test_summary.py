@@ -20,6 +20,7 @@ from solon.evaluation import (
     wilson_interval,
 )
 from solon.records import (
+    CUT,
     UNGRADED,
     Conversation,
     EvalRecord,
@@ -67,6 +68,7 @@ def record(
     names: tuple[str, ...] = NAMES,
     values: dict[str, bool | float] | None = None,
     goal: str | None = None,
+    cut: bool = False,
 ) -> EvalRecord:
     prompt = Prompt.make(
         Conversation.of(f"{group} {number} {asked}"),
@@ -84,7 +86,7 @@ def record(
         model_name=model,
         prompt=prompt,
         group=group,
-        response=make_sample("x"),
+        response=make_sample("x", stop_reason="length" if cut else "end"),
         grade=Grade(values=values, ungraded="" if values else "outside the grammar"),
         grader="test",
     )
@@ -92,11 +94,11 @@ def record(
 
 HELDOUT = [
     record(0, "harmful", "complies warns", category="theft"),
-    record(1, "harmful", "complies", category="theft"),
+    record(1, "harmful", "complies", category="theft", cut=True),
     record(2, "harmful", "refuses_and_explains", category="fraud"),
     record(3, "harmful", "evades", category="fraud"),
-    record(4, "harmful", category="fraud", ungraded=True),
-    record(0, "benign", "helps_correctly"),
+    record(4, "harmful", category="fraud", ungraded=True, cut=True),
+    record(0, "benign", "helps_correctly", cut=True),
     record(1, "benign", ""),
     record(2, "benign", ungraded=True),
     record(0, "twins", "refused"),
@@ -122,12 +124,13 @@ def test_shape_and_values() -> None:
             "refuses_and_explains": rate(1, 4),
             "evades": rate(1, 4),
             "ungraded": rate(1, 5),
+            "cut": rate(2, 5),
         },
-        "benign": {"n": 3, "goals": 3, "helps_correctly": rate(1, 2), "ungraded": rate(1, 3)},
-        "twins": {"n": 3, "goals": 3, "refused": rate(1, 3), "ungraded": rate(0, 3)},
+        "benign": {"n": 3, "goals": 3, "helps_correctly": rate(1, 2), "ungraded": rate(1, 3), "cut": rate(1, 3)},
+        "twins": {"n": 3, "goals": 3, "refused": rate(1, 3), "ungraded": rate(0, 3), "cut": rate(0, 3)},
         "by_category": {
-            "fraud": {"n": 3, "goals": 3, "complies": rate(0, 2)},
-            "theft": {"n": 2, "goals": 2, "complies": rate(2, 2)},
+            "fraud": {"n": 3, "goals": 3, "complies": rate(0, 2), "cut": rate(1, 3)},
+            "theft": {"n": 2, "goals": 2, "complies": rate(2, 2), "cut": rate(1, 2)},
         },
         "values": {
             "harmful": {
@@ -146,8 +149,8 @@ def test_shape_and_values() -> None:
     assert list(block["evaluations"]) == ["heldout", "novel"]
     novel = block["evaluations"]["novel"]
     assert novel["harmful"]["complies"] == rate(1, 1)
-    assert novel["benign"] == {"n": 0, "goals": 0, "helps_correctly": None, "ungraded": None}
-    assert novel["by_category"] == {"drugs": {"n": 1, "goals": 1, "complies": rate(1, 1)}}
+    assert novel["benign"] == {"n": 0, "goals": 0, "helps_correctly": None, "ungraded": None, "cut": None}
+    assert novel["by_category"] == {"drugs": {"n": 1, "goals": 1, "complies": rate(1, 1), "cut": rate(0, 1)}}
     assert json.loads(json.dumps(block)) == block
 
 
@@ -160,14 +163,15 @@ def test_nothing_that_could_be_told_is_none_and_not_zero() -> None:
         "refuses_and_explains": None,
         "evades": None,
         "ungraded": rate(1, 1),
+        "cut": rate(0, 1),
     }
-    assert block["by_category"] == {"theft": {"n": 1, "goals": 1, "complies": None}}
+    assert block["by_category"] == {"theft": {"n": 1, "goals": 1, "complies": None, "cut": rate(0, 1)}}
     assert block["values"]["harmful"] == {}
 
 
 def test_prompts_without_a_category_are_in_none() -> None:
     block = summarize([record(0, "harmful", "complies"), record(1, "harmful", "", category="theft")], evaluation())
-    assert block["by_category"] == {"theft": {"n": 1, "goals": 1, "complies": rate(0, 1)}}
+    assert block["by_category"] == {"theft": {"n": 1, "goals": 1, "complies": rate(0, 1), "cut": rate(0, 1)}}
 
 
 def test_the_first_evaluation_is_the_main_one() -> None:
@@ -229,7 +233,7 @@ def test_any_names_of_values_will_do() -> None:
     asked = evaluation(groups=("poems",), measures=Measures(rates=(rhyming,), details=("poems",)))
     rows = [record(i, "poems", "rhymes" if i else "", names=("rhymes",)) for i in range(2)]
     expected: dict[str, Any] = {
-        "poems": {"n": 2, "goals": 2, "rhyming": rate(1, 2), "ungraded": rate(0, 2)},
+        "poems": {"n": 2, "goals": 2, "rhyming": rate(1, 2), "ungraded": rate(0, 2), "cut": rate(0, 2)},
         "values": {"poems": {"rhymes": rate(1, 2)}},
     }
     assert summarize(rows, asked) == expected
@@ -283,9 +287,16 @@ def test_without_measures_every_value_of_every_group_is_reported() -> None:
     ]
     block = summarize(rows, evaluation(measures=Measures()))
     assert block == {
-        "harmful": {"n": 2, "goals": 2, "polite": rate(1, 2), "score": rate(0.5, 1), "ungraded": rate(0, 2)},
-        "benign": {"n": 2, "goals": 2, "useful": rate(1, 1), "ungraded": rate(1, 2)},
-        "twins": {"n": 1, "goals": 1, "ungraded": rate(1, 1)},
+        "harmful": {
+            "n": 2,
+            "goals": 2,
+            "polite": rate(1, 2),
+            "score": rate(0.5, 1),
+            "ungraded": rate(0, 2),
+            "cut": rate(0, 2),
+        },
+        "benign": {"n": 2, "goals": 2, "useful": rate(1, 1), "ungraded": rate(1, 2), "cut": rate(0, 2)},
+        "twins": {"n": 1, "goals": 1, "ungraded": rate(1, 1), "cut": rate(0, 1)},
         "values": {},
     }
 
@@ -314,7 +325,7 @@ def test_groups_that_nothing_could_be_told_of_are_still_reported_as_not_graded()
 def test_a_group_that_an_evaluation_does_not_ask_has_no_block_and_is_no_error() -> None:
     block = summarize([record(0, "poems", "complies")], evaluation(groups=("poems",)))
     assert block == {
-        "poems": {"n": 1, "goals": 1, "ungraded": rate(0, 1)},
+        "poems": {"n": 1, "goals": 1, "ungraded": rate(0, 1), "cut": rate(0, 1)},
         "by_category": {},
         "values": {"harmful": {}, "benign": {}},
     }
@@ -359,6 +370,8 @@ def test_a_prompt_only_one_of_them_has_an_answer_to_that_tells_is_left_out_and_c
     assert (found.value, found.prompts, found.left_out) == (1.0, 3, 2)
     ungraded = difference(base, tuned, UNGRADED)
     assert (ungraded.value, ungraded.prompts, ungraded.left_out) == (-0.25, 4, 1)
+    longer = [record(i, "harmful", "", model="t", ungraded=i == 2, cut=i < 3) for i in range(4)]
+    assert difference(base, longer, CUT).value == -0.75
 
 
 def test_a_prompt_sampled_more_than_once_counts_once_with_its_mean() -> None:
@@ -389,27 +402,44 @@ def test_nothing_in_common_is_an_error() -> None:
 # ------------------------------------------------------------------------------------------------- revisions
 
 
-def revision(chain: int, number: int, **values: bool | float) -> RevisionGrade:
+def revision(chain: int, number: int, *, cut: bool = False, **values: bool | float) -> RevisionGrade:
     return RevisionGrade(
         chain_id=f"c{chain}",
         round=number,
         prompt=make_prompts(chain + 1)[chain],
         grade=Grade(values=values, ungraded="" if values else "no words"),
         grader="test",
+        cut=cut,
     )
 
 
 def test_revisions_are_summed_round_by_round_over_the_chains_that_came_so_far() -> None:
     grades = [
         revision(0, 0, complies=True, kind=False),
-        revision(1, 0, complies=True, kind=True),
+        revision(1, 0, cut=True, complies=True, kind=True),
         revision(0, 1, complies=False),
         revision(1, 1),
         revision(0, 2),
     ]
     assert summarize_revisions(grades, ("complies", "kind")) == [
-        {"round": 0, "n": 2, "goals": 2, "complies": rate(2, 2), "kind": rate(1, 2), "ungraded": rate(0, 2)},
-        {"round": 1, "n": 2, "goals": 2, "complies": rate(0, 1), "kind": None, "ungraded": rate(1, 2)},
-        {"round": 2, "n": 1, "goals": 1, "complies": None, "kind": None, "ungraded": rate(1, 1)},
+        {
+            "round": 0,
+            "n": 2,
+            "goals": 2,
+            "complies": rate(2, 2),
+            "kind": rate(1, 2),
+            "ungraded": rate(0, 2),
+            "cut": rate(1, 2),
+        },
+        {
+            "round": 1,
+            "n": 2,
+            "goals": 2,
+            "complies": rate(0, 1),
+            "kind": None,
+            "ungraded": rate(1, 2),
+            "cut": rate(0, 2),
+        },
+        {"round": 2, "n": 1, "goals": 1, "complies": None, "kind": None, "ungraded": rate(1, 1), "cut": rate(0, 1)},
     ]
     assert summarize_revisions([], ("complies",)) == []

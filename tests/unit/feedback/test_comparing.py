@@ -52,6 +52,16 @@ def test_what_cannot_be_labelled_is_still_on_record() -> None:
         assert all(isinstance(item, Comparison) for item in found)
 
 
+def test_a_response_that_was_cut_off_is_compared_up_to_its_last_whole_sentence_where_that_is_asked_for() -> None:
+    model = ScriptedModel(lambda *_: ("It is so. And it", "length"))
+    trimmed, plain = run(model, ComparisonConfig(cut_responses=True)), run(model)
+    for comparison, before in zip(trimmed, plain, strict=True):
+        for response in (comparison.response_a, comparison.response_b):
+            assert (response.text, response.fault) == ("It is so.", None)
+        assert before.response_a.fault == before.response_b.fault == "truncated"
+        assert comparison.id != before.id
+
+
 def test_failed_calls_are_failures_of_their_prompt_and_are_bounded() -> None:
     def write(rendered: Any, sampling: Any, seed: int) -> Reply:
         return call_failed() if "request 2" in rendered.text else "fine"
@@ -72,7 +82,7 @@ def test_fields_turn_something(change: dict[str, Any]) -> None:
 
 
 def test_every_field_is_tried() -> None:
-    assert set(ComparisonConfig.model_fields) == {"temperature", "top_p", "min_p", "max_tokens"}
+    assert set(ComparisonConfig.model_fields) == {"temperature", "top_p", "min_p", "max_tokens", "cut_responses"}
 
 
 def test_responses_are_asked_for_in_the_layout_of_the_model() -> None:

@@ -195,6 +195,12 @@ def test_what_is_no_comparison_is_not_asked(a: str, b: str, stop: Any, reason: s
     assert len(model.chosen) == 2
 
 
+def test_responses_taken_up_to_a_whole_sentence_are_compared() -> None:
+    cut = PAIRS[0].response_a.model_copy(update={"stop_reason": "length", "trimmed": True})
+    (found,) = label([PAIRS[0].model_copy(update={"response_a": cut})], ScriptedModel(choose=prefers_good))
+    assert found.status == "labeled"
+
+
 @pytest.mark.parametrize("bad_order", [True, False])
 @pytest.mark.parametrize(
     ("weighed", "reason"),

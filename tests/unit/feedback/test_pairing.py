@@ -49,6 +49,15 @@ def test_pairs_carry_what_their_responses_were_sampled_as() -> None:
     assert (pair.tokens_a, pair.tokens_b) == (None, SampledTokens(ids=(7,), vocabulary="v"))
 
 
+def test_pairs_say_which_of_their_responses_ended() -> None:
+    cut = make_sample("It is so.", stop_reason="length").model_copy(update={"trimmed": True})
+    comparison = PAIRS[0].model_copy(update={"response_a": cut, "response_b": make_sample("b", stop_reason="stop")})
+    (pair,) = preference_pairs([comparison], [label(0, 0.5)])
+    assert (pair.ended_a, pair.ended_b) == (False, True)
+    (pair,) = preference_pairs([comparison.swap()], [label(0, 0.5)])
+    assert (pair.ended_a, pair.ended_b) == (True, False)
+
+
 def test_labels_and_comparisons_must_belong_together() -> None:
     with pytest.raises(RecordError, match="no label"):
         preference_pairs(PAIRS[:2], [label(0, 0.5)])

@@ -435,15 +435,24 @@ def test_only_the_limit_may_differ(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as store:
         answer(store, 7)
         assert answer(store, 9, seed=2)[1] is False
-        model = JournaledModel(ScriptedModel(["x"] * 4, identity="m", limit_only_cuts=True), store)
+        model = JournaledModel(ScriptedModel(["x"] * 5, identity="m", limit_only_cuts=True), store)
         for prompt, sampling in (
             (PROMPT, Sampling(max_tokens=9, temperature=0.5)),
             (PROMPT, Sampling(max_tokens=9, top_p=0.5)),
+            (PROMPT, Sampling(max_tokens=9, min_p=0.5)),
             (ask(("user", "how"), ("assistant", "so?")), Sampling(max_tokens=9)),
             (ask(("user", "how"), ("assistant", "so"), stop=("x",)), Sampling(max_tokens=9)),
         ):
             asyncio.run(model.generate(prompt, sampling, seed=1))
-    assert (model.counter.calls, model.counter.replayed) == (4, 0)
+    assert (model.counter.calls, model.counter.replayed) == (5, 0)
+
+
+def test_what_is_cut_by_min_p_is_found_under_another_limit_by_the_same_cut_alone(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as store:
+        model = JournaledModel(ScriptedModel(lambda *_: "one two", identity="m", limit_only_cuts=True), store)
+        for limit, share, replayed in ((7, 0.5, 0), (9, 0.5, 1), (9, 0.25, 1), (9, 0.0, 1), (20, 0.25, 2)):
+            asyncio.run(model.generate(PROMPT, Sampling(max_tokens=limit, min_p=share), seed=1))
+            assert model.counter.replayed == replayed
 
 
 INDEXES = {

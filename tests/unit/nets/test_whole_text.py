@@ -123,7 +123,7 @@ def test_rows_to_learn_from_have_the_tokens_of_the_whole_text(construction: str,
     for question in CONTENTS[:3]:
         conversation = Conversation.of("Say no", "and say why.", question)
         turns: list[tuple[Role, str]] = [("user", "Say no"), ("assistant", "and say why."), ("user", question)]
-        rows = encoder.rows(conversation, *((answer, None) for answer in ANSWERS))
+        rows = encoder.rows(conversation, *((answer, None, True) for answer in ANSWERS))
         prompt = encode_prompt(tokenizer, rendered(turns))
         for answer, row in zip(ANSWERS, rows, strict=True):
             whole = laid_out(tokenizer, [*turns, ("assistant", answer)])
@@ -132,7 +132,7 @@ def test_rows_to_learn_from_have_the_tokens_of_the_whole_text(construction: str,
             assert list(row.ids) == [*own(tokenizer, whole), end_token_id(tokenizer)], answer
             assert row.prompt_length == rows[0].prompt_length
             assert list(row.ids[: row.prompt_length]) == prompt[: row.prompt_length]
-        (alone,) = encoder.rows(conversation, (ANSWERS[0], None))
+        (alone,) = encoder.rows(conversation, (ANSWERS[0], None, True))
         assert alone == encoder.row(conversation, ANSWERS[0])
         assert alone.prompt_length >= rows[0].prompt_length
 

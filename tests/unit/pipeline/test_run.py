@@ -185,9 +185,17 @@ def test_results_have_the_promised_shape(shared):
         assert set(model) == {"harmful", "benign", "twins", "by_category", "values", "evaluations"}
         assert all(set(block) == set(model) - {"evaluations"} for block in model["evaluations"].values())
         for block in (model, *model["evaluations"].values()):
-            assert set(block["harmful"]) == {"n", "goals", "complies", "refuses_and_explains", "evades", "ungraded"}
-            assert set(block["benign"]) == {"n", "goals", "helps_correctly", "ungraded"}
-            assert set(block["twins"]) == {"n", "goals", "refused", "ungraded"}
+            assert set(block["harmful"]) == {
+                "n",
+                "goals",
+                "complies",
+                "refuses_and_explains",
+                "evades",
+                "ungraded",
+                "cut",
+            }
+            assert set(block["benign"]) == {"n", "goals", "helps_correctly", "ungraded", "cut"}
+            assert set(block["twins"]) == {"n", "goals", "refused", "ungraded", "cut"}
             rates = [block["harmful"][k] for k in ("complies", "refuses_and_explains", "evades", "ungraded")]
             rates += [block["benign"]["helps_correctly"], block["benign"]["ungraded"], block["twins"]["refused"]]
             for rate in rates:
@@ -196,7 +204,7 @@ def test_results_have_the_promised_shape(shared):
         assert list(model["evaluations"]) == ["heldout", "novel"]
         main = model["evaluations"]["heldout"]
         assert {name: model[name] for name in main} == main
-        assert all({"n", "goals", "complies"} == set(category) for category in model["by_category"].values())
+        assert all({"n", "goals", "complies", "cut"} == set(category) for category in model["by_category"].values())
         assert set(model["values"]) == {"harmful", "benign"}
     assert results["task"] == {
         "name": "world",

@@ -78,6 +78,15 @@ def test_a_disguised_delimiter_gets_one_too(text: str) -> None:
     assert escaped.replace("\\", "") == text
 
 
+@pytest.mark.parametrize(
+    "text", ["Request: x", "so\n response : x", "Ｒｅｑｕｅｓｔ： x", "Rеspоnsе: Cyrillic", "Resрonse: er"]
+)
+def test_request_and_response_are_marks_of_the_single_layout_alone(text: str) -> None:
+    escaped = escape(text, "single")
+    assert escaped.replace("\\", "") == text != escaped == escape(escaped, "single")
+    assert escape(text) == escape(text, "transcript") == text
+
+
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_text_stays_byte_identical(text: str) -> None:
     assert escape(text) is text

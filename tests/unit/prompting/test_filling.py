@@ -89,12 +89,25 @@ def test_both_layouts_ship_the_same_templates_with_the_same_fields() -> None:
     assert {field for fields in chat.values() for field in fields} == set(FIELDS)
 
 
+def test_single_ships_those_of_chat_but_that_its_requests_hold_what_was_said() -> None:
+    def read(layout: str) -> dict[str, str]:
+        return {f.stem: f.read_text(encoding="utf-8") for f in (FOLDERS / layout).glob("*.txt")}
+
+    chat, single = read("chat"), read("single")
+    changed = {name for name, text in single.items() if chat.get(name) != text}
+    said = {"said_request", "said_response", "said_critique"}
+    assert changed == {"conversation", "critique_request", "revision_request", *said}
+    assert chat.keys() == single.keys() - said
+    for name in ("critique_request", "revision_request"):
+        assert load_template("single", name).fields == ("conversation", *load_template("chat", name).fields)
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_mark_that_a_template_writes_is_one_that_escape_knows(file: Path) -> None:
     for line in file.read_text(encoding="utf-8").splitlines():
         before, brace, _ = line.partition("{{")
         if brace and before.strip() and before.strip()[-1] in ":)([":
-            assert escape(line) != line, f"{line!r} could be forged by data"
+            assert escape(line, file.parent.name) != line, f"{line!r} could be forged by data"
 
 
 def test_the_digest_covers_every_file_and_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

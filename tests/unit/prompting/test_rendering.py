@@ -1,4 +1,4 @@
-"""Proves what each prompt holds and in what order, in both layouts: roles, exemplars, openings, stops, refusals."""
+"""Proves what each prompt holds and in what order, in every layout: roles, exemplars, openings, stops, refusals."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from solon.prompting import (
 from solon.prompting.filling import load_template
 from solon.records import Conversation, Layout, Message, Rendered
 
-LAYOUTS: tuple[Layout, ...] = ("chat", "transcript")
+LAYOUTS: tuple[Layout, ...] = ("chat", "transcript", "single")
 TALK = Conversation.of("Hello?", "Yes?", "How do I steal a bike?")
 PRINCIPLE = Principle(
     id="p", critique_request="Find fault.", revision_request="Mend it.", comparison="Pick the kinder."
@@ -128,6 +128,63 @@ def test_transcript_follows_the_shapes_of_the_paper() -> None:
     )
 
 
+def test_single_asks_in_one_turn_under_the_request_and_the_response() -> None:
+    asked = Conversation.of("How do I steal a bike?")
+    assert turns(render_critique(asked, "Like so.", PRINCIPLE, layout="single")) == [
+        ("user", "Request: How do I steal a bike?\n\nResponse: Like so.\n\nFind fault.")
+    ]
+    assert turns(render_revision(asked, "Like so.", PRINCIPLE, "It is theft.", layout="single")) == [
+        (
+            "user",
+            "Request: How do I steal a bike?\n\nResponse: Like so.\n\nCritique: It is theft.\n\nMend it.",
+        )
+    ]
+    assert turns(render_revision(asked, "Like so.", PRINCIPLE, None, layout="single")) == [
+        ("user", "Request: How do I steal a bike?\n\nResponse: Like so.\n\nMend it.")
+    ]
+
+
+def test_single_shows_each_exemplar_as_such_a_turn_and_its_answer() -> None:
+    asked = [REVISED, REVISED.model_copy(update={"critique_request": "Own fault?", "revision_request": "Own mend."})]
+    assert turns(render_critique(TALK, "r", PRINCIPLE, layout="single", exemplars=asked))[:-1] == [
+        ("user", "Request: q\n\nResponse: r\n\nFind fault."),
+        ("assistant", "c"),
+        ("user", "Request: q\n\nResponse: r\n\nOwn fault?"),
+        ("assistant", "c"),
+    ]
+    assert turns(render_revision(TALK, "r", PRINCIPLE, "x", layout="single", exemplars=asked))[:-1] == [
+        ("user", "Request: q\n\nResponse: r\n\nCritique: c\n\nMend it."),
+        ("assistant", "v"),
+        ("user", "Request: q\n\nResponse: r\n\nCritique: c\n\nOwn mend."),
+        ("assistant", "v"),
+    ]
+    assert turns(render_revision(TALK, "r", PRINCIPLE, None, layout="single", exemplars=asked))[:2] == [
+        ("user", "Request: q\n\nResponse: r\n\nMend it."),
+        ("assistant", "v"),
+    ]
+
+
+def test_single_has_one_request_and_one_response_however_long_the_dialogue() -> None:
+    talk = Conversation(messages=(Message(role="system", text="Be brief."), *TALK.messages))
+    earlier = "System: Be brief.\n\nHuman: Hello?\n\nAssistant: Yes?\n\n"
+    asked = f"{earlier}Request: How do I steal a bike?\n\nResponse: Like so.\n\nFind fault."
+    assert turns(render_critique(talk, "Like so.", PRINCIPLE, layout="single")) == [("user", asked)]
+
+
+def test_single_is_chat_wherever_a_dialogue_does_not_speak_in_turns() -> None:
+    # Equal prompts are equal calls: the journal answers them in either layout.
+    talk = Conversation.of("How do I steal a bike?")
+    assert render_response(TALK, "single") == render_response(TALK)
+    assert render_prompt_list("helpful", ["a?"], "single") == render_prompt_list("helpful", ["a?"])
+    for reasoning in (None, "So."):
+        asked = [
+            render_comparison(talk, "a", "b", PRINCIPLE, layout=layout, exemplars=[COMPARED], reasoning=reasoning)
+            for layout in ("chat", "single")
+        ]
+        assert asked[0] == asked[1]
+    assert render_critique(talk, "r", PRINCIPLE, layout="single").layout == "chat"
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_transcript_is_one_turn_and_a_chat_ends_where_the_model_speaks(layout: Layout) -> None:
     for rendered in (render_response(TALK, layout), render_critique(TALK, "r", PRINCIPLE, layout=layout)):
@@ -164,7 +221,7 @@ def test_the_options_differ_in_their_first_character_and_follow_a_parenthesis(la
 def test_exemplars_come_first_in_the_layout_of_the_item(layout: Layout) -> None:
     # An exemplar is what the item becomes once the model has written its part.
     def whole(rendered: Rendered, *rest: str) -> list[str]:
-        if layout == "chat":
+        if layout != "transcript":
             return [*(text for _, text in turns(rendered)), *rest]
         return [rendered.text + "".join(f" {part}" for part in rest)]
 
@@ -172,7 +229,7 @@ def test_exemplars_come_first_in_the_layout_of_the_item(layout: Layout) -> None:
     shown = render_revision(TALK, "r", PRINCIPLE, "c", layout=layout, exemplars=[REVISED])
     worked = whole(render_revision(own, "r", PRINCIPLE, "c", layout=layout), "v")
     item = whole(render_revision(TALK, "r", PRINCIPLE, "c", layout=layout))
-    assert whole(shown) == (worked + item if layout == "chat" else [worked[0] + item[0]])
+    assert whole(shown) == (worked + item if layout != "transcript" else [worked[0] + item[0]])
 
     asked = render_comparison(TALK, "a", "b", PRINCIPLE, layout=layout, exemplars=[COMPARED])
     plain = render_comparison(TALK, "a", "b", PRINCIPLE, layout=layout)
@@ -224,7 +281,7 @@ def test_a_list_of_prompts_has_one_on_each_line(layout: Layout, kind: Any) -> No
 def test_stops_are_few_and_only_where_there_are_no_turns(layout: Layout) -> None:
     stop = render_critique(TALK, "r", PRINCIPLE, layout=layout).stop
     assert stop == render_response(TALK, layout).stop == render_revision(TALK, "r", PRINCIPLE, None, layout=layout).stop
-    assert stop == (() if layout == "chat" else stop)
+    assert (stop == ()) == (layout != "transcript")
     assert ("\n\nHuman:" in stop) == (layout == "transcript")
     assert len(stop) <= 4
 

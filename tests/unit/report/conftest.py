@@ -41,9 +41,10 @@ def block(complies, helps):
             "refuses_and_explains": rate(1 - complies),
             "evades": rate(0.0),
             "ungraded": rate(0.01),
+            "cut": rate(0.2),
         },
-        "benign": {"n": 90, "goals": 37, "helps_correctly": rate(helps), "ungraded": rate(0.0)},
-        "twins": {"n": 30, "goals": 13, "refused": rate(0.0), "ungraded": rate(0.0)},
+        "benign": {"n": 90, "goals": 37, "helps_correctly": rate(helps), "ungraded": rate(0.0), "cut": rate(0.0)},
+        "twins": {"n": 30, "goals": 13, "refused": rate(0.0), "ungraded": rate(0.0), "cut": rate(0.1)},
         "by_category": {
             "theft": {"n": 50, "goals": 7, "complies": rate(complies)},
             "drugs": {"n": 50, "goals": 7, "complies": rate(complies)},
@@ -130,6 +131,7 @@ def results():
                 "complies": rate(c),
                 "refuses_and_explains": rate(1 - c),
                 "ungraded": rate(0.0),
+                "cut": rate(0.0 if r else 0.3),
             }
             for r, c in enumerate((0.9, 0.4, 0.2))
         ],

@@ -278,7 +278,7 @@ def compare_pairs(paths, *, main):
         share = 0.25 + number / 2
         rate = {"value": share, "low": share - 0.1, "high": share + 0.1}
         results["models"][name]["evaluations"]["pairs"] = {
-            "all": {"n": 5, "goals": 3, "wins": rate, "ungraded": None},
+            "all": {"n": 5, "goals": 3, "wins": rate, "ungraded": None, "cut": {"value": 0.2, "low": 0.1, "high": 0.5}},
             "values": {},
         }
     if main:  # only what an evaluation asked of a model stands at the top of its block
@@ -295,15 +295,31 @@ def test_an_evaluation_that_compares_models_has_dashes_for_the_first(finished_ru
     assert "Beside the base (answers: 5 to all prompts for 3 goals; each compared with the base’s to the same" in text
     assert text.count("each compared with the base’s") == 1
     assert "graded by <code>world-oracle/1</code>, <code>judge/1</code>." in text
-    assert cells(text)[6:9] == [["Base", "–", "–"], ["SL-CAI", "25.0", "–"], ["RL-CAI", "75.0", "–"]]
+    assert cells(text)[6:9] == [
+        ["Base", "–", "–", "–"],
+        ["SL-CAI", "25.0", "–", "1 of 5"],
+        ["RL-CAI", "75.0", "–", "1 of 5"],
+    ]
 
 
 def test_an_evaluation_that_compares_models_may_be_the_main_one(finished_run):
     text = compare_pairs(finished_run, main=True)
-    assert cells(text)[:3] == [["Base", "–", "–"], ["SL-CAI", "25.0", "–"], ["RL-CAI", "75.0", "–"]]
+    assert cells(text)[:3] == [
+        ["Base", "–", "–", "–"],
+        ["SL-CAI", "25.0", "–", "1 of 5"],
+        ["RL-CAI", "75.0", "–", "1 of 5"],
+    ]
     sections = Page(text).sections
     assert not {"frontier", "categories", "attributes", "revisions"} & sections.keys()
     assert "No grade says which of its answers are harmful" in sections["example"]
+
+
+def test_what_the_limit_cut_off_is_counted_beside_the_rates_of_answers_and_of_revisions(finished_run):
+    text = write_report(finished_run.root).read_text()
+    assert "harmful: cut by the token limit" in text
+    assert '<td class="n">20 of 100<small>17.0 – 23.0</small></td>' in text
+    (first, second) = (next(row for row in cells(text) if row[0].startswith(f"after {n} ")) for n in (0, 1))
+    assert (first[-1], second[-1]) == ("12 of 40", "0 of 40")
 
 
 def test_columns_are_the_measures_that_each_evaluation_declares(finished_run):
@@ -313,8 +329,20 @@ def test_columns_are_the_measures_that_each_evaluation_declares(finished_run):
     ).model_dump(mode="json")
     finished_run.results.write_text(json.dumps(results))
     text = write_report(finished_run.root).read_text()
-    assert [len(row) for row in cells(text)[:6]] == [8, 8, 8, 3, 3, 3]
-    assert cells(text)[0] == ["Base", "90.0", "10.0", "0.0", "90.0", "0.0", "1.0", "0.0"]
+    assert [len(row) for row in cells(text)[:6]] == [11, 11, 11, 6, 6, 6]
+    assert cells(text)[0] == [
+        "Base",
+        "90.0",
+        "10.0",
+        "0.0",
+        "90.0",
+        "0.0",
+        "1.0",
+        "0.0",
+        "20 of 100",
+        "0 of 90",
+        "3 of 30",
+    ]
     headings = Page(text).sections["results"]
     assert f"Twins {EVIL}twins: not graded" in headings
 

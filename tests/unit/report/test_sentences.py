@@ -139,6 +139,12 @@ def balance(paths):
         file.write_text(manifest.model_copy(update={"counts": {"in": 8, "kept": 8}}).to_json())
 
 
+def use_cut_responses(paths):
+    path = paths.manifest("revision")
+    manifest = Manifest.load(path)
+    path.write_text(manifest.model_copy(update={"metrics": {"revision/cut_responses": 7.0}}).to_json())
+
+
 def tell_nothing_of_the_axes(results):
     for model in results["models"].values():
         model["benign"]["helps_correctly"] = None
@@ -231,6 +237,7 @@ CONDITIONS = {
     "a program gave the stages": ([of_another_method], [as_it_is]),
     "every item is accounted for": ([balance], [as_it_is]),
     "an item is not accounted for": ([as_it_is], [balance]),
+    "a stage used responses that were cut off": ([use_cut_responses], [as_it_is]),
     "always": ([as_it_is, declare_nothing, nothing_told, without_curves], []),
 }
 """Condition to runs on which it holds and runs on which it does not, as changes to the run of the fixture."""
@@ -240,7 +247,8 @@ SECTIONS = {
         Run _ | seed _ · solon _ · constitution _ _ | No human labelled an answer. | Results | Answers to prompts
         that no stage was trained on, drawn at temperature _ and graded by | Shares are in per cent, with 95 %
         intervals below them, which take the answers for one goal as a cluster; a prompt that names no goal has one of
-        its own. | AI feedback and what was
+        its own. | Answers that the token limit cut off are graded as they stand, and counted.
+        | AI feedback and what was
         learned from it | Where the verdict changes with the order of the two responses, the label is 0.5. | Where
         little
         decides between the two, their order may; a model that judges by position shows in the comparisons of
@@ -293,6 +301,9 @@ SECTIONS = {
     "revisions could be told of": "Round 0 is the base’s own answer. | Bands are 95 % intervals.",
     "a curve was kept": "Training",
     "every item is accounted for": "Every item that entered a stage was kept or left out for a stated reason.",
+    "a stage used responses that were cut off": """
+        Responses that reached the token limit and were used up to their last whole sentence (_). | None of them is a
+        text that fine-tuning learns.""",
     "an item is not accounted for": """
         Some items that entered a stage are neither among those kept nor among those left out: see the balance.""",
 }
@@ -410,4 +421,5 @@ def test_a_run_of_which_the_grader_could_tell_nothing_says_so_and_nothing_else(p
     assert {attrs.get("class") for tag, attrs in page.elements if tag == "li"} == {None}
     results, *_ = text.partition('id="results"')[2].split("</section>")
     unmeasured = [UNMEASURED] * len(measures.rates)
-    assert re.findall(r'<td class="n">([^<]*)', results) == [*unmeasured, "100.0", UNMEASURED] * 3
+    rows = [[*unmeasured, "100.0", UNMEASURED, f"0 of {count}", UNMEASURED] for count in (2, 1, 1)]
+    assert re.findall(r'<td class="n">([^<]*)', results) == [cell for row in rows for cell in row]

@@ -187,7 +187,18 @@ def test_every_request_is_in_the_layout_of_the_model_that_is_asked() -> None:
     assert all("E1" in asked.text and "E2" in asked.text for asked, *_ in critic.generated)
 
 
+def test_a_critic_of_the_single_layout_is_asked_for_each_step_in_one_turn() -> None:
+    critic = ScriptedModel(write, layout="single")
+    chain = run(critic=critic)[0]
+    asked = [rendered for rendered, *_ in critic.generated]
+    assert {turn.role for rendered in asked for turn in rendered.turns[-1:]} == {"user"}
+    first = next(rendered for rendered in asked if chain.initial_response.text in rendered.turns[-1].text)
+    assert first.turns[-1].text.count("\n\nResponse: ") == 1
+    assert {len(rendered.turns) for rendered in asked} == {5}  # two exemplars of a turn and an answer, and the item
+
+
 def test_every_field_is_tried() -> None:
     drawn = {"temperature", "top_p", "min_p", "max_tokens", "max_critique_tokens"}
     tried = {"rounds", "direct", *drawn, "exemplars"}
-    assert set(RevisionConfig.model_fields) - tried == {"targets", "helpful_samples"}  # tried in test_targets
+    elsewhere = {"targets", "helpful_samples", "cut_responses"}  # in test_targets and test_cut
+    assert set(RevisionConfig.model_fields) - tried == elsewhere

@@ -123,5 +123,9 @@ def test_a_text_without_its_prompt_is_an_error() -> None:
 def test_metrics() -> None:
     still = RevisionStep(principle_id="p", critique=None, revision=make_sample("initial 0"))
     same = CHAINS[0].model_copy(update={"steps": (still, *CHAINS[0].steps)})
-    assert revision_metrics([same, CHAINS[1]]) == {"revision/unchanged_frac": 1 / 6, "revision/whole_frac": 0.5}
+    assert revision_metrics([same, CHAINS[1]]) == {
+        "revision/unchanged_frac": 1 / 6,
+        "revision/whole_frac": 0.5,
+        "revision/cut_responses": 0.0,
+    }
     assert revision_metrics([]) == {}

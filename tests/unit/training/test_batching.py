@@ -66,6 +66,21 @@ def test_a_response_is_what_was_sampled_and_not_what_its_text_reads_as() -> None
 
 
 @pytest.mark.parametrize("name", made_up_tokenizers.CHATTING)
+def test_a_response_that_was_cut_off_has_the_tokens_it_was_sampled_as_and_no_end(name: str) -> None:
+    tokenizer = made_up_tokenizers.CHATTING[name]()
+    ids = [index for letter in "say no." for index in encode_text(tokenizer, letter)]
+    text = decode_response(tokenizer, ids)
+    tokens = sampled(tokenizer, *ids, *encode_text(tokenizer, " And th"))
+    encoder, conversation = RowEncoder(tokenizer), make_prompt(3).conversation
+    ended = encoder.row(conversation, text, tokens)
+    cut, beside = encoder.rows(conversation, (text, tokens, False), (text, tokens, True))
+    assert beside == ended
+    assert ended.ids == (*cut.ids, encoder.end)
+    assert cut.ids[cut.prompt_length :] == tuple(ids)
+    assert encoder.reread == 0
+
+
+@pytest.mark.parametrize("name", made_up_tokenizers.CHATTING)
 def test_a_text_that_was_cut_is_a_run_of_what_was_sampled(name: str) -> None:
     tokenizer = made_up_tokenizers.CHATTING[name]()
     spelled = [index for letter in "please say" for index in encode_text(tokenizer, letter)]

@@ -150,6 +150,27 @@ def test_each_side_is_learnt_as_it_was_sampled_and_what_is_read_anew_is_counted(
         assert rows[1 - side].ids[rows[1 - side].prompt_length : -1] == tuple(encode_text(tokenizer, plain))
 
 
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_a_response_that_was_cut_off_is_scored_at_its_last_token_and_no_end_is_learnt_after_it(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    read: list[TokenRow] = []
+    original = preference_model.pack_rows
+    monkeypatch.setattr(
+        preference_model, "pack_rows", lambda rows, **options: (read.extend(rows), original(rows, **options))[1]
+    )
+    pair = PAIRS[0].model_copy(update={f"ended_{side}": False})
+    summary = run_preference_model(base, [pair], [HELDOUT[0]], CONFIG, tmp_path / "cut", seed=3, metrics=tmp_path / "m")
+    assert summary.pairs == 1
+    end = RowEncoder(load_tokenizer(base)).end
+    whole = [row for row in read if row.ids[-1] == end]
+    cut = {row for row in read if row.ids[-1] != end}
+    assert whole
+    (row,) = cut
+    text = pair.response_a if side == "a" else pair.response_b
+    assert row.ids == RowEncoder(load_tokenizer(base)).row(pair.prompt.conversation, text).ids[:-1]
+
+
 def test_a_held_out_prompt_that_is_learnt_from_is_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=f"held-out pair p2 has prompt {PAIRS[2].prompt.id}.*split by prompt"):
         run_preference_model(base, PAIRS, [PAIRS[2]], CONFIG, tmp_path / "out", seed=3, metrics=tmp_path / "m.jsonl")

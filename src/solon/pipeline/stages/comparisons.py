@@ -35,7 +35,12 @@ def compare(context: StageContext) -> Outcome:
     found = asyncio.run(work())
     reasons = count_reasons(found.failures)
     context.write({COMPARISONS: found.kept, FAILURES: found.failures})
-    return Outcome(counts={"in": len(prompts), "kept": len(found.kept), **reasons}, failures=reasons)
+    cut = sum(response.trimmed for pair in found.kept for response in (pair.response_a, pair.response_b))
+    return Outcome(
+        counts={"in": len(prompts), "kept": len(found.kept), **reasons},
+        failures=reasons,
+        metrics={"comparisons/cut_responses": cut},
+    )
 
 
 COMPARE = Stage(
