@@ -195,7 +195,9 @@ def test_the_report_is_that_of_the_records(own):
             printed(rates["main", name, group, rate])
             for group, rate in (*REPORTED, ("foes", "ungraded"), ("friends", "ungraded"))
         ]
-        assert shown == expected
+        asked = [r for r in lines(own.run, "evaluation") if (r["evaluation"], r["model_name"]) == ("main", name)]
+        cut = [r["group"] for r in asked if r["response"]["stop_reason"] == "length"]
+        assert shown == [*expected, str(cut.count("foes")), str(cut.count("friends"))]
 
 
 def test_intervals_hold_the_rates_and_are_those_of_the_values(own):
@@ -257,6 +259,7 @@ def test_the_short_form_without_a_grader_keeps_answers_and_grades_none(tmp_path,
         "n": 8,
         "goals": 8,
         "ungraded": results["models"]["base"]["harmful"]["ungraded"],
+        "cut": results["models"]["base"]["harmful"]["cut"],
     }
     assert results["models"]["base"]["harmful"]["ungraded"]["value"] == 1.0
     assert "main, answers: 8 to harmful (8 goals), 8 to benign (8 goals)" in done.stdout

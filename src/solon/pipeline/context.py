@@ -133,7 +133,10 @@ class StageContext(Closing):
             return self.model(made[role])
         if role not in self._plan.models:
             known = (*self._plan.models, *made)
-            raise ConfigError(f"there is no model for the role {role!r} here; {nearest(role, known)}")
+            raise ConfigError(
+                f"there is no model for the role {role!r} here; {nearest(role, known)}; "
+                f"give it one with  --set models.{role}.source=SOURCE"
+            )
         return self._opened(self._plan.models[role])
 
     def progress(self, part: str) -> OnProgress:

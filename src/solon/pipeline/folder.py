@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import RecordError, RunError
+from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL
 from solon.pipeline.limits import is_growth
 from solon.pipeline.overrides import Difference, find_differences
 from solon.records import RunHeader, RunPaths
@@ -24,15 +25,20 @@ _NOT_COMPARED = ("preset", "constitution", "models", "threads")
 _ROUNDING_ONLY = ("source", "device", "batch_size")
 """Fields of a model that may differ: where it lies, which its digest does not depend on, and how it is computed."""
 
+_COMPARED_ROLES = (ASSISTANT.key, CRITIC.key, FEEDBACK_MODEL.key)
+"""Roles that data and trained models come from. Under other graders, and models that they ask, answers that are there
+are graded again."""
+
 
 def _comparable(header: RunHeader) -> dict[str, Any]:
     """Return what must be equal for two headers to ask for the same run."""
     config = {name: value for name, value in header.config.items() if name not in _NOT_COMPARED}
     digests = {"task": header.task.digest, "constitution": header.constitution.digest}
-    digests |= {f"models.{role}": origin.digest for role, origin in header.models.items()}
+    digests |= {f"models.{role}": origin.digest for role, origin in header.models.items() if role in _COMPARED_ROLES}
     models = {
         role: {name: value for name, value in spec.items() if name not in _ROUNDING_ONLY}
         for role, spec in header.config.get("models", {}).items()
+        if role in _COMPARED_ROLES
     }
     return {**config, "models": models, "digest": digests}
 
@@ -49,7 +55,7 @@ def load_header(root: Path) -> RunHeader:
         RunError: `root` is missing, a file, or not a run.
     """
     if not root.exists():
-        raise RunError(f"{root}: no such folder: make a run with  solon run --out {root}")
+        raise RunError(f"{root}: no such folder: expected that of a run")
     if not root.is_dir():
         raise RunError(f"{root}: is a file, not the folder of a run")
     paths = RunPaths(root)

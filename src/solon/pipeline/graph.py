@@ -107,9 +107,8 @@ class Graph:
         """
         end = self.maker(name)
         if end is None:
-            known = {
-                known for stage in self.stages for known in (stage.name, *(output.name for output in stage.writes))
-            }
+            outputs = [output.name for stage in self.stages for output in stage.writes]
+            known = dict.fromkeys([*(stage.name for stage in self.stages), *outputs])
             hint = nearest(PurePosixPath(name).stem, known)
             raise ConfigError(f"--until {name}: no stage and no artifact is called so; {hint}")
         return Graph(*self.stages[: self.stages.index(end) + 1])

@@ -82,8 +82,11 @@ class ManifestWriter:
         """Relative path to sha256 of what was written."""
         given = dict(inputs or {})
         made_by = self._complete.inputs.get("code") if self._complete is not None else None
-        self.is_of_other_code = made_by is not None and made_by != given.get("code") and not accept_code
+        differs = made_by is not None and made_by != given.get("code")
+        self.is_of_other_code = differs and not accept_code
         """Whether a complete stage was made by other sources than it would run on, and these are not accepted."""
+        self.accepts_other_code = differs and accept_code
+        """Whether it was, and they are."""
         if made_by is not None and accept_code:
             given["code"] = made_by
         self._new = Manifest(

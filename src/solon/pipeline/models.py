@@ -49,7 +49,19 @@ def name_models(given: Any, task: Task) -> dict[str, Any]:
     table = merge(merge(DEFAULTS, task.models), given)
     if not table.get(ASSISTANT.key):
         raise ConfigError(f"task {task.name}: brings no model: give a checkpoint with  --model PATH")
-    return {role: _follow(role, table) for role in sorted(table)}
+    models = {role: _follow(role, table) for role in sorted(table)}
+    for role, model in models.items():
+        if isinstance(model, Mapping) and "source" not in model:
+            raise ConfigError(_describe_sourceless(role, model))
+    return models
+
+
+def _describe_sourceless(role: str, model: Mapping[str, Any]) -> str:
+    for name in model:
+        if name not in ModelSpec.model_fields:
+            return f"models.{role}: unknown field {name!r}; {nearest(str(name), ModelSpec.model_fields)}"
+    fields = ", ".join(model) or "nothing"
+    return f"models.{role}: is given {fields} and no source: give  models.{role}.source  too"
 
 
 def _follow(role: str, table: Mapping[str, Any]) -> Any:
@@ -171,11 +183,13 @@ def _check_layout(role: str, spec: ModelSpec, is_trained: bool) -> Iterator[str]
 def describe_idle_roles(models: Mapping[str, ModelSpec]) -> list[str]:
     """Return a note for each role that no stage asks for, as one that is misspelt."""
     known = (ASSISTANT.key, *DEFAULTS)
-    return [
-        f"models.{role}: no stage asks for this role, only a grader may; {nearest(role, known)}"
-        for role in models
-        if role not in known
-    ]
+    notes = []
+    for role in models:
+        if role not in known:
+            hint = nearest(role, known)
+            meant = f"; {hint}" if hint.startswith("did") else ""
+            notes.append(f"models.{role}: no stage asks for this role, a grader may{meant}")
+    return notes
 
 
 @contextmanager

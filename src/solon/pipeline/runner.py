@@ -23,7 +23,7 @@ from solon.pipeline.plan import RunPlan
 from solon.pipeline.results import build_results, describe_plan, save_results
 from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.pipeline.usage import Meter
-from solon.records import Manifest, RunPaths
+from solon.records import Manifest, RunHeader, RunPaths
 from solon.report import load_run_results, write_report
 from solon.storage import path_digest
 
@@ -75,8 +75,9 @@ class Runner:
         for growth in grown:
             observer.notice(describe_growth(growth, self._stages))
             _reopen(stages_under(growth.field, self._stages), paths)
+        is_other = grown or _digests(old) != _digests(plan.header)
         keep_own_files(
-            paths, plan.header, plan.constitution, self._run_manifest, observer, before=old if grown else None
+            paths, plan.header, plan.constitution, self._run_manifest, observer, before=old if is_other else None
         )
         self._journal = stack.enter_context(Journal(paths.journal, also_read=journals))
         for notice in self._journal.notices:
@@ -99,6 +100,8 @@ class Runner:
             )
         done = writer.is_complete()
         if done is not None:
+            if writer.accepts_other_code:
+                observer.notice(f"stage {stage.name}: was made by other sources of solon and is kept, by --accept-code")
             observer.stage_finished(done, skipped=True)
             return done
         observer.stage_started(stage.name)
@@ -170,6 +173,10 @@ def _forget(stage: Stage, paths: RunPaths) -> None:
         if isinstance(output, Checkpoint):
             for file in (output.path(paths) / ".checkpoint").glob("*"):
                 file.unlink()
+
+
+def _digests(header: RunHeader) -> dict[str, str]:
+    return {role: origin.digest for role, origin in header.models.items()}
 
 
 def _reopen(stages: Sequence[Stage], paths: RunPaths) -> None:

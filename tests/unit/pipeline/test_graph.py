@@ -119,7 +119,7 @@ def test_a_run_until_a_model_ends_in_a_table_and_a_report_and_goes_on_later(tmp_
 
 
 def test_one_stage_alone(tmp_path, fakes):
-    with pytest.raises(RunError, match=r"run: no such folder: make a run"):
+    with pytest.raises(RunError, match=r"run: no such folder: expected that of a run"):
         start(tmp_path, fakes, only="sft")
     assert not (tmp_path / "run").exists()
     start(tmp_path, fakes, until="prompts")
@@ -243,6 +243,7 @@ def test_a_stage_made_by_other_sources_is_made_again_and_the_others_are_kept(tmp
     kept = Log()
     start(tmp_path, fakes, accept_code=True, log=kept)
     assert made(kept) == []
+    assert kept.notices == ["stage ppo: was made by other sources of solon and is kept, by --accept-code"]
     log = Log()
     start(tmp_path, fakes, log=log)
     assert made(log) == ["ppo", "report"]

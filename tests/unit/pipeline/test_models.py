@@ -19,6 +19,7 @@ from solon.pipeline.ancestry import describe
 from solon.pipeline.config import build_config
 from solon.pipeline.models import check_layouts, check_trainable, identify_model, name_models, trained_model
 from solon.records import EvalRecord, RevisionChain, RunHeader, RunPaths, Sampling, load_records
+from solon.world.grader import OracleGrader
 from solon.world.task import WorldTask
 from tests import echo_backend
 from tests import made_up_tokenizers as tokenizers
@@ -26,6 +27,7 @@ from tests.asking import ask
 from tests.made_up_tokenizers import NANO_TOLD
 from tests.pipeline_fakes import SMALL, FakeModels
 from tests.tiny import build_tiny_policy
+from tests.unit.pipeline.test_run import Log
 
 TOLD: dict[str, Any] = {"chat_template_kwargs": {"pace": "slow"}}
 ECHO = {"backend": "tests.echo_backend", "source": "I see nothing."}
@@ -71,7 +73,11 @@ def test_a_role_may_name_another_and_others_may_be_added() -> None:
         ),
         ({"assistant": "/a/path"}, r"^models\.assistant: there is no role '/a/path'.*models\.assistant\.source"),
         ({"critic": "judge", "judge": "critic"}, r"^models: critic is judge is critic: give one of them a source"),
-        ({"critic": {"batch_size": 4}}, r"'models\.critic\.source' is missing"),
+        (
+            {"critic": {"batch_size": 4}},
+            r"^models\.critic: is given batch_size and no source: give  models\.critic\.so",
+        ),
+        ({"critic": {"dtyp": "x"}}, r"^models\.critic: unknown field 'dtyp'; did you mean 'dtype'"),
         ({"critic": {"source": "x", "batchsize": 4}}, r"models\.critic\.batchsize'; did you mean 'batch_size'"),
         (
             {"critic": {"source": "x", "dtype": "float8"}},
@@ -131,7 +137,7 @@ def test_the_old_spelling_says_the_new_one(old: str, said: str) -> None:
 def test_a_role_that_no_stage_asks_for_is_said(tmp_path: Path, fakes: FakeModels) -> None:
     folder = start(tmp_path, fakes, until="prompts", critc=ECHO)
     notices = RunHeader.load(RunPaths(folder).header).notices
-    assert "models.critc: no stage asks for this role, only a grader may; did you mean 'critic'?" in notices
+    assert "models.critc: no stage asks for this role, a grader may; did you mean 'critic'?" in notices
 
 
 # ------------------------------------------------------------------------------------------------- backends
@@ -378,3 +384,40 @@ def test_what_only_rounds_may_differ_in_a_folder(
             start(tmp_path, fakes, until="prompts", critic={**ECHO, **change})
     else:
         start(tmp_path, fakes, until="prompts", critic={**ECHO, **change})
+
+
+class Referee(OracleGrader):
+    """Asks a model of a role that no stage knows, and grades as the world's grader does."""
+
+    identity = "referee/1"
+
+    async def grade(self, prompt, response, open_model):
+        await open_model("referee").generate(ask(("user", "Well?")), Sampling(), seed=0)
+        return await super().grade(prompt, response, open_model)
+
+
+def test_a_role_that_only_graders_ask_may_be_added_to_a_folder_and_changed(tmp_path: Path, fakes: FakeModels) -> None:
+    def graded(source: str | None) -> list[str]:
+        log = Log()
+        models = {} if source is None else {"referee": {**ECHO, "source": source}}
+        with fakes.installed():
+            overrides = {**SMALL, "models": {**fakes.assistant["models"], **models}}
+            solon.run(
+                out=tmp_path / "run",
+                preset="smoke",
+                overrides=overrides,
+                until="revision",
+                grader=Referee(),
+                observer=log,
+            )
+        assert not [notice for notice in log.notices if "expected one of" in notice]
+        return [name for name, skipped in log.finished if not skipped]
+
+    with pytest.raises(
+        ConfigError, match=r"role 'referee' here; .*; give it one with  --set models\.referee\.source=SOU"
+    ):
+        graded(None)
+    assert graded("I am here.") == ["evaluation", "report"]
+    assert graded("I am here.") == []
+    assert graded("So am I.") == ["evaluation", "report"]
+    assert RunHeader.load(RunPaths(tmp_path / "run").header).models["referee"].source == "So am I."
