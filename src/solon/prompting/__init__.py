@@ -4,22 +4,26 @@ from solon.prompting.escaping import escape
 from solon.prompting.filling import templates_digest
 from solon.prompting.rendering import (
     ANSWER_MARK,
+    ANSWERS,
     OPTIONS,
     render_comparison,
     render_critique,
     render_prompt_list,
+    render_question,
     render_reasoning,
     render_response,
     render_revision,
 )
 
 __all__ = [
+    "ANSWERS",
     "ANSWER_MARK",
     "OPTIONS",
     "escape",
     "render_comparison",
     "render_critique",
     "render_prompt_list",
+    "render_question",
     "render_reasoning",
     "render_response",
     "render_revision",

@@ -20,7 +20,7 @@ from typing import Final
 
 # Marks count where a line begins; a fence counts anywhere. Text is matched after folding (lower case).
 _MARK: Final = (
-    r"(?:human|assistant|system|critique[ \t]*request|critique|revision[ \t]*request|revision)[ \t]*:"
+    r"(?:human|assistant|system|critique[ \t]*request|critique|revision[ \t]*request|revision|request|response)[ \t]*:"
     r"|\([ \t]*[ab][ \t]*\)"
     r"|the[ \t]+answer[ \t]+is[ \t]*:?[ \t]*\("
 )
@@ -41,6 +41,7 @@ _LOOK_ALIKES: Final = {
     "m": "мμᴍⅿᎷ",
     "n": "пνɴոռ",
     "o": "оοσᴏօ",
+    "p": "рρϱᴘᏢꮲ⍴",
     "q": "ԛգզ",
     "r": "гʀᎡꭱ",
     "s": "ѕꜱᏚտ",

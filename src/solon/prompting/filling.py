@@ -30,12 +30,14 @@ FieldKind = Literal["data", "line", "constitution", "option", "spans"]
 
 FIELDS: Final[Mapping[str, FieldKind]] = {
     "text": "data",
+    "response": "data",
     "response_a": "data",
     "response_b": "data",
     "reasoning": "data",
     "prompt": "line",
     "request": "constitution",
     "instruction": "constitution",
+    "question": "constitution",
     "option": "option",
     "conversation": "spans",
     "prompts": "spans",
