@@ -3,7 +3,7 @@
 `protocol` says what may be asked, and `spec` which model answers: one of the `backends`, `local` with a model in this
 process (needs torch; imported by its own name, so that the rest works without), `scripted` by a file, or functions in
 tests. `journaled` replays what a `journal` remembers and adds what it does not. `responding` has a model answer a
-conversation. `runner` runs a stage's items side by
+conversation. `spelling` knows how a model may spell an option. `runner` runs a stage's items side by
 side, and keeps the failure of one from the others.
 """
 
@@ -15,6 +15,7 @@ from solon.lm.protocol import LanguageModel
 from solon.lm.responding import respond
 from solon.lm.runner import ItemResults, OnProgress, PartEndedError, check_failures, run_items, run_parts
 from solon.lm.spec import Backend, ModelSpec, find_backend
+from solon.lm.spelling import SpellingModel, find_spellings
 
 __all__ = [
     "Backend",
@@ -27,10 +28,12 @@ __all__ = [
     "OnProgress",
     "PartEndedError",
     "ScriptedModel",
+    "SpellingModel",
     "StoredCall",
     "check_failures",
     "describe_lost_calls",
     "find_backend",
+    "find_spellings",
     "read_call",
     "respond",
     "run_items",

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind
 from solon.lm.protocol import LanguageModel
+from solon.lm.spelling import find_spellings
 from solon.messages import describe_error
 from solon.records import Choice, Layout, Rendered, Sample, Sampling, TokenCounts
 from solon.storage import content_digest
@@ -106,6 +107,10 @@ class JournaledModel:
             lambda choice: choice.model_dump(mode="json", exclude={"model", "options", "call"}),
             replay,
         )
+
+    def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Return the inner model's spellings; see `SpellingModel`."""
+        return find_spellings(self._inner, prompt, options)
 
     async def _call(
         self,
