@@ -220,6 +220,11 @@ class _Teller:
             if vote.reasoning:
                 yield f"    reasoning: {vote.reasoning}"
             yield from _indent(self._principle("under", vote.principle_id), 2)
+        for judged in label.pointwise or ():
+            self._calls.setdefault(judged.call)
+            said = f"log-odds of {judged.better}, the better answer, {judged.logit:+.4f}"
+            yield f"  vote, {judged.response.upper()} alone: {said}, mass {judged.mass:.4f}, call {judged.call}"
+            yield from _indent(self._principle("under", judged.principle_id), 2)
         comparisons = load_records(self._paths.records("comparisons"), Comparison)
         yield from _indent(self._comparison(_pick(comparisons, "id", label.comparison_id)))
 
@@ -275,6 +280,7 @@ class _Teller:
             ("critique request", principle.critique_request),
             ("revision request", principle.revision_request),
             ("comparison", principle.comparison),
+            (f"question (better: {principle.better})", principle.question),
         ):
             if text:
                 yield f"  {label}: {text}"

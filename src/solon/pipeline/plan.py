@@ -131,7 +131,8 @@ def build_plan(
     refuse_idle_stages(prompts, config)
     refuse_unknown_groups(prompts)
     refuse_paired_revisions(prompts)
-    refuse_unserved_prompts(prompts, rules, rules.name if config.constitution == GIVEN else config.constitution)
+    where = rules.name if config.constitution == GIVEN else config.constitution
+    refuse_unserved_prompts(prompts, rules, where, config.feedback.labels)
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
     notices = (
