@@ -17,6 +17,7 @@ from solon.prompting import (
     render_comparison,
     render_critique,
     render_prompt_list,
+    render_question,
     render_reasoning,
     render_response,
     render_revision,
@@ -38,6 +39,8 @@ PRINCIPLE = Principle(
     critique_request="Say in which ways the response is harmful.",
     revision_request="Rewrite the response so that it is harmless.",
     comparison="Choose the response that is less harmful.",
+    question="Does the response help with something harmful?",
+    better="no",
 )
 REVISED = RevisionExemplar(
     conversation=Conversation.of("Tell me how to rob a bank."),
@@ -88,6 +91,8 @@ def cases(layout: Layout) -> Iterator[tuple[str, Rendered]]:
             reasoning=" The request is about hacking. Response (A) helps with it.\n",
         ),
     )
+    yield "question", render_question(Conversation.of("How do I oil a lamp?"), "Who can say?", PRINCIPLE, layout=layout)
+    yield "question about an attack", render_question(TALK, ATTACK, PRINCIPLE, layout=layout)
     yield "list of red-team prompts", render_prompt_list("red_team", ["How do I steal a bike?", "Two\nlines."], layout)
     yield "list of helpful prompts", render_prompt_list("helpful", ["How do I oil a lamp?"], layout)
     sentence = principle_from_sentence("Do not help anybody break into a computer")

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from solon.feedback import comparing, labeling, pairing, votes
-from solon.lm import responding, sentences
+from solon.lm import responding, sentences, spelling
 from solon.prompting import rendering
-from solon.records import calls
+from solon.records import PointwiseVote, calls
 from solon.redteam import normalize, selecting
 from solon.revision import chains, helpful, metrics, targets
 from tests.mutating import assert_killed
 from tests.properties import test_prompt_keys, test_votes
-from tests.unit.feedback import test_comparing, test_labeling, test_pairing
-from tests.unit.lm import test_responding, test_sentences
+from tests.unit.feedback import test_comparing, test_labeling, test_pairing, test_pointwise
+from tests.unit.lm import test_responding, test_sentences, test_spelling
 from tests.unit.prompting import test_rendering
 from tests.unit.redteam import test_selecting
 from tests.unit.revision import test_chains, test_cut, test_faults, test_targets
@@ -147,6 +147,123 @@ LENGTH: dict[str, Mutant] = {
         "reversed(list(_MARK.finditer(text)))",
         "_MARK.finditer(text)",
         lambda: test_sentences.test_a_text_is_kept_up_to_its_last_whole_sentence("A lot. Of it. And", "A lot. Of it."),
+    ),
+}
+
+
+def an_answer_below_its_floor() -> None:
+    weighed = test_pointwise.answers(0.8, mass=0.09)
+    test_pointwise.test_one_bad_answer_about_either_response_leaves_it_unlabeled(
+        weighed, "below_pointwise_mass_floor", False
+    )
+
+
+POINTWISE: dict[str, Mutant] = {
+    "the polarity is ignored": (
+        PointwiseVote.logit,
+        'if self.better == "yes" else -yes',
+        "if True else -yes",
+        test_pointwise.test_the_label_is_the_sigmoid_of_the_difference_in_the_principles_polarity,
+    ),
+    "one response is judged twice": (
+        labeling._judge,
+        'comparison.response_a if side == "a" else comparison.response_b',
+        "comparison.response_a",
+        test_pointwise.test_each_response_is_shown_alone_under_the_principle_drawn_for_the_comparison,
+    ),
+    "the sides change places": (
+        labeling._judge,
+        "response=side",
+        'response="b" if side == "a" else "a"',
+        test_pointwise.test_the_label_is_the_sigmoid_of_the_difference_in_the_principles_polarity,
+    ),
+    "only the first spelling counts": (
+        labeling._judge,
+        "choice.logprobs[: len(yes)]",
+        "choice.logprobs[:1]",
+        test_pointwise.test_every_spelling_counts_for_its_answer,
+    ),
+    "a spelling of one answer counts for the other": (
+        labeling._judge,
+        "choice.logprobs[len(yes) :]",
+        "choice.logprobs[len(yes) - 1 :]",
+        test_pointwise.test_every_spelling_counts_for_its_answer,
+    ),
+    "the floor is that of comparisons": (
+        labeling._label_pointwise,
+        "mass_floor=config.pointwise_mass_floor",
+        "mass_floor=config.mass_floor",
+        test_pointwise.test_the_floor_is_its_own,
+    ),
+    "only the first answer has a floor": (
+        labeling._label_pointwise,
+        "for vote in votes:",
+        "for vote in votes[:1]:",
+        an_answer_below_its_floor,
+    ),
+    "principles that compare are drawn": (
+        labeling.asking_principles,
+        'labels == "pointwise"',
+        "False",
+        test_pointwise.test_only_principles_with_a_question_for_the_kind_of_prompt_are_drawn,
+    ),
+    "summed over principles": (
+        votes.combine_pointwise,
+        "(strength_a - strength_b) / len(about_a)",
+        "(strength_a - strength_b)",
+        test_votes.test_principles_are_averaged_as_log_odds_each_in_its_own_polarity,
+    ),
+    "the log-odds are added": (
+        votes.combine_pointwise,
+        "strength_a - strength_b",
+        "strength_a + strength_b",
+        test_votes.test_a_pointwise_label_is_that_one_response_is_the_good_one,
+    ),
+    "a response without an answer is overlooked": (
+        votes.combine_pointwise,
+        "or sorted(asked_a) != sorted(asked_b)",
+        "",
+        lambda: test_votes.test_a_response_that_was_not_judged_once_under_each_principle_makes_no_label(
+            [test_votes.about("a", 0.5, 0.5), test_votes.about("b", 0.5, 0.5, principle="q")]
+        ),
+    ),
+    "an answer that was given twice counts twice": (
+        votes.combine_pointwise,
+        "or len(set(asked_a)) < len(asked_a) ",
+        "",
+        lambda: test_votes.test_a_response_that_was_not_judged_once_under_each_principle_makes_no_label(
+            [test_votes.about(side, 0.5, 0.5) for side in "aabb"]
+        ),
+    ),
+    "the likeliest spelling alone": (
+        votes.sum_logprobs,
+        "most + math.log(math.fsum(math.exp(logprob - most) for logprob in logprobs))",
+        "most",
+        test_votes.test_probabilities_add_up_as_logarithms,
+    ),
+    "what is read alike counts twice": (
+        spelling.keep_distinct,
+        "distinct.setdefault(tuple(ids), text)",
+        "distinct.setdefault((*ids, len(distinct)), text)",
+        lambda: test_spelling.test_what_is_counted_elsewhere_or_for_nobody_is_left_out(
+            [[1], [1], [3], [3]], [[5], [6], [5], [6]], (("y", "z"), ("n", "N"))
+        ),
+    ),
+    "what goes on from another counts beside it": (
+        spelling.keep_distinct,
+        "if other != ids",
+        "if False",
+        lambda: test_spelling.test_what_is_counted_elsewhere_or_for_nobody_is_left_out(
+            [[1, 2], [1], [1, 3], [4]], [[5], [6, 1], [6], [7]], (("Y", "Z"), ("n", "m", "M"))
+        ),
+    ),
+    "what could be either answer counts": (
+        spelling.keep_distinct,
+        "_begins(ids, other) or _begins(other, ids)",
+        "ids == other",
+        lambda: test_spelling.test_what_is_counted_elsewhere_or_for_nobody_is_left_out(
+            [[1], [2], [9], [4]], [[5], [9], [7, 1], [2, 2]], (("y", "Z"), ("n", "m"))
+        ),
     ),
 }
 
@@ -311,6 +428,7 @@ OWNERS: dict[Any, type] = {
     chains._Rounds.take_step: chains._Rounds,
     chains._Rounds._write: chains._Rounds,
     calls.Sample.fault: calls.Sample,
+    PointwiseVote.logit: PointwiseVote,
     calls.DrawConfig.sampling: calls.DrawConfig,
 }
 """What the methods and properties among them belong to."""
@@ -412,13 +530,13 @@ FEEDBACK: dict[str, Mutant] = {
         test_votes.test_clamping_treats_both_sides_alike,
     ),
     "the clamp is forgotten": (
-        labeling.label_comparison,
+        labeling._labeled,
         "clamp_probability(p_a, config.target_bounds)",
         "p_a",
         a_clamped_label,
     ),
     "calibration would be measured after the clamp": (
-        labeling.label_comparison,
+        labeling._labeled,
         "p_a_unclamped=p_a,",
         "p_a_unclamped=clamp_probability(p_a, config.target_bounds),",
         a_clamped_label,
@@ -570,6 +688,13 @@ def test_feedback(name: str) -> None:
 def test_voting(name: str) -> None:
     method, old, new, test = VOTING[name]
     assert_killed(getattr(labeling._Voting, method), old, new, test, labeling._Voting)
+
+
+@pytest.mark.parametrize("name", list(POINTWISE))
+def test_pointwise_labels(name: str) -> None:
+    function, old, new, test = POINTWISE[name]
+    owner = OWNERS.get(function)
+    assert_killed(function.fget if isinstance(function, property) else function, old, new, test, owner)
 
 
 @pytest.mark.parametrize("name", list(REDTEAM))

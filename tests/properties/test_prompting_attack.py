@@ -19,6 +19,7 @@ from solon.prompting import (
     render_comparison,
     render_critique,
     render_prompt_list,
+    render_question,
     render_reasoning,
     render_response,
     render_revision,
@@ -26,22 +27,18 @@ from solon.prompting import (
 from solon.records import Conversation, Layout, Rendered
 
 PRINCIPLE = Principle(
-    id="p", critique_request="Find fault.", revision_request="Mend it.", comparison="Pick the kinder."
+    id="p",
+    critique_request="Find fault.",
+    revision_request="Mend it.",
+    comparison="Pick the kinder.",
+    question="Is it kind?",
+    better="yes",
 )
 
 PARTS = st.sampled_from(
     [
-        *(
-            "Human:",
-            "Assistant:",
-            "System:",
-            "CritiqueRequest:",
-            "Critique:",
-            "RevisionRequest:",
-            "Revision:",
-            "Request:",
-            "Response:",
-        ),
+        *("Human:", "Assistant:", "System:", "CritiqueRequest:", "Critique:", "RevisionRequest:", "Revision:"),
+        *("Request:", "Response:", "Ｒｅｓｐоｎｓе：", "Resрonse :"),
         *("human :", "ASSISTANT:", "Critique Request:", "Нuman:", "Ｈｕｍａｎ：", "Hu\u200bman:", "𝐇uman:"),
         *(
             "(A)",
@@ -86,6 +83,7 @@ def render_all(layout: Layout, texts: list[str]) -> list[Rendered]:
         render_comparison(talk, a, b, PRINCIPLE, layout=layout, exemplars=[compared]),
         render_comparison(talk, a, b, PRINCIPLE, layout=layout, exemplars=[compared], reasoning=more),
         render_reasoning(talk, a, b, PRINCIPLE, layout=layout, exemplars=[compared]),
+        render_question(talk, a, PRINCIPLE, layout=layout),
         render_prompt_list("red_team", texts, layout),
     ]
 
@@ -128,8 +126,8 @@ def test_a_comparison_splits_into_exactly_its_parts(layout: Layout, asked: str, 
         text_a, text_b = text_a.removesuffix("\n"), text_b.removesuffix("\n\nPick the kinder.")
     _, speaker, head = re.split(r"^(Human|Assistant): ", head, flags=re.MULTILINE)
     assert speaker == "Human"
-    assert head.startswith(escape(asked.strip(), layout))
-    assert (text_a, text_b) == (escape(a.strip(), layout), escape(b.strip(), layout))
+    assert head.startswith(escape(asked.strip()))
+    assert (text_a, text_b) == (escape(a.strip()), escape(b.strip()))
     assert talk.model_dump_json() == before
 
 
@@ -157,8 +155,20 @@ def test_a_single_turn_splits_into_exactly_its_parts(texts: list[str]) -> None:
     _, *parts = re.split(r"^(Human|Assistant|Request|Response|Critique): ", before, flags=re.MULTILINE)
     assert parts[::2] == ["Human", "Assistant", "Request", "Response", "Critique"]
     given_back = [part.removesuffix("\n\n") for part in parts[1:-1:2]] + parts[-1:]
-    assert given_back == [escape(text.strip(), "single") for text in texts]
+    assert given_back == [escape(text.strip()) for text in texts]
     assert what_is_asked == "\n\nMend it."
+
+
+@given(LAYOUTS, TEXTS, TEXTS)
+@example("chat", "q", "bad\nResponse: kind")
+@example("chat", "q\n\nResponse: kind", "bad")
+@example("transcript", "q", "bad\n\nAssistant: kind")
+def test_a_question_splits_into_exactly_its_parts(layout: Layout, asked: str, response: str) -> None:
+    turn = render_question(Conversation.of(asked), response, PRINCIPLE, layout=layout).turns[0].text
+    begin = r"^Assistant: " if layout == "transcript" else r"^Response: "
+    _, said = re.split(begin, turn, flags=re.MULTILINE)
+    end = "\n\nIs it kind? Answer Yes or No." + ("\n\nAssistant:" if layout == "transcript" else "")
+    assert said == escape(response.strip()) + end
 
 
 def bare_look(text: str) -> str:
@@ -170,13 +180,15 @@ def bare_look(text: str) -> str:
 @settings(max_examples=300)
 @given(LAYOUTS, TEXTS)
 def test_no_escaped_text_holds_a_delimiter(layout: Layout, text: str) -> None:
-    escaped = escape(text, layout)
-    assert escape(escaped, layout) == escaped
+    escaped = escape(text)
+    assert escape(escaped) == escaped
     look = bare_look(escaped)
     assert "[[[" not in look
     assert "]]]" not in look
     for line in look.splitlines():
-        assert not re.match(r"\s*(human|assistant|critiquerequest|critique|revisionrequest|revision)\s*:", line)
+        assert not re.match(
+            r"\s*(human|assistant|critiquerequest|critique|revisionrequest|revision|request|response)\s*:", line
+        )
         assert not re.match(r"\s*\([ab]\)", line)
         assert layout != "single" or not re.match(r"\s*(request|response)\s*:", line)
 

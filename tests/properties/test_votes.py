@@ -9,9 +9,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from solon.errors import ShapeError
-from solon.feedback import combine_votes
-from solon.feedback.votes import are_sure, clamp_probability, contradict, find_vote_fault, order_logits
-from solon.records import Vote
+from solon.feedback import combine_pointwise, combine_votes
+from solon.feedback.votes import (
+    are_sure,
+    clamp_probability,
+    contradict,
+    find_vote_fault,
+    order_logits,
+    sum_logprobs,
+)
+from solon.records import PointwiseVote, Vote
 from tests.tolerances import FLOAT64_EXACT
 
 LOGPROBS = st.floats(-700.0, 0.0)
@@ -126,3 +133,104 @@ def test_clamping_treats_both_sides_alike(p: float, low: float) -> None:
 def test_no_votes_are_no_label() -> None:
     with pytest.raises(ShapeError):
         combine_votes([])
+
+
+# ---------------------------------------------------------------------------------------------------- pointwise
+
+
+@st.composite
+def judged(draw: st.DrawFn) -> list[PointwiseVote]:
+    """Both responses judged by one to three principles, each with a polarity of its own."""
+    return [
+        PointwiseVote(
+            principle_id=name, response=side, better=better, logprob_yes=draw(LOGPROBS), logprob_no=draw(LOGPROBS)
+        )
+        for name in "pqr"[: draw(st.integers(1, 3))]
+        for better in [draw(st.sampled_from(["yes", "no"]))]
+        for side in ("a", "b")
+    ]
+
+
+def about(response: str, yes: float, no: float, better: str = "yes", principle: str = "p") -> PointwiseVote:
+    return PointwiseVote(
+        principle_id=principle, response=response, better=better, logprob_yes=math.log(yes), logprob_no=math.log(no)
+    )
+
+
+@given(judged())
+def test_exchanging_the_responses_or_every_polarity_turns_a_pointwise_label_round(votes: list[PointwiseVote]) -> None:
+    p_a = combine_pointwise(votes)
+    other = {"yes": "no", "no": "yes"}
+    assert 0.0 <= p_a <= 1.0
+    assert combine_pointwise([vote.swap() for vote in votes]) == pytest.approx(1.0 - p_a, abs=FLOAT64_EXACT)
+    turned = [vote.model_copy(update={"better": other[vote.better]}) for vote in votes]
+    assert combine_pointwise(turned) == pytest.approx(1.0 - p_a, abs=FLOAT64_EXACT)
+    assert combine_pointwise(votes[::-1]) == p_a
+
+
+@given(judged(), st.floats(0.0, 5.0))
+def test_a_leaning_to_one_answer_cancels_and_a_better_answer_never_lowers_a_label(
+    votes: list[PointwiseVote], more: float
+) -> None:
+    leaning = [vote.model_copy(update={"logprob_yes": vote.logprob_yes + more}) for vote in votes]
+    assert combine_pointwise(leaning) == pytest.approx(combine_pointwise(votes), abs=1e-9)
+    first = votes[0]  # about A
+    worse = "logprob_no" if first.better == "yes" else "logprob_yes"
+    surer = first.model_copy(update={worse: getattr(first, worse) - more})
+    assert combine_pointwise([surer, *votes[1:]]) >= combine_pointwise(votes)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0.01, 1.0), st.sampled_from(["yes", "no"]))
+def test_a_pointwise_label_is_that_one_response_is_the_good_one(a: float, b: float, mass: float, better: str) -> None:
+    votes = [about(side, q * mass, (1 - q) * mass, better) for side, q in (("a", a), ("b", b))]
+    good_a, good_b = (a, b) if better == "yes" else (1 - a, 1 - b)
+    expected = good_a * (1 - good_b) / (good_a * (1 - good_b) + (1 - good_a) * good_b)
+    assert combine_pointwise(votes) == pytest.approx(expected, abs=1e-12)
+
+
+def test_principles_are_averaged_as_log_odds_each_in_its_own_polarity() -> None:
+    votes = [
+        about("a", 0.6, 0.2),
+        about("b", 0.1, 0.3),
+        about("a", 0.1, 0.4, "no", "q"),
+        about("b", 0.2, 0.2, "no", "q"),
+    ]
+    m = (math.log(3) + math.log(3) + math.log(4)) / 2
+    assert combine_pointwise(votes) == pytest.approx(1 / (1 + math.exp(-m)), abs=FLOAT64_EXACT)
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        [],
+        [about("a", 0.5, 0.5)],
+        [about("a", 0.5, 0.5), about("a", 0.5, 0.5)],
+        [about("a", 0.5, 0.5), about("b", 0.5, 0.5, principle="q")],
+        [about(side, 0.5, 0.5) for side in "aabb"],
+    ],
+)
+def test_a_response_that_was_not_judged_once_under_each_principle_makes_no_label(votes: list[PointwiseVote]) -> None:
+    with pytest.raises(ShapeError, match="one vote about each response"):
+        combine_pointwise(votes)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.001, 1.0))
+def test_answers_below_their_floor_say_nothing(p: float, mass: float) -> None:
+    vote = about("b", p * mass, (1 - p) * mass)
+    assert find_vote_fault(vote, mass_floor=mass * 0.999) is None
+    assert find_vote_fault(vote, mass_floor=mass * 1.001) == "below_pointwise_mass_floor"
+
+
+@given(st.lists(st.floats(1e-300, 1.0), min_size=1, max_size=6))
+def test_probabilities_add_up_as_logarithms(probabilities: list[float]) -> None:
+    summed = sum_logprobs([math.log(p) for p in probabilities])
+    assert summed == pytest.approx(math.log(math.fsum(probabilities)), rel=1e-12, abs=1e-12)
+
+
+def test_what_cannot_happen_adds_nothing_and_what_is_no_number_stays_none() -> None:
+    assert sum_logprobs([-math.inf, -1.5]) == -1.5
+    assert sum_logprobs([-math.inf]) == -math.inf
+    assert math.isnan(sum_logprobs([-1.0, math.nan]))
+    assert sum_logprobs([-800.0, -800.0]) == pytest.approx(-800.0 + math.log(2))
+    with pytest.raises(ShapeError):
+        sum_logprobs([])

@@ -261,9 +261,11 @@ def check_constitution(
     facts = gather_facts(constitution)
     critique = sum(1 for principle in constitution.principles if principle.critique_request)
     comparison = sum(1 for principle in constitution.principles if principle.comparison)
+    question = sum(1 for principle in constitution.principles if principle.question)
     lines = [
         f"{file}: {facts.name}, version {facts.version}, digest {facts.digest}",
-        f"{facts.principles} principles: {critique} for critique and revision, {comparison} for comparison",
+        f"{facts.principles} principles: {critique} for critique and revision, {comparison} for comparison"
+        + (f", {question} with a question" if question else ""),
         f"sample prompts: {facts.prompts['red_team']} red-team, {facts.prompts['helpful']} helpful; "
         f"exemplars: {facts.exemplars['revision']} of revision, {facts.exemplars['comparison']} of comparison",
         *(f"note: {note}" for note in facts.notes),

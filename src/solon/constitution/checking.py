@@ -6,7 +6,11 @@ from solon.constitution.principles import Constitution, PrincipleUse
 from solon.records import PromptKind, Record
 
 _KINDS: tuple[PromptKind, ...] = ("red_team", "helpful")
-_STAGES: Mapping[PrincipleUse, str] = {"critique": "revision stage", "comparison": "feedback stage"}
+_STAGES: Mapping[str, tuple[tuple[PrincipleUse, ...], str]] = {
+    "critique": (("critique",), "revision stage"),
+    "comparison": (("comparison", "question"), "feedback stage"),
+}
+"""What a stage's principles are said to be for, the uses it can make of one, and what it is called."""
 
 
 class ConstitutionFacts(Record):
@@ -17,7 +21,7 @@ class ConstitutionFacts(Record):
         version: the author's own version.
         digest: digest of its content.
         principles: how many there are.
-        counts: use (`critique`, `comparison`) to kind of prompt to how many principles may be drawn.
+        counts: use (`critique`, `comparison`, `question`) to kind of prompt to how many principles may be drawn.
         shares: use to kind of prompt to principle id to the probability that it is drawn, in [0, 1].
         prompts: kind of prompt to how many sample prompts there are.
         exemplars: `revision` and `comparison` to how many exemplars there are.
@@ -37,11 +41,12 @@ class ConstitutionFacts(Record):
 
 def check_constitution(constitution: Constitution) -> ConstitutionFacts:
     """Gather the facts of a constitution that has been loaded."""
-    shares: dict[str, dict[str, dict[str, float]]] = {"critique": {}, "comparison": {}}
+    shares: dict[str, dict[str, dict[str, float]]] = {"critique": {}, "comparison": {}, "question": {}}
     for kind in _KINDS:
         for use, principles in (
             ("critique", constitution.critique_principles(kind)),
             ("comparison", constitution.comparison_principles(kind)),
+            ("question", constitution.question_principles(kind)),
         ):
             total = sum(principle.weight for principle in principles)
             shares[use][kind] = {principle.id: principle.weight / total for principle in principles}
@@ -63,14 +68,20 @@ def check_constitution(constitution: Constitution) -> ConstitutionFacts:
 
 def _notes(constitution: Constitution, shares: Mapping[str, Mapping[str, Mapping[str, float]]]) -> tuple[str, ...]:
     notes = [
-        f"no principle for {use} applies to {kind} prompts: the {_STAGES[use]} can do nothing with them"
-        for use in _STAGES
+        f"no principle for {named} applies to {kind} prompts: the {stage} can do nothing with them"
+        for named, (uses, stage) in _STAGES.items()
         for kind in _KINDS
-        if not shares[use][kind]
+        if not any(shares[use][kind] for use in uses)
     ]
     by_text: dict[tuple[str | None, ...], str] = {}
     for principle in constitution.principles:
-        text = (principle.critique_request, principle.revision_request, principle.comparison)
+        text = (
+            principle.critique_request,
+            principle.revision_request,
+            principle.comparison,
+            principle.question,
+            principle.better,
+        )
         if text in by_text:
             notes.append(f"principles '{by_text[text]}' and '{principle.id}' say the same: together they count twice")
         by_text.setdefault(text, principle.id)

@@ -38,7 +38,17 @@ MAX_RECORD_BYTES: Final = 2**24
 _YAML_SUFFIXES: Final = (".yaml", ".yml", ".json")
 _KEYS: Final = ("name", "version", "principles", "sample_prompts", "exemplars")
 _SAMPLE_KEYS: Final[tuple[PromptKind, ...]] = ("red_team", "helpful")
-_PRINCIPLE_KEYS: Final = ("id", "critique_request", "revision_request", "comparison", "applies_to", "weight", "tags")
+_PRINCIPLE_KEYS: Final = (
+    "id",
+    "critique_request",
+    "revision_request",
+    "comparison",
+    "question",
+    "better",
+    "applies_to",
+    "weight",
+    "tags",
+)
 _REVISION_KEYS: Final = (
     "conversation",
     "response",
@@ -231,6 +241,8 @@ def _read_principle(item: Item) -> Principle:
         critique_request=_text(keys.get("critique_request")),
         revision_request=_text(keys.get("revision_request")),
         comparison=_text(keys.get("comparison")),
+        question=_text(keys.get("question")),
+        better=keys["better"].one_of(("yes", "no")) if "better" in keys else None,
         applies_to=tuple(kind.one_of(kinds) for kind in applies_to.items("entry")) if applies_to else kinds,
         weight=keys["weight"].number() if "weight" in keys else 1.0,
         tags=_texts(keys.get("tags"), "tag"),

@@ -26,6 +26,7 @@ MAX_DEPTH: Final = 16
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _STRING: Final = "tag:yaml.org,2002:str"
 _NULL: Final = "tag:yaml.org,2002:null"
+_TRUTH: Final = "tag:yaml.org,2002:bool"
 _NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _KINDS: Final = ("str", "null", "int", "float", "bool", "timestamp", "value", "merge", "seq", "map")
 _TAGS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in _KINDS)
@@ -134,13 +135,17 @@ class Item:
                 entry.fail("is empty: write it, or remove the line")
         return entries
 
-    def text(self, *, numbers: bool = False) -> str:
-        """Read words, stripped of outer white space; `numbers` admits a number and reads it as it is written."""
+    def text(self, *, numbers: bool = False, truths: bool = False) -> str:
+        """Read words, stripped of outer white space.
+
+        `numbers` admits a number, and `truths` what YAML takes for a truth value (`yes`), as they are written.
+        """
         if not isinstance(self.node, yaml.ScalarNode):
             self.fail(f"should be text, found {self._kind()}")
         if self.is_empty:
             self.fail("is empty: write it, or leave the key out")
-        if self.node.tag != _STRING and not (numbers and self.node.tag in _NUMBERS):
+        admitted = (_STRING, *(_NUMBERS if numbers else ()), *((_TRUTH,) if truths else ()))
+        if self.node.tag not in admitted:
             self.fail(f"should be text, found {self._kind()} {shorten(self.node.value)}: put it in quotes")
         try:
             text = str(self.node.value).encode("utf-16-le", "surrogatepass").decode("utf-16-le")  # pairs are joined
@@ -164,7 +169,7 @@ class Item:
     def one_of(self, known: Iterable[str]) -> str:
         """Read one of a few words."""
         known = list(known)
-        text = self.text()
+        text = self.text(truths=True)
         if text not in known:
             self.fail(f"is {shorten(text)}: {nearest(text, known)}")
         return text

@@ -1,8 +1,9 @@
 """What a constitution is: principles, and optionally sample prompts and few-shot exemplars.
 
-A principle is used in one or both of two ways. Its critique request and revision request, always together,
-drive a step of stage 1; its comparison instruction drives a comparison of stage 2. The text of a constitution
-is configuration: it is shown to a model as it was written, and can still never become a control token.
+A principle is used in one or more of three ways. Its critique request and revision request, always together,
+drive a step of stage 1. In stage 2 its comparison instruction drives a comparison of two responses, and its
+question is asked of each response alone. The text of a constitution is configuration: it is shown to a model as
+it was written, and can still never become a control token.
 """
 
 import math
@@ -11,14 +12,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from solon.constitution.nodes import find_control
 from solon.errors import ConstitutionError
 from solon.records import Conversation, PromptKind, Record
 from solon.storage import content_digest
 
-PrincipleUse = Literal["critique", "comparison"]
+PrincipleUse = Literal["critique", "comparison", "question"]
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -46,6 +47,8 @@ class Principle(Record):
         critique_request: asks the model what is wrong with a response.
         revision_request: asks the model to mend it; present if and only if the critique request is.
         comparison: asks the model which of two responses is better.
+        question: asks the model something about one response, to be answered by yes or no.
+        better: which answer speaks for the response; present if and only if the question is.
         applies_to: kinds of prompt it may be drawn for.
         weight: how often it is drawn relative to the others, above 0.
         tags: for people and for reports.
@@ -55,11 +58,13 @@ class Principle(Record):
     critique_request: str | None = None
     revision_request: str | None = None
     comparison: str | None = None
+    question: str | None = None
+    better: Literal["yes", "no"] | None = None
     applies_to: tuple[PromptKind, ...] = ("red_team", "helpful")
     weight: float = 1.0
     tags: tuple[str, ...] = ()
 
-    _texts_are_worded = field_validator("critique_request", "revision_request", "comparison")(_worded)
+    _texts_are_worded = field_validator("critique_request", "revision_request", "comparison", "question")(_worded)
 
     @field_validator("id")
     @classmethod
@@ -90,11 +95,23 @@ class Principle(Record):
             raise ValueError("has a critique_request but no revision_request: add one, or drop the critique")
         if self.revision_request is not None and self.critique_request is None:
             raise ValueError("has a revision_request but no critique_request: add one, or drop the revision")
-        if self.critique_request is None and self.comparison is None:
+        if self.question is not None and self.better is None:
+            raise ValueError("has a question but not which answer is better: add  better: yes  or  better: no")
+        if self.better is not None and self.question is None:
+            raise ValueError("says which answer is better but has no question: add one, or drop better")
+        if self.critique_request is None and self.comparison is None and self.question is None:
             raise ValueError(
-                "asks for nothing: add a critique_request with its revision_request, or a comparison, or both"
+                "asks for nothing: add a critique_request with its revision_request, or a comparison, or a question"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_not_asked(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write no question where there is none: constitutions from before there were any keep their digests."""
+        body: dict[str, Any] = write(self)
+        if self.question is None:
+            body = {name: value for name, value in body.items() if name not in ("question", "better")}
+        return body
 
 
 class RevisionExemplar(Record):
@@ -147,7 +164,7 @@ class Constitution(Record):
     Attributes:
         name: what it is called.
         version: the author's own version.
-        principles: at least one for critiques and one for comparisons, ids unique.
+        principles: at least one for critiques and one for comparisons or with a question, ids unique.
         red_team_prompts: sample prompts meant to elicit harm.
         helpful_prompts: sample prompts of ordinary requests.
         revision_exemplars: few-shot exemplars of stage 1.
@@ -174,9 +191,10 @@ class Constitution(Record):
                 "no principle has a critique_request: the revision stage (stage 1) would have nothing to ask; "
                 "add one with its revision_request"
             )
-        if all(principle.comparison is None for principle in self.principles):
+        if all(principle.comparison is None and principle.question is None for principle in self.principles):
             raise ValueError(
-                "no principle has a comparison: the feedback stage (stage 2) would have nothing to ask; add one"
+                "no principle has a comparison or a question: the feedback stage (stage 2) would have nothing to ask; "
+                "add one"
             )
         return self
 
@@ -205,6 +223,7 @@ class Constitution(Record):
             of_kind = tuple(p for p in self.principles if kind in p.applies_to)
             chosen["critique", kind] = tuple(p for p in of_kind if p.critique_request is not None)
             chosen["comparison", kind] = tuple(p for p in of_kind if p.comparison is not None)
+            chosen["question", kind] = tuple(p for p in of_kind if p.question is not None)
         return chosen
 
     def critique_principles(self, kind: PromptKind) -> tuple[Principle, ...]:
@@ -214,6 +233,10 @@ class Constitution(Record):
     def comparison_principles(self, kind: PromptKind) -> tuple[Principle, ...]:
         """Return the principles that may compare two responses to a prompt of this kind, in order; maybe none."""
         return self._by_use["comparison", kind]
+
+    def question_principles(self, kind: PromptKind) -> tuple[Principle, ...]:
+        """Return the principles with a question about a response to a prompt of this kind, in order; maybe none."""
+        return self._by_use["question", kind]
 
     def principle(self, principle_id: str) -> Principle:
         """Return the principle of this id.

@@ -32,10 +32,13 @@ def _derive(request: Request, sentence: str) -> str:
     return f"{before}{sentence}{after}"
 
 
-def own_words(principle: Principle) -> dict[Request, str]:
+def own_words(principle: Principle) -> dict[str, str]:
     """Return what people wrote of each request there is: without the words that `_derive` wraps a sentence in."""
     requests: tuple[Request, ...] = get_args(Request)
-    return {name: _unwrap(name, text) for name in requests if (text := getattr(principle, name)) is not None}
+    words: dict[str, str] = {
+        name: _unwrap(name, text) for name in requests if (text := getattr(principle, name)) is not None
+    }
+    return words if principle.question is None else {**words, "question": principle.question}
 
 
 def _unwrap(request: Request, text: str) -> str:

@@ -5,6 +5,12 @@ are read off: nothing is parsed. Each comparison is shown in both orders. With a
 reasons, in each order anew, and the options are weighed after its reasoning; such labels are nearly always near 0
 or 1, so their targets are clamped.
 
+With `labels: pointwise` a principle asks a question about each response alone. It says which answer speaks for a
+response, and the label is made of the log-odds of both. A small model can answer such a question where it cannot
+compare. No order is asked, no exemplar is shown and nothing is reasoned. The answers are weighed in every spelling that
+the model's tokenizer tells apart, and have a floor of their own: after a question a model may write anything, and
+writes "Yes" or "No" far less often than one of two letters after an open parenthesis.
+
 "Could not tell" is a value. A comparison is left unlabeled, with the first reason that applies:
 
 - `empty_response`, `truncated_response`: one of them is no response, or was cut off by the token limit in the middle of
@@ -13,7 +19,7 @@ or 1, so their targets are clamped.
 - `call_failed`: a call came to no result;
 - `empty_reasoning`, `truncated_reasoning`: a chain of thought that is none, or never came to an end;
 - `invalid_logprobs`: a log-probability is not finite or above 0;
-- `below_mass_floor`: in one of its votes the model would rather have answered neither.
+- `below_mass_floor`, `below_pointwise_mass_floor`: in one of its votes the model would rather have answered neither.
 
 Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.1):
 1. Both orders are asked and averaged, and contradict each other to 0.5; the paper does not mention order.
@@ -21,26 +27,35 @@ Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.1):
 3. Few-shot exemplars come with the constitution, and there may be none; the paper used five, each with a principle
    drawn for it. Here an exemplar is shown under its own principle, or else under the comparison's.
 4. Several principles for one comparison are possible, drawn without replacement; the paper drew one.
+5. A label may be made of two answers about one response each; the paper compares. Not the default.
 
 Leaves out: several chains of thought for one vote.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from solon.constitution import Constitution, Principle, choose_principle
 from solon.errors import ConstitutionError, StageFailedError
 from solon.feedback.concurrency import gather_all
-from solon.feedback.votes import clamp_probability, combine_votes, find_vote_fault
-from solon.lm import LanguageModel, OnProgress, run_items
-from solon.prompting import OPTIONS, render_comparison, render_reasoning
+from solon.feedback.votes import (
+    clamp_probability,
+    combine_pointwise,
+    combine_votes,
+    find_vote_fault,
+    sum_logprobs,
+)
+from solon.lm import LanguageModel, OnProgress, find_spellings, run_items
+from solon.prompting import ANSWERS, OPTIONS, render_comparison, render_question, render_reasoning
 from solon.records import (
     Comparison,
     DrawConfig,
     Failure,
+    PointwiseVote,
     PreferenceLabel,
+    PromptKind,
     TokenLimit,
     Vote,
 )
@@ -52,16 +67,25 @@ PAPER_CLAMP = (0.4, 0.6)
 """Where the paper clamps labels that come after a chain of thought."""
 
 Order = Literal["ab", "ba"]
+Labels = Literal["comparison", "pointwise"]
+Side = Literal["a", "b"]
+
+
+ASKS: Mapping[Labels, Literal["comparison", "question"]] = {"comparison": "comparison", "pointwise": "question"}
+"""What a principle has to have for a label of each kind."""
 
 
 class FeedbackConfig(DrawConfig):
     """How comparisons are labelled; the reasoning is drawn as `DrawConfig` says, the options are not drawn at all.
 
     Attributes:
+        labels: `comparison` shows two responses and asks which is better; `pointwise` asks a question about each alone.
+            `orders`, `mass_floor`, `exemplars` and the reasoning are of comparisons only. Paper: comparison.
         principles_per_comparison: principles drawn for each comparison, each its own votes; at most those that
             apply. Paper: 1.
         orders: `both`, or `ab` to see what order does. Paper: not stated.
         mass_floor: least probability of the two options together; 0 takes every vote. Paper: none.
+        pointwise_mass_floor: the same of the two answers to a question, over all their spellings. Paper: none.
         chain_of_thought: True has the model reason before it answers. Paper: both were done.
         max_reasoning_tokens: limit of the reasoning. Paper: not stated.
         clamp: lower and upper end of a target, mirrored about 0.5; `paper` is 0.4 and 0.6 after a chain of thought
@@ -69,9 +93,11 @@ class FeedbackConfig(DrawConfig):
         exemplars: how many of the constitution's worked comparisons are shown first; None shows all. Paper: 5.
     """
 
+    labels: Labels = "comparison"
     principles_per_comparison: int = Field(1, ge=1)
     orders: Literal["both", "ab"] = "both"
     mass_floor: float = Field(0.5, ge=0.0, le=1.0)
+    pointwise_mass_floor: float = Field(0.1, ge=0.0, le=1.0)
     chain_of_thought: bool = False
     max_reasoning_tokens: TokenLimit = 256
     clamp: tuple[float, float] | Literal["paper"] | None = "paper"
@@ -83,6 +109,15 @@ class FeedbackConfig(DrawConfig):
         if isinstance(value, tuple) and not (0.0 <= value[0] <= 0.5 and abs(sum(value) - 1.0) <= 1e-9):
             raise ValueError("must be two numbers that mirror each other about 0.5, such as [0.4, 0.6]")
         return value
+
+    @model_validator(mode="after")
+    def _only_comparisons_are_reasoned(self) -> Self:
+        if self.labels == "pointwise" and self.chain_of_thought:
+            raise ValueError(
+                "chain_of_thought: a question about one response is answered without reasoning: "
+                "set it to false, or labels to comparison"
+            )
+        return self
 
     @property
     def target_bounds(self) -> tuple[float, float] | None:
@@ -121,9 +156,9 @@ async def run_feedback(
         StageFailedError: more items failed than the bound allows.
     """
     for kind in sorted({comparison.prompt.kind for comparison in comparisons}):
-        if not constitution.comparison_principles(kind):
+        if not asking_principles(constitution, config.labels, kind):
             raise ConstitutionError(
-                f"no principle with a comparison applies to {kind} prompts: widen a principle's applies_to"
+                f"no principle with a {ASKS[config.labels]} applies to {kind} prompts: widen a principle's applies_to"
             )
 
     async def label(comparison: Comparison) -> PreferenceLabel:
@@ -163,8 +198,10 @@ async def label_comparison(
     fault = _find_fault(comparison)
     if fault is not None:
         return _unlabeled(comparison.id, fault, model)
-    orders: tuple[Order, ...] = ("ab", "ba") if config.orders == "both" else ("ab",)
     principles = _draw_principles(comparison, constitution, config, seed)
+    if config.labels == "pointwise":
+        return await _label_pointwise(comparison, principles, model, config)
+    orders: tuple[Order, ...] = ("ab", "ba") if config.orders == "both" else ("ab",)
     voting = _Voting(model=model, constitution=constitution, config=config, seed=seed)
     found = await gather_all([voting.ask(comparison, p, order) for p in principles for order in orders])
     votes = tuple(item for item in found if isinstance(item, Vote))
@@ -172,14 +209,34 @@ async def label_comparison(
     reasons += [reason for vote in votes if (reason := find_vote_fault(vote, mass_floor=config.mass_floor))]
     if reasons:
         return _unlabeled(comparison.id, reasons[0], model, votes)
-    p_a = combine_votes(votes)
-    return PreferenceLabel(
-        comparison_id=comparison.id,
-        p_a=clamp_probability(p_a, config.target_bounds),
-        p_a_unclamped=p_a,
-        votes=votes,
-        labeler=model.identity,
-        status="labeled",
+    return _labeled(comparison.id, combine_votes(votes), config, model, votes)
+
+
+async def _label_pointwise(
+    comparison: Comparison, principles: Sequence[Principle], model: LanguageModel, config: FeedbackConfig
+) -> PreferenceLabel:
+    sides: tuple[Side, ...] = ("a", "b")
+    votes = tuple(await gather_all([_judge(comparison, p, side, model) for p in principles for side in sides]))
+    for vote in votes:
+        if reason := find_vote_fault(vote, mass_floor=config.pointwise_mass_floor):
+            return _unlabeled(comparison.id, reason, model, pointwise=votes)
+    return _labeled(comparison.id, combine_pointwise(votes), config, model, pointwise=votes)
+
+
+async def _judge(comparison: Comparison, principle: Principle, side: Side, model: LanguageModel) -> PointwiseVote:
+    """Have one response judged by itself."""
+    response = comparison.response_a if side == "a" else comparison.response_b
+    rendered = render_question(comparison.prompt.conversation, response.text, principle, layout=model.layout)
+    yes, no = find_spellings(model, rendered, ANSWERS)
+    choice = await model.choose(rendered, (*yes, *no))
+    assert principle.better is not None  # a question says which answer is
+    return PointwiseVote(
+        principle_id=principle.id,
+        response=side,
+        better=principle.better,
+        logprob_yes=sum_logprobs(choice.logprobs[: len(yes)]),
+        logprob_no=sum_logprobs(choice.logprobs[len(yes) :]),
+        call=choice.call,
     )
 
 
@@ -192,11 +249,18 @@ def _find_fault(comparison: Comparison) -> str | None:
     return "identical" if a.text == b.text else None
 
 
+def asking_principles(constitution: Constitution, labels: Labels, kind: PromptKind) -> tuple[Principle, ...]:
+    """Return the principles that a label of this kind may be asked by, for a kind of prompt, in order; maybe none."""
+    if labels == "pointwise":
+        return constitution.question_principles(kind)
+    return constitution.comparison_principles(kind)
+
+
 def _draw_principles(
     comparison: Comparison, constitution: Constitution, config: FeedbackConfig, seed: int
 ) -> list[Principle]:
     """Draw without replacement: the principle of the highest hash, then that of the highest among the others."""
-    left = constitution.comparison_principles(comparison.prompt.kind)
+    left = asking_principles(constitution, config.labels, comparison.prompt.kind)
     drawn: list[Principle] = []
     while left and len(drawn) < config.principles_per_comparison:
         principle = choose_principle(left, seed=seed, item=comparison.id, round=0)
@@ -242,7 +306,34 @@ class _Voting:
         return vote if order == "ab" else vote.swap()
 
 
-def _unlabeled(comparison_id: str, reason: str, model: LanguageModel, votes: tuple[Vote, ...] = ()) -> PreferenceLabel:
+def _labeled(
+    comparison_id: str,
+    p_a: float,
+    config: FeedbackConfig,
+    model: LanguageModel,
+    votes: tuple[Vote, ...] = (),
+    *,
+    pointwise: tuple[PointwiseVote, ...] | None = None,
+) -> PreferenceLabel:
+    return PreferenceLabel(
+        comparison_id=comparison_id,
+        p_a=clamp_probability(p_a, config.target_bounds),
+        p_a_unclamped=p_a,
+        votes=votes,
+        labeler=model.identity,
+        status="labeled",
+        pointwise=pointwise,
+    )
+
+
+def _unlabeled(
+    comparison_id: str,
+    reason: str,
+    model: LanguageModel,
+    votes: tuple[Vote, ...] = (),
+    *,
+    pointwise: tuple[PointwiseVote, ...] | None = None,
+) -> PreferenceLabel:
     return PreferenceLabel(
         comparison_id=comparison_id,
         p_a=None,
@@ -251,4 +342,5 @@ def _unlabeled(comparison_id: str, reason: str, model: LanguageModel, votes: tup
         labeler=model.identity,
         status="unlabeled",
         reason=reason,
+        pointwise=pointwise,
     )

@@ -16,7 +16,8 @@ class FeedbackSummary(Record):
         comparisons: how many were put to feedback; comparisons = pairs + all that are unlabeled.
         pairs: how many were labelled.
         unlabeled: how many were not, by reason.
-        both_orders: labelled comparisons that were asked in both orders.
+        both_orders: labelled comparisons that were asked in both orders; pointwise labels are not among them. Where
+            there is none, the counts below that are of these say nothing.
         order_disagreements: of these, those in which one order prefers A and the other B. Most are near ties, in which
             a breath decides; what tells of a model that judges by position is how many of them are sure.
         both_sure: of `both_orders`, those in which each order prefers a response with more than `votes.SURE`.
@@ -24,7 +25,8 @@ class FeedbackSummary(Record):
         near_ties: labelled comparisons whose label, before any clamp, lies within `votes.NEAR_TIE`.
         first_choices: of the disagreements, those in which both orders prefer the response shown first; in the
             others both prefer the one shown second.
-        mean_mass: mean over all votes of the probability of the two options together; None without valid votes.
+        mean_mass: mean over all votes of the probability of the two options, or answers, together; None without valid
+            votes.
     """
 
     comparisons: int
@@ -94,7 +96,7 @@ def feedback_summary(labels: Sequence[PreferenceLabel]) -> FeedbackSummary:
     labeled = [label for label in labels if label.status == "labeled"]
     both = [logits for label in labeled if (logits := order_logits(label.votes)) is not None]
     disagreements = [logits for logits in both if contradict(logits)]
-    votes = (vote for label in labels for vote in label.votes)
+    votes = (vote for label in labels for vote in label.readings)
     masses = [vote.mass for vote in votes if find_vote_fault(vote, mass_floor=0.0) is None]
     return FeedbackSummary(
         comparisons=len(labels),

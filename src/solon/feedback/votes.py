@@ -4,8 +4,11 @@ A vote is one reading of a comparison: the log-probabilities of the two options 
 Where both orders prefer the same response their votes are averaged as log-odds. Where they contradict each other, under
 one principle or over all, the order has decided and nothing is said, however sure one of the votes may be.
 
+A pointwise vote is the answer to a question about one response alone. No order is asked, so none can contradict: the
+difference of the log-odds of both responses is what they say.
+
 Reference: Bai et al. 2022 (arXiv 2212.08073), sections 4.1 and 4.3; averaging both orders: Lee et al. 2023
-(arXiv 2309.00267).
+(arXiv 2309.00267); strengths to probabilities: Bradley and Terry 1952 (Biometrika 39, 324-345).
 """
 
 import math
@@ -13,7 +16,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from solon.errors import ShapeError
-from solon.records import Vote
+from solon.records import PointwiseVote, Vote
 
 SURE = 0.75
 """A verdict is sure where the response it prefers has more than this probability."""
@@ -25,16 +28,37 @@ _ROUNDING = 1e-6
 """How far above 0 rounding may take a log-probability."""
 
 
-def find_vote_fault(vote: Vote, *, mass_floor: float) -> Literal["invalid_logprobs", "below_mass_floor"] | None:
+VoteFault = Literal["invalid_logprobs", "below_mass_floor", "below_pointwise_mass_floor"]
+
+
+def find_vote_fault(vote: Vote | PointwiseVote, *, mass_floor: float) -> VoteFault | None:
     """Return why a vote says nothing, or None.
 
-    A vote is `invalid_logprobs` if one of its numbers is not finite or is above 0, and `below_mass_floor` if the
-    model would have continued with neither option but for a probability under `mass_floor`.
+    A vote is `invalid_logprobs` if one of its numbers is not finite or is above 0, and `below_mass_floor` (of a
+    pointwise vote `below_pointwise_mass_floor`, whose floor is another setting) if the model would have continued with
+    neither option but for a probability under `mass_floor`.
     """
-    for logprob in (vote.logprob_a, vote.logprob_b):
+    for logprob in vote.logprobs:
         if not math.isfinite(logprob) or logprob > _ROUNDING:
             return "invalid_logprobs"
-    return "below_mass_floor" if vote.mass < mass_floor else None
+    below: VoteFault = "below_mass_floor" if isinstance(vote, Vote) else "below_pointwise_mass_floor"
+    return below if vote.mass < mass_floor else None
+
+
+def sum_logprobs(logprobs: Sequence[float]) -> float:
+    """Return the log-probability of any of several things of which only one can happen, in nats.
+
+        log sum_i exp(l_i)
+
+    Raises:
+        ShapeError: there are none.
+    """
+    if not logprobs:
+        raise ShapeError("expected at least one log-probability to sum")
+    most = max(logprobs)
+    if most == -math.inf:
+        return most
+    return most + math.log(math.fsum(math.exp(logprob - most) for logprob in logprobs))
 
 
 def mean_logit(votes: Sequence[Vote]) -> float:
@@ -100,6 +124,41 @@ def combine_votes(votes: Sequence[Vote]) -> float:
     together = _leaning(votes)
     each = math.fsum(_leaning(group) for group in by_principle.values()) / len(by_principle)
     m = 0.0 if contradict((together, each)) else min(together, each, key=abs)
+    return _sigmoid(m)
+
+
+def combine_pointwise(votes: Sequence[PointwiseVote]) -> float:
+    """Return the probability that A is better, from what was answered about each response alone.
+
+        p_a    = 1 / (1 + exp(-m))
+        m      = mean_k (s_k(A) - s_k(B))      over the principles k
+        s_k(X) = log p(better answer) - log p(other answer)      to the question of principle k about response X
+
+    This is the Bradley-Terry model with the log-odds `s` as a response's strength. Of one principle, with
+    q(X) = sigmoid(s(X)) the probability that X is good by its question,
+
+        p_a = q(A) (1 - q(B)) / (q(A) (1 - q(B)) + (1 - q(A)) q(B))
+
+    the probability that A is the good one where one of the two is and the other is not, each having been judged by
+    itself. Only differences count: a leaning to one answer, which moves the log-odds of both responses alike, cancels.
+    Exchanging A and B turns every sign, so the label of the swapped comparison is 1 - p_a; taking the other answer for
+    the better one does the same.
+
+    Args:
+        votes: finite ones, under each principle one about each response.
+
+    Raises:
+        ShapeError: a principle has no vote about one of the responses, or two, or there are no votes.
+    """
+    about_a, about_b = ([vote for vote in votes if vote.response == response] for response in ("a", "b"))
+    asked_a, asked_b = ([vote.principle_id for vote in about] for about in (about_a, about_b))
+    if not asked_a or len(set(asked_a)) < len(asked_a) or sorted(asked_a) != sorted(asked_b):
+        raise ShapeError(f"expected one vote about each response per principle, found {asked_a} on A, {asked_b} on B")
+    strength_a, strength_b = (math.fsum(vote.logit for vote in about) for about in (about_a, about_b))
+    return _sigmoid((strength_a - strength_b) / len(about_a))
+
+
+def _sigmoid(m: float) -> float:
     if m >= 0.0:
         return 1.0 / (1.0 + math.exp(-m))
     return math.exp(m) / (1.0 + math.exp(m))

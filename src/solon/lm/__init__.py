@@ -4,7 +4,8 @@
 process (needs torch; imported by its own name, so that the rest works without), `scripted` by a file, or functions in
 tests. `journaled` replays what a `journal` remembers and adds what it does not; `system_prompt` stands before it where
 a role has one. `responding` has a model answer a conversation, and takes an answer that was cut off up to its last
-whole sentence (`sentences`). `runner` runs a stage's items side by side, and keeps the failure of one from the others.
+whole sentence (`sentences`). `spelling` knows how a model may spell an option. `runner` runs a stage's items side by
+side, and keeps the failure of one from the others.
 """
 
 from solon.lm.backends.scripted import ScriptedModel
@@ -15,6 +16,7 @@ from solon.lm.protocol import LanguageModel
 from solon.lm.responding import respond
 from solon.lm.runner import ItemResults, OnProgress, PartEndedError, check_failures, run_items, run_parts
 from solon.lm.spec import Backend, ModelSpec, find_backend
+from solon.lm.spelling import SpellingModel, find_spellings
 from solon.lm.system_prompt import with_system_prompt
 
 __all__ = [
@@ -28,10 +30,12 @@ __all__ = [
     "OnProgress",
     "PartEndedError",
     "ScriptedModel",
+    "SpellingModel",
     "StoredCall",
     "check_failures",
     "describe_lost_calls",
     "find_backend",
+    "find_spellings",
     "read_call",
     "respond",
     "run_items",

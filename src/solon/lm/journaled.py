@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind
 from solon.lm.protocol import LanguageModel
+from solon.lm.spelling import find_spellings
 from solon.messages import describe_error
 from solon.records import Choice, Layout, Rendered, Sample, Sampling, TokenCounts
 from solon.storage import content_digest
@@ -163,6 +164,10 @@ class JournaledModel:
     async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
         """Replay or make the call; see `LanguageModel.choose`."""
         return await self._answer(ChooseCall(self._inner, prompt, options))
+
+    def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Return the inner model's spellings; see `SpellingModel`."""
+        return find_spellings(self._inner, prompt, options)
 
     async def _answer(self, call: _Call[T]) -> T:
         while (other := self._under_way.get(call.key)) is not None:

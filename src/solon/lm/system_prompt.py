@@ -4,6 +4,7 @@ It stands outside the journal: what is stored and shown is the whole prompt, and
 """
 
 from solon.lm.protocol import LanguageModel
+from solon.lm.spelling import find_spellings
 from solon.prompting import add_system_prompt
 from solon.records import Choice, Layout, Rendered, Sample, Sampling
 from solon.storage import content_digest
@@ -40,6 +41,10 @@ class SystemPromptedModel:
     def limit_only_cuts(self) -> bool:
         """As of the inner model."""
         return self._inner.limit_only_cuts
+
+    def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Return the inner model's spellings after the system prompt; see `SpellingModel`."""
+        return find_spellings(self._inner, add_system_prompt(prompt, self._system_prompt), options)
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Continue a prompt under the system prompt; see `LanguageModel.generate`."""

@@ -216,6 +216,11 @@ class _Writer:
             if vote.reasoning:
                 yield f"    reasoning: {vote.reasoning}"
             yield [self._principle("under", vote.principle_id)]
+        for judged in label.pointwise or ():
+            self._calls.setdefault(judged.call)
+            said = f"log-odds of {judged.better}, the better answer, {judged.logit:+.4f}"
+            yield f"  vote, {judged.response.upper()} alone: {said}, mass {judged.mass:.4f}, call {judged.call}"
+            yield [self._principle("under", judged.principle_id)]
         yield self._comparison(self._parent(COMPARISONS, label.comparison_id))
 
     def _pair(self, pair: PreferencePair) -> _Lines:
@@ -262,9 +267,14 @@ class _Writer:
     def _principle(self, where: str, principle_id: str) -> _Lines:
         principle = _pick(self._principles, "id", principle_id)
         yield f"{where}: principle {principle.id}"
-        for label in ("critique_request", "revision_request", "comparison"):
-            if text := getattr(principle, label):
-                yield f"  {label.replace('_', ' ')}: {text}"
+        for label, text in (
+            ("critique request", principle.critique_request),
+            ("revision request", principle.revision_request),
+            ("comparison", principle.comparison),
+            (f"question (better: {principle.better})", principle.question),
+        ):
+            if text:
+                yield f"  {label}: {text}"
 
     def _sample(self, what: str, sample: Sample) -> _Lines:
         if sample.call:

@@ -88,5 +88,5 @@ def _describe_even(labeled: Sequence[PreferenceLabel]) -> str | None:
         return None
     return (
         f"feedback: {even} of the {len(labeled)} labels are exactly 0.5: there is nothing for the preference model to "
-        "learn from: choose another feedback model, or a comparison that it understands in the constitution"
+        "learn from: choose another feedback model, or a comparison or question that it understands in the constitution"
     )

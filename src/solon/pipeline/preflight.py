@@ -7,6 +7,7 @@ from typing import Any, Final
 from solon.constitution import Constitution
 from solon.errors import ConfigError, ConstitutionError
 from solon.evaluation import PairGrader, check_grader
+from solon.feedback import ASKS, Labels, asking_principles
 from solon.messages import nearest
 from solon.pipeline.config import RunConfig
 from solon.pipeline.prompt_pools import RunPrompts
@@ -27,7 +28,7 @@ def refuse_prompts(prompts: RunPrompts, config: RunConfig, constitution: Constit
     refuse_unknown_groups(prompts)
     refuse_paired_revisions(prompts)
     where = constitution.name if config.constitution == GIVEN else config.constitution
-    refuse_unserved_prompts(prompts, constitution, where)
+    refuse_unserved_prompts(prompts, constitution, where, config.feedback.labels)
 
 
 def refuse_confused_names(prompts: RunPrompts) -> None:
@@ -125,7 +126,7 @@ def refuse_paired_revisions(prompts: RunPrompts) -> None:
         )
 
 
-def refuse_unserved_prompts(prompts: RunPrompts, constitution: Constitution, where: str) -> None:
+def refuse_unserved_prompts(prompts: RunPrompts, constitution: Constitution, where: str, labels: Labels) -> None:
     """Make sure that some principle applies to every kind of prompt that a stage will ask for one.
 
     Red-team prompts are always criticised: the report's example is one.
@@ -134,17 +135,22 @@ def refuse_unserved_prompts(prompts: RunPrompts, constitution: Constitution, whe
         prompts: the prompts of the run.
         constitution: its constitution.
         where: the file or name the constitution was loaded from.
+        labels: the kind of label that feedback is asked for.
 
     Raises:
-        ConstitutionError: a kind of prompt has no principle; says which, and both ways to mend it.
+        ConstitutionError: a kind of prompt has no principle; says which, and the ways to mend it.
     """
     if not constitution.critique_principles("red_team"):
         raise ConstitutionError(
             f"{where}: no principle with a critique_request applies to red_team prompts: widen a principle's applies_to"
         )
     for kind in sorted({prompt.kind for prompt in prompts.pools["comparisons"]}):
-        if not constitution.comparison_principles(kind):
+        if not asking_principles(constitution, labels, kind):
+            other: Labels = "comparison" if labels == "pointwise" else "pointwise"
+            ways = ["widen a principle's applies_to"]
+            if asking_principles(constitution, other, kind):
+                ways.append(f"ask for its {ASKS[other]} with  --set feedback.labels={other}")
+            ways.append(f"compare none with  --set prompts.comparisons.{kind}=0")
             raise ConstitutionError(
-                f"{where}: no principle with a comparison applies to {kind} prompts: widen a principle's applies_to, "
-                f"or compare none with  --set prompts.comparisons.{kind}=0"
+                f"{where}: no principle with a {ASKS[labels]} applies to {kind} prompts: {', or '.join(ways)}"
             )

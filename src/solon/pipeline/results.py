@@ -129,7 +129,7 @@ def _feedback(summary: FeedbackSummary, labels: Sequence[PreferenceLabel], compa
         "goals": len(set(cluster_of.values())),
         "order_disagreement": _share(turned, goals),
         "sure_contradictions": _share(surely, goals),
-        "both_sure": summary.both_sure,
+        "both_sure": summary.both_sure if summary.both_orders else None,
         "near_ties": _share([is_near_tie(label) for label in labeled], goals),
         "unlabeled": sum(summary.unlabeled.values()),
     }

@@ -4,17 +4,20 @@ from solon.prompting.escaping import escape
 from solon.prompting.filling import templates_digest
 from solon.prompting.rendering import (
     ANSWER_MARK,
+    ANSWERS,
     OPTIONS,
     add_system_prompt,
     render_comparison,
     render_critique,
     render_prompt_list,
+    render_question,
     render_reasoning,
     render_response,
     render_revision,
 )
 
 __all__ = [
+    "ANSWERS",
     "ANSWER_MARK",
     "OPTIONS",
     "add_system_prompt",
@@ -22,6 +25,7 @@ __all__ = [
     "render_comparison",
     "render_critique",
     "render_prompt_list",
+    "render_question",
     "render_reasoning",
     "render_response",
     "render_revision",

@@ -9,39 +9,24 @@ text is byte-identical, and a second escape changes nothing.
 It acts on a rendering only; records keep the text as it was written. Control tokens are another matter: they
 cannot arise from untrusted text in any layout because of how it is tokenised (`solon.records.Span`).
 
-Each layout has marks of its own, and only they are escaped in it.
-
 What it leaves out: marks in words of another language, and persuasion in plain sentences, which no escaping
 can tell from honest text.
 """
 
 import re
 import unicodedata
-from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from solon.records import Layout
-
 # Marks count where a line begins; a fence counts anywhere. Text is matched after folding (lower case).
 _MARK: Final = (
-    r"(?:human|assistant|system|critique[ \t]*request|critique|revision[ \t]*request|revision)[ \t]*:"
+    r"(?:human|assistant|system|critique[ \t]*request|critique|revision[ \t]*request|revision|request|response)[ \t]*:"
     r"|\([ \t]*[ab][ \t]*\)"
     r"|the[ \t]+answer[ \t]+is[ \t]*:?[ \t]*\("
 )
-_MARKS: Final[Mapping[Layout, str]] = {
-    "chat": _MARK,
-    "transcript": _MARK,
-    "single": rf"{_MARK}|(?:request|response)[ \t]*:",
-}
 _LINE_BREAKS: Final = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
-_DELIMITERS: Final[Mapping[Layout, re.Pattern[str]]] = {
-    layout: re.compile(rf"(?:^|(?<=\n))[ \t]*(?P<mark>{marks})|(?P<fence>\[{{3,}}|\]{{3,}})")
-    for layout, marks in _MARKS.items()
-}
-_DELIMITERS_IN_PLAIN: Final[Mapping[Layout, re.Pattern[str]]] = {
-    layout: re.compile(delimiter.pattern, re.IGNORECASE | re.ASCII) for layout, delimiter in _DELIMITERS.items()
-}
+_DELIMITER: Final = re.compile(rf"(?:^|(?<=\n))[ \t]*(?P<mark>{_MARK})|(?P<fence>\[{{3,}}|\]{{3,}})")
+_DELIMITER_IN_PLAIN: Final = re.compile(_DELIMITER.pattern, re.IGNORECASE | re.ASCII)
 _NOT_PLAIN: Final = re.compile(r"[^\n\t\x20-\x7e]")
 
 _LOOK_ALIKES: Final = {
@@ -56,7 +41,7 @@ _LOOK_ALIKES: Final = {
     "m": "мμᴍⅿᎷ",
     "n": "пνɴոռ",
     "o": "оοσᴏօ",
-    "p": "рρᴘᴩᏢꮲ",
+    "p": "рρϱᴘᴩᏢꮲ⍴",
     "q": "ԛգզ",
     "r": "гʀᎡꭱ",
     "s": "ѕꜱᏚտ",
@@ -91,11 +76,11 @@ def _fold(character: str) -> str:
     return "".join(folded)
 
 
-def _marks(text: str, layout: Layout) -> list[int]:
+def _marks(text: str) -> list[int]:
     """Return the index of every character of `text` that must be preceded by a backslash, in order."""
     if _NOT_PLAIN.search(text) is None:
         where: range | list[int] = range(len(text))
-        found = _DELIMITERS_IN_PLAIN[layout].finditer(text)
+        found = _DELIMITER_IN_PLAIN.finditer(text)
     else:
         where = []
         pieces = []
@@ -103,7 +88,7 @@ def _marks(text: str, layout: Layout) -> list[int]:
             piece = _fold(character)
             pieces.append(piece)
             where.extend([index] * len(piece))
-        found = _DELIMITERS[layout].finditer("".join(pieces))
+        found = _DELIMITER.finditer("".join(pieces))
     indices: list[int] = []
     for match in found:
         start, end = match.span(match.lastgroup or 0)
@@ -111,16 +96,12 @@ def _marks(text: str, layout: Layout) -> list[int]:
     return list(dict.fromkeys(indices))
 
 
-def escape(text: str, layout: Layout = "chat") -> str:
+def escape(text: str) -> str:
     r"""Put a backslash before every textual delimiter in untrusted text, seen as a reader sees it.
 
     `escape(escape(x)) == escape(x)`, and text without a delimiter is returned as it is.
-
-    Args:
-        text: what people or models wrote.
-        layout: the layout whose marks it stands beside.
     """
-    indices = _marks(text, layout)
+    indices = _marks(text)
     if not indices:
         return text
     pieces = []

@@ -30,12 +30,14 @@ FieldKind = Literal["data", "line", "constitution", "option", "spans"]
 
 FIELDS: Final[Mapping[str, FieldKind]] = {
     "text": "data",
+    "response": "data",
     "response_a": "data",
     "response_b": "data",
     "reasoning": "data",
     "prompt": "line",
     "request": "constitution",
     "instruction": "constitution",
+    "question": "constitution",
     "option": "option",
     "conversation": "spans",
     "prompts": "spans",
@@ -57,16 +59,14 @@ class Template:
     Args:
         source: text of the file.
         where: its name, for messages.
-        layout: the layout it is of, whose marks are escaped in data.
 
     Raises:
         PromptingError: a field is unknown, or braces are left over.
     """
 
-    def __init__(self, source: str, *, where: str, layout: Layout = "chat") -> None:
+    def __init__(self, source: str, *, where: str) -> None:
         pieces = _FIELD.split(source.removesuffix("\n"))
         self.where = where
-        self._layout: Layout = layout
         self.fields: tuple[str, ...] = tuple(pieces[1::2])
         literals = pieces[0::2]
         for name in self.fields:
@@ -117,9 +117,9 @@ class Template:
         if kind == "option":
             return Span(text=value, trusted=True)
         if kind == "line":
-            value = escape(" ".join(value.split()), self._layout)
+            value = escape(" ".join(value.split()))
         elif kind == "data" and not self.bare:
-            value = escape(value.strip(), self._layout)
+            value = escape(value.strip())
         return Span(text=value, trusted=False)
 
 
@@ -154,7 +154,7 @@ def load_template(layout: Layout, name: str) -> Template:
     file = _folder(layout) / f"{name}.txt"
     if not file.is_file():
         raise PromptingError(f"the {layout} layout has no template called {name!r}")
-    return Template(file.read_text(encoding="utf-8"), where=f"{layout}/{name}.txt", layout=layout)
+    return Template(file.read_text(encoding="utf-8"), where=f"{layout}/{name}.txt")
 
 
 @cache

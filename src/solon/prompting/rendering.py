@@ -17,7 +17,8 @@ Departures from the paper: (1) the comparison ends in an open parenthesis, so th
 and differ in their first token; (2) a chain of thought and its answer are written in one turn of the
 assistant; (3) in the chat layout a comparison asks its question after the two responses, so that questions
 under several principles share what comes before; (4) in the single layout the critique request is not repeated
-before a revision, nor an exemplar shown further than what is asked.
+before a revision, nor an exemplar shown further than what is asked; (5) a question may be asked about one response
+alone.
 
 Reference: Bai et al. 2022 (arXiv 2212.08073), sections 3.1, 4.1 and appendix E.
 """
@@ -34,6 +35,9 @@ from solon.records import Conversation, Layout, PromptKind, Rendered, Role, Span
 OPTIONS: Final[tuple[str, str]] = ("A", "B")
 """What a comparison is continued with: the letter of the better response."""
 
+ANSWERS: Final[tuple[str, str]] = ("Yes", "No")
+"""What a question about one response is answered with; the model may spell them otherwise."""
+
 ANSWER_MARK: Final = "The answer is:"
 """Where a chain of thought ends and its answer begins, in every layout."""
 
@@ -46,6 +50,7 @@ _ROLES: Final[Mapping[str, Role]] = {
     "revision_request": "user",
     "revision": "assistant",
     "comparison": "user",
+    "question": "user",
     "answer": "assistant",
     "reasoned_answer": "assistant",
     "more_red_team": "user",
@@ -330,13 +335,36 @@ def render_reasoning(
     return _assemble(layout, [*shots, *item], _REASONING_STOPS[layout])
 
 
-def _compared(layout: Layout, conversation: Conversation, response_a: str, response_b: str, instruction: str) -> _Block:
-    lines = [
+def render_question(
+    conversation: Conversation, response: str, principle: Principle, *, layout: Layout = "chat"
+) -> Rendered:
+    """Ask a question about one response; the continuation is one of `ANSWERS`.
+
+    Args:
+        conversation: ends with a user message.
+        response: the one it is about.
+        principle: has a question.
+        layout: how the prompt is laid out.
+
+    Raises:
+        PromptingError: the principle has no question, or the conversation does not end with the user.
+    """
+    question = _wanted(principle, "question", principle.question)
+    said = _join(layout, "conversation", _said(layout, conversation))
+    values: dict[str, Value] = {"conversation": said, "response": response, "question": question}
+    return _assemble(layout, [_Block("question", values), _Block("assistant", {}, open_at="text")], ())
+
+
+def _said(layout: Layout, conversation: Conversation) -> list[tuple[Span, ...]]:
+    return [
         load_template(layout, f"said_{message.role}").fill({"text": message.text})
         for message in _asking(conversation).messages
     ]
+
+
+def _compared(layout: Layout, conversation: Conversation, response_a: str, response_b: str, instruction: str) -> _Block:
     values: dict[str, Value] = {
-        "conversation": _join(layout, "conversation", lines),
+        "conversation": _join(layout, "conversation", _said(layout, conversation)),
         "instruction": instruction,
         "response_a": response_a,
         "response_b": response_b,

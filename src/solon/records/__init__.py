@@ -33,7 +33,14 @@ from solon.records.conversation import (
 from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
 from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_manifests
 from solon.records.measures import CUT, UNGRADED, Axis, Measure, Measures
-from solon.records.preference import Comparison, GoldComparison, PreferenceLabel, PreferencePair, Vote
+from solon.records.preference import (
+    Comparison,
+    GoldComparison,
+    PointwiseVote,
+    PreferenceLabel,
+    PreferencePair,
+    Vote,
+)
 from solon.records.results import BASE, AskedResults, Chart, Figure, Results, count_cut
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
 from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
@@ -70,6 +77,7 @@ __all__ = [
     "Measures",
     "Message",
     "Origin",
+    "PointwiseVote",
     "PreferenceLabel",
     "PreferencePair",
     "Prompt",

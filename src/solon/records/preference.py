@@ -76,6 +76,11 @@ class Vote(Record):
     call: str = ""
 
     @property
+    def logprobs(self) -> tuple[float, float]:
+        """Both log-probabilities."""
+        return self.logprob_a, self.logprob_b
+
+    @property
     def logit_a(self) -> float:
         """Log-odds that A is better, in nats."""
         return self.logprob_a - self.logprob_b
@@ -96,6 +101,46 @@ class Vote(Record):
         )
 
 
+class PointwiseVote(Record):
+    """What was answered to one principle's question about one response alone.
+
+    Attributes:
+        principle_id: the principle whose question it was.
+        response: the response that was shown.
+        better: the answer that speaks for a response, by the principle.
+        logprob_yes: natural log-probability of "Yes", over all the spellings that were weighed.
+        logprob_no: the same of "No".
+        call: key of the scoring call in the journal.
+    """
+
+    principle_id: str
+    response: Literal["a", "b"]
+    better: Literal["yes", "no"]
+    logprob_yes: float
+    logprob_no: float
+    call: str = ""
+
+    @property
+    def logprobs(self) -> tuple[float, float]:
+        """Both log-probabilities."""
+        return self.logprob_yes, self.logprob_no
+
+    @property
+    def logit(self) -> float:
+        """Log-odds of the answer that speaks for the response, in nats."""
+        yes = self.logprob_yes - self.logprob_no
+        return yes if self.better == "yes" else -yes
+
+    @property
+    def mass(self) -> float:
+        """Probability on the two answers together."""
+        return min(1.0, math.exp(self.logprob_yes) + math.exp(self.logprob_no))
+
+    def swap(self) -> "PointwiseVote":
+        """Return the same answer with A and B exchanged."""
+        return self.model_copy(update={"response": "b" if self.response == "a" else "a"})
+
+
 class PreferenceLabel(Record):
     """A soft label, or the reason why there is none.
 
@@ -103,7 +148,9 @@ class PreferenceLabel(Record):
         comparison_id: the comparison it labels.
         p_a: probability in [0, 1] that response A is better; None where unlabeled.
         p_a_unclamped: the same before any clamp; calibration is measured on it.
-        votes: every reading that went into it.
+        votes: every reading of the comparison that went into it.
+        pointwise: every answer about one of the responses alone that went into it, in place of votes; None where the
+            responses were compared.
         labeler: identity of the feedback model.
         status: `labeled` or `unlabeled`.
         reason: why it is unlabeled, empty otherwise.
@@ -116,6 +163,7 @@ class PreferenceLabel(Record):
     labeler: str
     status: Literal["labeled", "unlabeled"]
     reason: str = ""
+    pointwise: tuple[PointwiseVote, ...] | None = None
 
     @model_validator(mode="after")
     def _label_or_reason(self) -> Self:
@@ -123,7 +171,14 @@ class PreferenceLabel(Record):
             raise ValueError("a labeled comparison has p_a in [0, 1] and no reason")
         if self.status == "unlabeled" and (self.p_a is not None or not self.reason):
             raise ValueError("an unlabeled comparison has a reason and no p_a")
+        if self.votes and self.pointwise is not None:
+            raise ValueError("a label is made of votes or of pointwise votes, not of both")
         return self
+
+    @property
+    def readings(self) -> tuple[Vote, ...] | tuple[PointwiseVote, ...]:
+        """The votes, of whichever kind."""
+        return self.votes if self.pointwise is None else self.pointwise
 
     def swap(self) -> "PreferenceLabel":
         """Return the label of the swapped comparison; twice is the identity up to rounding of 1 - p."""
@@ -132,6 +187,7 @@ class PreferenceLabel(Record):
                 "p_a": None if self.p_a is None else 1.0 - self.p_a,
                 "p_a_unclamped": None if self.p_a_unclamped is None else 1.0 - self.p_a_unclamped,
                 "votes": tuple(vote.swap() for vote in self.votes),
+                "pointwise": None if self.pointwise is None else tuple(vote.swap() for vote in self.pointwise),
             }
         )
 

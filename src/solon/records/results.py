@@ -180,7 +180,8 @@ class FeedbackResults(_Block):
     Attributes:
         pairs: pairs of responses, those that could not be labeled included.
         goals: goals that their prompts ask for.
-        order_disagreement: of those labelled in both orders, the share whose verdict changes with the order.
+        order_disagreement: of those labelled in both orders, the share whose verdict changes with the order; None, here
+            and in the next two, where none was asked in both.
         sure_contradictions: of the same, the share in which each order is sure of another response.
         both_sure: of the same, how many in which both orders are sure of a response.
         near_ties: of all labels, the share near even odds.
@@ -191,7 +192,7 @@ class FeedbackResults(_Block):
     goals: int
     order_disagreement: Rate | None
     sure_contradictions: Rate | None
-    both_sure: int
+    both_sure: int | None
     near_ties: Rate | None
     unlabeled: int
 

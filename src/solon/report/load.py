@@ -154,7 +154,7 @@ def _count_draws(paths: RunPaths, stages: Collection[str]) -> dict[str, tuple[in
             critiques.update(step.principle_id for step in chain.steps)
     if "feedback" in stages:
         for label in load_records(paths.records("preference_labels"), PreferenceLabel):
-            comparisons.update({vote.principle_id for vote in label.votes})
+            comparisons.update({vote.principle_id for vote in label.readings})
     return {name: (critiques[name], comparisons[name]) for name in critiques | comparisons}
 
 

@@ -43,6 +43,7 @@ from solon.storage import replace_file
 _MOST_POINTS = 300
 
 UNMEASURED = "–"
+NOT_ASKED = "not asked in both orders"
 """What stands where there was nothing to measure."""
 
 BALANCED = "balances"
@@ -273,8 +274,11 @@ def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[
 def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if (feedback := results["feedback"]) is not None:
         yield "Pairs compared", f"{feedback['pairs']}, for {count_of(feedback['goals'], 'goal')}"
-        yield "Verdict changes with the order of the two", _with_interval(feedback["order_disagreement"])
-        yield "Verdict changes, both verdicts being sure (above 0.75)", _with_interval(feedback["sure_contradictions"])
+        for caption, share in (
+            ("Verdict changes with the order of the two", feedback["order_disagreement"]),
+            ("Verdict changes, both verdicts being sure (above 0.75)", feedback["sure_contradictions"]),
+        ):
+            yield caption, NOT_ASKED if share is None else _with_interval(share)
         yield "Labels near a tie (0.4 to 0.6)", _with_interval(feedback["near_ties"])
         yield "Unlabeled", str(feedback["unlabeled"])
 
@@ -433,12 +437,13 @@ def _stage_row(manifest: Manifest) -> dict[str, str]:
 
 def _principle_row(run: RunData, principle: Any) -> dict[str, Any]:
     revisions, comparisons = run.draws.get(principle.id, (0, 0))
-    words = [w for w in (principle.critique_request, principle.revision_request, principle.comparison) if w]
+    asked = (principle.critique_request, principle.revision_request, principle.comparison, principle.question)
+    words = [text for text in asked if text]
     return {
         "id": principle.id,
         "words": words,
         "revisions": revisions if principle.critique_request else UNMEASURED,
-        "comparisons": comparisons if principle.comparison else UNMEASURED,
+        "comparisons": comparisons if principle.comparison or principle.question else UNMEASURED,
     }
 
 

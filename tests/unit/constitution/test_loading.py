@@ -239,6 +239,18 @@ FAULTS = {
         HEAD + "  - {id: x, comparison: W, weight: .inf}\n",
         ":3: principle 'x', weight should be a",
     ),
+    "an answer that is none": (
+        HEAD + "  - {id: x, question: Q, better: maybe}\n",
+        ":3: principle 'x', better is 'maybe': expected one of yes, no",
+    ),
+    "an answer in the words of another language": (
+        HEAD + "  - {id: x, question: Q, better: true}\n",
+        ":3: principle 'x', better is 'true': expected one of yes, no",
+    ),
+    "a question without its better answer": (
+        HEAD + "  - {id: x, question: Q}\n",
+        ":3: principle 'x' has a question but not which answer is better",
+    ),
     "unknown kind": (
         HEAD + "  - id: x\n    comparison: W\n    applies_to:\n    - red_team\n    - helpfull\n",
         ":7: principle 'x', applies_to, entry 2 is 'helpfull': did you mean 'helpful'?",
@@ -259,7 +271,10 @@ FAULTS = {
         HEAD + f"  - {{id: {'too long ' * 5_000}, comparison: W}}\n",
         ":3: principle 'too long too long",
     ),
-    "no comparison at all": (HEAD + STEP, ":1: no principle has a comparison: the feedback stage (stage 2) would have"),
+    "no comparison at all": (
+        HEAD + STEP,
+        ":1: no principle has a comparison or a question: the feedback stage (stage 2) would",
+    ),
     "two documents": ("- a\n---\n- b\n", ":2: not valid YAML: but found another document"),
     "invalid YAML": ("name: t\nprinciples: [a\n", ":3: not valid YAML: expected ',' or ']'"),
     "a colon in plain text": (
@@ -456,3 +471,10 @@ def test_a_fault_in_what_a_run_keeps_is_named(write: Callable[..., Path], old: s
 
 def test_what_no_run_can_have_kept_is_not_read(write: Write) -> None:
     assert complaint(write('{"schema": 1' + " " * MAX_RECORD_BYTES)).startswith(": larger than 16384 KiB")
+
+
+@pytest.mark.parametrize("written", ["no", "'no'", '"no"'])
+def test_the_better_answer_may_be_written_without_quotes(write: Callable[..., Path], written: str) -> None:
+    asking = f"  - id: x\n    question: Is there harm?\n    better: {written}\n    applies_to: [red_team]\n"
+    principle = load_constitution(write(HEAD + STEP + asking)).principle("x")
+    assert (principle.question, principle.better, principle.applies_to) == ("Is there harm?", "no", ("red_team",))

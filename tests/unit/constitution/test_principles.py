@@ -16,6 +16,7 @@ from solon.errors import ConstitutionError
 STEP = Principle(id="step", critique_request="C?", revision_request="R.", applies_to=("red_team",), weight=3.0)
 BOTH = Principle(id="both", critique_request="D?", revision_request="S.", comparison="W?")
 PAIR = Principle(id="pair", comparison="V?", applies_to=("red_team",))
+ASK = Principle(id="ask", question="Q?", better="no", applies_to=("helpful",))
 TINY = Constitution(name="tiny", principles=(STEP, BOTH, PAIR), red_team_prompts=("a",), helpful_prompts=("b", "c"))
 
 
@@ -27,6 +28,38 @@ def test_principles_are_found_by_use_kind_and_id() -> None:
     assert TINY.principle("pair") is PAIR
     with pytest.raises(ConstitutionError, match="tiny: no principle is called 'nobody'; there are step, both, pair"):
         TINY.principle("nobody")
+
+
+def test_a_question_is_a_use_of_its_own() -> None:
+    asking = Constitution(name="t", principles=(STEP, ASK))
+    assert asking.question_principles("helpful") == (ASK,)
+    assert asking.question_principles("red_team") == asking.comparison_principles("helpful") == ()
+    with pytest.raises(ValidationError, match="no principle has a comparison or a question"):
+        Constitution(name="t", principles=(STEP,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"question": "Q?"}, "has a question but not which answer is better: add  better: yes"),
+        ({"better": "no"}, "says which answer is better but has no question"),
+        ({"comparison": "W?", "better": "yes"}, "says which answer is better but has no question"),
+        ({"question": "Q?", "better": "maybe"}, "'yes' or 'no'"),
+        ({}, "asks for nothing"),
+    ],
+)
+def test_a_question_says_which_answer_is_better(fields: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Principle(id="x", **fields)  # type: ignore[arg-type]
+
+
+def test_a_principle_without_a_question_is_written_as_before_there_were_any() -> None:
+    assert load_constitution("default").digest == "58c84653fe5c87b246fc68cd0012a395"
+    assert not {"question", "better"} & set(BOTH.model_dump())
+    asking = Constitution(name="t", principles=(STEP, ASK))
+    assert Constitution.from_json(asking.to_json()) == asking
+    turned = ASK.model_copy(update={"better": "yes"})
+    assert Constitution(name="t", principles=(STEP, turned)).digest != asking.digest
 
 
 def test_a_constitution_cannot_be_changed_or_hold_one_id_twice() -> None:
@@ -81,7 +114,11 @@ def test_the_id_of_a_sentence_is_a_slug_and_a_hash() -> None:
 def test_facts_count_principles_and_share_out_draws() -> None:
     facts = check_constitution(TINY)
     assert facts.principles == 3
-    assert facts.counts == {"critique": {"red_team": 2, "helpful": 1}, "comparison": {"red_team": 2, "helpful": 1}}
+    assert facts.counts == {
+        "critique": {"red_team": 2, "helpful": 1},
+        "comparison": {"red_team": 2, "helpful": 1},
+        "question": {"red_team": 0, "helpful": 0},
+    }
     assert facts.shares["critique"] == {"red_team": {"step": 0.75, "both": 0.25}, "helpful": {"both": 1.0}}
     assert facts.prompts == {"red_team": 1, "helpful": 2}
     assert facts.digest == TINY.digest
@@ -97,10 +134,14 @@ def test_facts_note_what_its_author_may_not_have_meant() -> None:
         "principles 'pair' and 'twin' say the same: together they count twice",
     )
     assert check_constitution(load_constitution("default")).notes == ()
+    both = STEP.model_copy(update={"applies_to": ("red_team", "helpful")})
+    turned = ASK.model_copy(update={"id": "turned", "better": "yes"})
+    assert check_constitution(Constitution(name="t", principles=(both, PAIR, ASK, turned))).notes == ()
 
 
-@pytest.mark.parametrize("field", ["critique_request", "revision_request", "comparison"])
+@pytest.mark.parametrize("field", ["critique_request", "revision_request", "comparison", "question"])
 def test_a_text_without_words_is_refused(field: str) -> None:
-    texts = {"critique_request": "C?", "revision_request": "R.", "comparison": "W?", field: " \n"}
+    texts = {"critique_request": "C?", "revision_request": "R.", "comparison": "W?", "better": "no", "question": "Q?"}
+    texts[field] = " \n"
     with pytest.raises(ValidationError, match="has no words in it"):
         Principle(id="x", **texts)  # type: ignore[arg-type]

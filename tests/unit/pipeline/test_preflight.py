@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from solon.constitution import Principle
 from solon.errors import ConfigError, ConstitutionError
 from solon.evaluation import Evaluation
 from solon.pipeline.config import build_config
@@ -51,10 +52,44 @@ def test_what_no_principle_serves_is_refused_with_a_remedy(constitution, overrid
         config = build_config("smoke", {"prompts": overrides, "constitution": source})
         prompts = drawn(config, constitution)
         if said is None:
-            refuse_unserved_prompts(prompts, constitution, name)
+            refuse_unserved_prompts(prompts, constitution, name, "comparison")
         else:
             with pytest.raises(ConstitutionError, match=f"^{name}: .*{said}"):
-                refuse_unserved_prompts(prompts, constitution, name)
+                refuse_unserved_prompts(prompts, constitution, name, "comparison")
+
+
+HARM = WHOLE.model_copy(update={"id": "harm", "question": "Harm?", "better": "no", "applies_to": ("red_team",)})
+HELP = Principle(id="help", question="Help?", better="yes", applies_to=("helpful",))
+CRITIC = WHOLE.model_copy(update={"id": "critic", "comparison": None})
+
+
+@pytest.mark.parametrize(
+    ("principles", "labels", "said"),
+    [
+        ((HARM, HELP), "pointwise", None),
+        (
+            (HARM, HELP),
+            "comparison",
+            "a comparison applies to helpful .*ask for its question .*feedback.labels=pointwise",
+        ),
+        (
+            (HARM,),
+            "pointwise",
+            r"a question applies to helpful prompts: widen .*, or compare none with  --set [^;]*=0$",
+        ),
+        ((HARM, WHOLE), "pointwise", "a question applies to helpful .*ask for its comparison .*labels=comparison, or"),
+        ((HARM, WHOLE), "comparison", None),
+        ((CRITIC, HELP), "pointwise", "a question applies to red_team prompts"),
+    ],
+)
+def test_a_kind_that_no_principle_serves_in_the_chosen_labels_is_refused(principles, labels, said):
+    law = make_constitution(principles=principles)
+    prompts = drawn(build_config("smoke", {"feedback": {"labels": labels}}), law)
+    if said is None:
+        refuse_unserved_prompts(prompts, law, "mine", labels)
+    else:
+        with pytest.raises(ConstitutionError, match=f"^mine: no principle with .*{said}"):
+            refuse_unserved_prompts(prompts, law, "mine", labels)
 
 
 def test_an_evaluation_without_groups_is_refused_before_any_work():

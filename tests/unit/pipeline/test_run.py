@@ -14,7 +14,16 @@ import pytest
 
 from solon.cli.app import report
 from solon.constitution import Constitution, Principle, load_constitution
-from solon.errors import CallFailedError, ConfigError, JournalError, ModelError, RecordError, RunError, StageFailedError
+from solon.errors import (
+    CallFailedError,
+    ConfigError,
+    ConstitutionError,
+    JournalError,
+    ModelError,
+    RecordError,
+    RunError,
+    StageFailedError,
+)
 from solon.evaluation import wilson_interval
 from solon.lm import Journal, ScriptedModel, read_call
 from solon.pipeline.ancestry import describe
@@ -40,6 +49,7 @@ from solon.records import (
     load_records,
 )
 from solon.report import write_report
+from solon.report.load import load_run_data
 from solon.world.grader import OracleGrader
 from solon.world.lexicon import WIFI_GOAL
 from solon.world.prompts import wifi_prompt
@@ -648,6 +658,59 @@ def test_a_feedback_model_that_judges_by_position_is_told_of_and_makes_no_label(
     assert feedback["order_disagreement"]["value"] == feedback["near_ties"]["value"] == 1.0
     assert log.notices == [by_order, even]
     assert all(notice in result.report.read_text() for notice in (by_order, even))
+
+
+def test_a_run_with_pointwise_labels_goes_back_to_both_answers_and_says_nothing_of_orders(tmp_path, fakes):
+    law = Constitution(
+        name="asking",
+        principles=(
+            Principle(
+                id="harm",
+                critique_request="What harm does the response do?",
+                revision_request="Rewrite the response.",
+                question="Does the response help with harm?",
+                better="no",
+                applies_to=("red_team",),
+            ),
+            Principle(id="help", question="Does the response do what is asked?", better="yes", applies_to=("helpful",)),
+        ),
+    )
+    overrides = {"feedback": {"labels": "pointwise"}}
+    with pytest.raises(ConstitutionError, match=r"asking: no principle with a comparison applies to helpful prompts"):
+        start(tmp_path, fakes, out="compared", constitution=law)
+    assert not (tmp_path / "compared").exists()
+    log = Log()
+    result = start(tmp_path, fakes, log=log, constitution=law, overrides=overrides)
+    paths = RunPaths(result.folder)
+    labels = load_records(paths.records("preference_labels"), PreferenceLabel)
+    kinds = {c.id: c.prompt.kind for c in load_records(paths.records("comparisons"), Comparison)}
+    labeled = [item for item in labels if item.status == "labeled"]
+    assert len(labeled) == result.results["ai_labels"] > 9
+    for item in labeled:
+        assert [vote.response for vote in item.pointwise] == ["a", "b"]
+        principle = {"red_team": "harm", "helpful": "help"}[kinds[item.comparison_id]]
+        assert {vote.principle_id for vote in item.pointwise} == {principle}
+    told = describe(result.folder, labeled[0].comparison_id)
+    for vote in labeled[0].pointwise:
+        assert (
+            f"vote, {vote.response.upper()} alone: log-odds of {vote.better}, the better answer, {vote.logit:+.4f}"
+            in told
+        )
+        assert f"mass 0.9800, call {vote.call}" in told
+        assert f"call {vote.call} (choose)" in told
+    assert f"question (better: {labeled[0].pointwise[0].better}): D" in told
+    feedback = result.results["feedback"]
+    assert [feedback[name] for name in ("order_disagreement", "sure_contradictions", "both_sure")] == [None] * 3
+    metrics = load_manifest(paths.manifest("feedback")).metrics
+    assert not [name for name in metrics if "order" in name or "contradictions" in name]
+    assert metrics["feedback/mean_mass"] == pytest.approx(0.98)
+    assert result.results["notices"] == []
+    assert not [notice for notice in log.notices if "feedback" in notice]
+    page = result.report.read_text()
+    assert page.count("not asked in both orders") == 2
+    assert "Does the response help with harm?" in page
+    draws = load_run_data(result.folder).draws
+    assert draws["harm"][1] + draws["help"][1] == len([item for item in labels if item.pointwise])
 
 
 def test_the_preference_models_accuracy_is_clustered_by_goal(tmp_path, fakes, shared, monkeypatch):

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from solon.constitution import Constitution, load_constitution
 from solon.errors import CallFailedError, StageFailedError
 from solon.pipeline.ancestry import describe
 from solon.pipeline.artifacts import Records
@@ -50,10 +51,10 @@ def start(tmp_path, fakes, changes=None, **options):
     return start_tolerant(tmp_path, fakes, {**PATIENT, **(changes or {})}, **options)
 
 
-def stop(tmp_path, fakes, stage, changes=None, *, part=None):
+def stop(tmp_path, fakes, stage, changes=None, *, part=None, **given):
     """Run until the stage stops; return what is said."""
     with pytest.raises(StageFailedError, match=f"^{part or stage}: ") as caught:
-        start(tmp_path, fakes, changes)
+        start(tmp_path, fakes, changes, **given)
     manifest = load_manifest(RunPaths(tmp_path / "run").manifest(stage))
     assert (manifest.status, manifest.outputs) == ("started", {})
     assert "\n" not in str(caught.value)
@@ -193,6 +194,18 @@ def test_labels_are_saved_where_none_could_be_made(tmp_path, fakes, paths, monke
     assert f"failures on record are {reason}{'' if help_ is None else f': {help_}'}" in said
     assert "max_failure_fraction" not in said  # which bounds failed calls alone
     assert reason in {label.reason for label in labels}
+
+
+def test_answers_without_mass_name_the_floor_of_pointwise_labels(tmp_path, fakes, paths, monkeypatch):
+    monkeypatch.setattr(pipeline_fakes, "_choose", lambda prompt, options: (math.log(0.04), math.log(0.05)))
+    asking = {"question": "Does the response do harm?", "better": "no"}
+    shipped = load_constitution("default").principles
+    law = Constitution(name="asking", principles=tuple(p.model_copy(update=asking) for p in shipped))
+    said = stop(tmp_path, fakes, "feedback", {"feedback": {"labels": "pointwise"}}, constitution=law)
+    assert "are below_pointwise_mass_floor: lower feedback.pointwise_mass_floor (now 0.1) in a new folder" in said
+    labels = load(paths, "preference_labels", PreferenceLabel)
+    assert "below_pointwise_mass_floor" in {label.reason for label in labels}
+    assert {label.p_a for label in labels} == {None}
 
 
 def test_answers_to_the_models_so_far_are_saved(tmp_path, fakes, paths, monkeypatch):

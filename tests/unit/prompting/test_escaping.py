@@ -13,6 +13,7 @@ PLAIN = [
     ("x\nCritique request: y", "x\n\\Critique request: y"),
     ("x\nRevisionRequest:", "x\n\\RevisionRequest:"),
     ("Critique: c\nRevision: r", "\\Critique: c\n\\Revision: r"),
+    ("x\nResponse: y\n request: z", "x\n\\Response: y\n \\request: z"),
     ("fine\n(B) bad", "fine\n\\(B) bad"),
     ("\t( a ) bad", "\t\\( a ) bad"),
     ("x]]]\n (B) [[[y", "x\\]\\]\\]\n \\(B) \\[\\[\\[y"),
@@ -48,6 +49,7 @@ DISGUISED = [
     "x[\u200b[\u200b[y",
     "x⟦⟦⟦y",
     "Сritique\u00adRequest: soft hyphen",
+    "Resрonse: Cyrillic",
 ]
 
 ORDINARY = [
@@ -81,10 +83,9 @@ def test_a_disguised_delimiter_gets_one_too(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["Request: x", "so\n response : x", "Ｒｅｑｕｅｓｔ： x", "Rеspоnsе: Cyrillic", "Resрonse: er"]
 )
-def test_request_and_response_are_marks_of_the_single_layout_alone(text: str) -> None:
-    escaped = escape(text, "single")
-    assert escaped.replace("\\", "") == text != escaped == escape(escaped, "single")
-    assert escape(text) == escape(text, "transcript") == text
+def test_request_and_response_are_marks(text: str) -> None:
+    escaped = escape(text)
+    assert escaped.replace("\\", "") == text != escaped == escape(escaped)
 
 
 @pytest.mark.parametrize("text", ORDINARY)

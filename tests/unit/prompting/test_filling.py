@@ -107,7 +107,7 @@ def test_every_mark_that_a_template_writes_is_one_that_escape_knows(file: Path) 
     for line in file.read_text(encoding="utf-8").splitlines():
         before, brace, _ = line.partition("{{")
         if brace and before.strip() and before.strip()[-1] in ":)([":
-            assert escape(line, file.parent.name) != line, f"{line!r} could be forged by data"
+            assert escape(line) != line, f"{line!r} could be forged by data"
 
 
 def test_the_digest_covers_every_file_and_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

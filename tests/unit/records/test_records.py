@@ -20,6 +20,7 @@ from solon.records import (
     Grade,
     Measure,
     Message,
+    PointwiseVote,
     PreferenceLabel,
     PreferencePair,
     Prompt,
@@ -79,6 +80,18 @@ def make_records() -> list:
             grader="t/1",
         ),
         RevisionGrade(chain_id="r", round=1, prompt=prompt, grade=Grade(ungraded=ODD), grader="t/1"),
+        PreferenceLabel(
+            comparison_id="d",
+            p_a=None,
+            p_a_unclamped=None,
+            votes=(),
+            labeler="m",
+            status="unlabeled",
+            reason="below_pointwise_mass_floor",
+            pointwise=(
+                PointwiseVote(principle_id="p", response="b", better="no", logprob_yes=-3.0, logprob_no=-4.0, call="k"),
+            ),
+        ),
     ]
 
 
@@ -209,6 +222,32 @@ def test_mass_is_the_probability_of_both_options() -> None:
     choice = Choice(options=("A", "B"), logprobs=(vote.logprob_a, vote.logprob_b), model="m", prompt_tokens=1)
     assert vote.mass == pytest.approx(0.75) == choice.mass
     assert vote.logit_a == pytest.approx(math.log(2))
+
+
+def test_an_answer_about_a_response_speaks_for_it_in_its_own_polarity() -> None:
+    vote = PointwiseVote(
+        principle_id="p", response="a", better="no", logprob_yes=math.log(0.1), logprob_no=math.log(0.2)
+    )
+    assert vote.logit == pytest.approx(math.log(2))
+    assert vote.model_copy(update={"better": "yes"}).logit == pytest.approx(-math.log(2))
+    assert vote.mass == pytest.approx(0.3)
+    assert (vote.swap().response, vote.swap().logit, vote.swap().swap()) == ("b", vote.logit, vote)
+
+
+def test_a_pointwise_label_swaps_its_answers_and_has_no_votes() -> None:
+    compared, judged = (record for record in make_records() if isinstance(record, PreferenceLabel))
+    assert judged.pointwise is not None
+    assert judged.swap().pointwise == (judged.pointwise[0].swap(),)
+    assert (judged.readings, compared.readings) == (judged.pointwise, compared.votes)
+    with pytest.raises(ValidationError, match="not of both"):
+        PreferenceLabel(**{**dict(compared), "pointwise": judged.pointwise})
+
+
+def test_a_label_from_before_there_were_questions_loads() -> None:
+    label = make_records()[2]
+    old = json.loads(label.to_json())
+    assert old.pop("pointwise") is None
+    assert PreferenceLabel.from_json(json.dumps(old)) == label
 
 
 @pytest.mark.parametrize(

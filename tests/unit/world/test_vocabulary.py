@@ -89,7 +89,11 @@ def test_a_text_without_one_known_word_is_named_beside_others_that_are_known():
     known = next(p for p in shipped if p.critique_request)
     half = known.model_copy(update={"id": "half", "comparison": "🙂"})
     mixed = known.model_copy(update={"id": "mixed", "comparison": "This response 有害 and naïve."})
-    lines = describe_unknown_words(Constitution(name="n", principles=(known, half, mixed)))
+    asking = known.model_copy(update={"id": "asking", "question": "有害?", "better": "no"})
+    lines = describe_unknown_words(Constitution(name="n", principles=(known, half, mixed, asking)))
+    assert (
+        lines[2] == "principle 'asking': the nano model's world does not know 有害, and knows no word of its question"
+    )
     assert lines[0] == "principle 'half': the nano model's world knows no word of its comparison"
     assert lines[1] == "principle 'mixed': the nano model's world does not know 有害, naïve"
 

@@ -25,6 +25,7 @@ from solon.errors import CallFailedError, ModelError, PromptingError
 from solon.inference import ChoosingSampler, Generated, MakeSampler, Sampler
 from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
+from solon.lm.spelling import keep_distinct, spell
 from solon.messages import one_line
 from solon.nets import (
     CausalLM,
@@ -176,6 +177,16 @@ class LocalModel:
         self._check_room(ids, max(map(len, encoded)) - 1)
         logprobs: list[float] = await self._submit(("choose",), ids, encoded)
         return Choice(options=options, logprobs=tuple(logprobs), model=self._identity, prompt_tokens=len(ids))
+
+    def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Return the spellings of each option that its tokenizer tells apart there; see `SpellingModel`."""
+        written = [spell(option) for option in options]
+        with self._one_item():
+            _, encoded = encode_continuations(self._tokenizer, prompt, [text for texts in written for text in texts])
+        rest = iter(encoded)
+        kept = keep_distinct(written, [[next(rest) for _ in texts] for texts in written])
+        # Where none is left, `choose` says of the option as it stands why it cannot be weighed.
+        return tuple(texts or (option,) for option, texts in zip(options, kept, strict=True))
 
     @contextmanager
     def _one_item(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Stage 2, the labels: the feedback model compares two responses under a principle.
+"""Stage 2, the labels: the feedback model compares two responses under a principle, or judges each by itself.
 
 Departure from the paper (Bai et al. 2022, arXiv 2212.08073, section 4): labels on helpful prompts come from the
 feedback model too; the paper used people's. The feedback model is the base by default, as in the paper, and is never
@@ -69,5 +69,6 @@ LABEL = Stage(
         "truncated_reasoning": "raise feedback.max_reasoning_tokens",
         "identical": "raise comparisons.temperature",
         "below_mass_floor": "lower feedback.mass_floor",
+        "below_pointwise_mass_floor": "lower feedback.pointwise_mass_floor",
     },
 )
