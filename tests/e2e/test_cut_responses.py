@@ -6,9 +6,17 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from solon.pipeline.stage import load_manifest
 
-from solon.records import Comparison, HelpfulSample, PreferencePair, RevisionChain, SFTExample, load_records
+from solon.pipeline.manifests import load_manifest
+from solon.records import (
+    Comparison,
+    HelpfulSample,
+    PreferencePair,
+    RevisionChain,
+    RevisionGrade,
+    SFTExample,
+    load_records,
+)
 from tests.e2e.conftest import call_solon
 from tests.tiny_world import tiny_options
 
@@ -42,6 +50,17 @@ def test_cut_responses_are_revised_and_compared_and_counted(cut_run):
         manifest = load_manifest(cut_run.folder / "manifest" / f"{stage}.json")
         assert manifest.metrics[f"{stage}/cut_responses"] == count
         assert f"{stage}: {count}" in (cut_run.folder / "report.html").read_text()
+
+
+def test_the_grade_of_a_response_says_whether_it_was_cut_off_and_so_does_its_ancestry(cut_run):
+    chains = {chain.id: chain for chain in load(cut_run, "revision_chains", RevisionChain)}
+    grades = load(cut_run, "revision_grades", RevisionGrade)
+    assert {grade.cut for grade in grades} == {False, True}
+    for grade in grades:
+        assert grade.cut == chains[grade.chain_id].response_after(grade.round).cut
+    for chain in chains.values():
+        said = call_solon("show", cut_run.folder, chain.id).stdout
+        assert said.count("ended: length, and cut after its last whole sentence") == chain.initial_response.trimmed
 
 
 def test_nothing_that_was_cut_off_is_learnt_as_if_it_had_ended(cut_run):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.same_run import compare_runs
-from solon.pipeline.observer import NullObserver
+from solon.pipeline.observer import Observer
 from solon.pipeline.overrides import merge, nest, parse_override
 from solon.pipeline.run import run
 from tests.tiny_world import TINY_RUN
@@ -21,7 +21,7 @@ FLIPS = 0.005
 LOGPROBS = 1e-5
 
 
-class Order(NullObserver):
+class Order(Observer):
     """Remembers what was finished when."""
 
     def __init__(self):

@@ -8,7 +8,7 @@ cluster, and a prompt without a goal as its own. Where nothing could be told a r
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from solon.errors import RecordError
 from solon.evaluation.protocol import BLOCKS, Evaluation
@@ -173,12 +173,8 @@ def _cut(record: _Graded) -> float | None:
     return float(record.response.cut if isinstance(record, EvalRecord) else record.cut)
 
 
-_OF_ALL: Final[Mapping[str, _Read]] = {UNGRADED: _ungraded, CUT: _cut}
-"""The shares of all responses, whatever could be told of them."""
-
-
 def _shares_of_all(records: Sequence[_Graded]) -> Block:
-    return {name: _rate(records, read) for name, read in _OF_ALL.items()}
+    return {UNGRADED: _rate(records, _ungraded), CUT: _rate(records, _cut)}
 
 
 def _value(name: str) -> _Read:
@@ -194,7 +190,7 @@ def _rate(records: Sequence[_Graded], read: _Read) -> Block | None:
 
 
 def _means_by_prompt(records: Iterable[EvalRecord], value: str) -> dict[str, float]:
-    read = _OF_ALL.get(value) or _value(value)
+    read = {UNGRADED: _ungraded, CUT: _cut}.get(value) or _value(value)
     values: dict[str, list[float]] = defaultdict(list)
     for record in records:
         told = read(record)

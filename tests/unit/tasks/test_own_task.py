@@ -140,8 +140,8 @@ def test_report_and_table_take_their_names_from_the_task(bakery: SimpleNamespace
     assert list(results["models"]) == ["base", "sl-cai", "rl-cai"]
     for model in results["models"].values():
         assert model.keys() == {"ovens", "counters", "by_category", "values", "evaluations"}
-        assert model["ovens"].keys() == {"n", "goals", "stale", "ungraded"}
-        assert model["counters"].keys() == {"n", "goals", "fresh", "ungraded"}
+        assert model["ovens"].keys() == {"n", "goals", "stale", "ungraded", "cut"}
+        assert model["counters"].keys() == {"n", "goals", "fresh", "ungraded", "cut"}
         assert model["by_category"].keys() <= {"shelf 0", "shelf 1"}
     table = results_table(results)
     assert table.startswith("shop, answers: 6 to ovens (6 goals), 5 to counters (5 goals)\n")
@@ -470,7 +470,7 @@ def test_a_grader_given_for_a_run_takes_the_place_of_the_tasks_own_and_is_in_the
     assert "--grader" not in ask().report.read_text()
     given = ask(grader=LengthGrader())
     assert {e["grader"] for e in given.results["evaluations"]} == {"length/1"}
-    assert given.results["models"]["base"]["ovens"].keys() == {"n", "goals", "long", "share_of_200", "ungraded"}
+    assert given.results["models"]["base"]["ovens"].keys() == {"n", "goals", "long", "share_of_200", "ungraded", "cut"}
 
 
 def test_a_report_is_made_again_where_the_task_or_an_evaluation_is_called_otherwise(tmp_path: Path) -> None:
