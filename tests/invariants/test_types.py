@@ -15,6 +15,7 @@ UNTYPED = {
         "lm/backends/local.py",
         "_submit",
     ): "a `Generated` or log-probabilities, as its call is to continue or to choose",
+    ("nets/gguf/writing.py", "writer"): "a `GGUFWriter` of the gguf library, which is loaded where it is needed",
 }
 """The only ones that are: file and name, and why it is no model and no tokenizer."""
 

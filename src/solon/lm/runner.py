@@ -119,7 +119,7 @@ async def run_items(
     return ItemResults([results[index] for index in range(len(items))])
 
 
-async def run_parts(*parts: Awaitable[Any]) -> Any:
+async def run_parts(*parts: Awaitable[Any]) -> list[Any]:
     """Do the parts of a stage side by side, so that none waits for a slow model that only another asks.
 
     Returns:

@@ -5,7 +5,7 @@ a forward pass of its own.
 """
 
 from collections.abc import Sequence
-from typing import Protocol, TypeGuard, cast
+from typing import Any, Protocol, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ class LlamaConfig(ModelConfig, Protocol):
     num_key_value_heads: int
     max_position_embeddings: int
     rms_norm_eps: float
+    rope_parameters: dict[str, Any]
+    tie_word_embeddings: bool
 
 
 class RMSNorm(Protocol):

@@ -21,6 +21,7 @@ from solon.errors import ModelError
 from solon.nets.folder import quiet_transformers, weights_digest
 from solon.nets.gguf.library import require_gguf
 from solon.nets.gguf.tokens import find_difference, rebuild_engine
+from solon.nets.llama import LlamaConfig
 from solon.nets.protocols import CausalLM, Tokenizer
 from solon.nets.tokenizer import load_tokenizer
 from solon.storage import replace_folder
@@ -224,7 +225,7 @@ def _check_facts(contents: GGUFFile) -> None:
         )
 
 
-def _check_rotation(contents: GGUFFile, config: Any) -> None:
+def _check_rotation(contents: GGUFFile, config: LlamaConfig) -> None:
     """Make sure that as much of each head is rotated by position as the file says."""
     stated = contents.facts.get(f"{contents.architecture}.rope.dimension_count")
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

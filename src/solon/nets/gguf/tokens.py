@@ -174,7 +174,7 @@ def _describe(cutting: Cutting) -> dict[str, Any]:
     return {"normalizer": body["normalizer"], "pre_tokenizer": body["pre_tokenizer"]}
 
 
-def _plain(body: Any) -> Any:
+def _plain(body: object) -> object:
     """Return a description without what decides offsets only, and without sequences of one or none."""
     if not isinstance(body, dict):
         return body

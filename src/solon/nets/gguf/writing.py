@@ -8,7 +8,8 @@ place.
 import json
 import re
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from solon.nets.folder import read_json_file
 from solon.nets.gguf.library import require_gguf
 from solon.nets.gguf.reading import read_file, read_tokenizer
 from solon.nets.gguf.tokens import find_difference, list_tokens, name_cutting
-from solon.nets.llama import is_llama_shaped
+from solon.nets.llama import LlamaConfig, is_llama_shaped
 from solon.nets.policy import count_rows, load_policy
 from solon.nets.protocols import CausalLM, Tokenizer
 from solon.nets.tokenizer import load_tokenizer
@@ -70,7 +71,7 @@ def export_gguf(folder: Path, file: Path) -> None:
 
 
 def _check_model(model: CausalLM, folder: Path) -> None:
-    config: Any = model.config
+    config = cast(LlamaConfig, model.config)
     biases = [name for name in model.state_dict(keep_vars=True) if name.endswith(".bias")]
     if not is_llama_shaped(model):
         raise ModelError(f"{folder}: is no Llama-shaped model ({config.model_type}): only those can be written as GGUF")
@@ -82,7 +83,7 @@ def _check_model(model: CausalLM, folder: Path) -> None:
 
 def _write(path: Path, folder: Path, model: CausalLM, tokenizer: Tokenizer, cutting: str) -> None:
     gguf = require_gguf()
-    config: Any = model.config
+    config = cast(LlamaConfig, model.config)
     architecture = _ARCHITECTURES[config.model_type]
     writer = gguf.GGUFWriter(path, architecture)
     manifest = read_json_file(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
@@ -111,7 +112,7 @@ def _write(path: Path, folder: Path, model: CausalLM, tokenizer: Tokenizer, cutt
         writer.close()
 
 
-def _find_architecture(gguf: Any, name: str) -> Any:
+def _find_architecture(gguf: ModuleType, name: str) -> object:
     return next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == name)
 
 
@@ -130,7 +131,7 @@ def interleave_halves(weight: Tensor, heads: int) -> Tensor:
 
 
 def _write_sizes(writer: Any, model: CausalLM) -> None:
-    config: Any = model.config
+    config = cast(LlamaConfig, model.config)
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
