@@ -237,6 +237,7 @@ class _Reader(_Calls):
                     raise
                 connection = self._open("immutable=1")
             super().__init__(connection, self._path)
+        self._is_indexed = False
 
     def _open(self, how: str) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?{how}", uri=True)
@@ -249,8 +250,10 @@ class _Reader(_Calls):
         return connection
 
     def find_ended(self, request: dict[str, Any]) -> StoredCall | None:
-        with _explaining(self._path):
-            make_index_beside(self._connection)
+        if not self._is_indexed:  # once: a file without an index is read whole for it
+            with _explaining(self._path):
+                make_index_beside(self._connection)
+            self._is_indexed = True
         return super().find_ended(request)
 
     def keys(self) -> set[str]:
