@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from solon import words
 from solon.feedback import comparing, labeling, pairing, votes
 from solon.lm import responding, sentences, spelling
 from solon.prompting import rendering
@@ -640,12 +641,12 @@ REDTEAM: dict[str, Mutant] = {
         test_selecting.test_splits_have_their_shares,
     ),
     "exact copies only": (
-        normalize.normalize_text,
+        words.normalize_text,
         "return spaced.strip(_ENDS) or spaced",
         "return text",
         a_copy_of_an_evaluation_prompt,
     ),
-    "case is kept": (normalize.normalize_text, ".casefold()", "", test_prompt_keys.test_looks_do_not_matter),
+    "case is kept": (words.normalize_text, ".casefold()", "", test_prompt_keys.test_looks_do_not_matter),
     "the last turn is all that counts": (
         normalize.prompt_key,
         "for message in conversation.messages",

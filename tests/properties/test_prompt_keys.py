@@ -4,7 +4,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from solon.records import Conversation
-from solon.redteam import normalize_text, prompt_key
+from solon.redteam import prompt_key
+from solon.words import normalize_text
 
 # Characters whose folding has been got wrong before: sharp s, dotted i, Greek final sigma, ligatures, Hangul, signs.
 TEXTS = st.text(st.one_of(st.characters(), st.sampled_from("ßİıΣςﬁ\u0345ͅᾳΐ\u200b\u00ad’“A B.!?")), max_size=30)

@@ -26,7 +26,7 @@ from solon.constitution.nodes import find_control
 from solon.errors import RecordError
 from solon.messages import describe_misfit, nearest, shorten
 from solon.records import Conversation, Message, Role
-from solon.redteam.normalize import is_blank
+from solon.words import is_blank
 
 PROMPT_FIELDS: Final = ("prompt", "turns", "messages", "transcript", "chosen", "instruction", "goal")
 """Where a prompt may stand, the first that is there; case does not matter. `chosen` is a transcript or messages."""

@@ -27,9 +27,10 @@ from typing import Final, Literal, NamedTuple
 
 from solon.errors import ConfigError, MissingExtraError
 from solon.records import Prompt
-from solon.redteam.normalize import prompt_key, split_key, split_words
+from solon.redteam.normalize import prompt_key, split_key
 from solon.redteam.pools import PromptPool
 from solon.redteam.selecting import NAMED, describe_prompt
+from solon.words import split_words
 
 WORDS_SHARED: Final = Fraction(7, 10)
 """Jaccard similarity of word sets from which on two prompts say nearly the same."""

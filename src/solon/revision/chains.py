@@ -13,7 +13,7 @@ be learnt from, must have ended.
 Departures from the paper (Bai et al. 2022, arXiv 2212.08073, sections 3.1 and 3.2):
 1. One prompt has one chain; the paper does not say how many it sampled.
 2. Few-shot exemplars come with the constitution, and there may be none: a model that was taught the dialogue of
-   critique and revision does not need them. The paper used the same five throughout.
+   critique and revision does not need them. They may be chosen for each item. The paper used the same five throughout.
 3. Principles are drawn by weighted hashing; with equal weights these are the paper's uniform draws.
 4. Empty and truncated texts are left out and counted, or an initial response revised up to its last whole sentence;
    the paper does not mention them.
@@ -27,7 +27,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from solon.constitution import Constitution, Principle, RevisionExemplar, choose_principle
+from solon.constitution import Constitution, Principle, RevisionExemplar, choose_exemplars, choose_principle
 from solon.errors import CallFailedError, ConstitutionError, StageFailedError
 from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, respond, run_items
 from solon.prompting import render_critique, render_revision
@@ -59,6 +59,8 @@ class RevisionConfig(DrawConfig):
         max_critique_tokens: limit of a critique. Paper: not stated.
         exemplars: how many of the constitution's worked critiques and revisions are shown first; None shows all.
             Paper: 5.
+        exemplar_choice: `first` shows the first of them to all items; `unlike` chooses for each item among those that
+            share no content word with its request. Paper: `first`.
         cut_responses: True revises an initial response that reached `max_tokens` up to the end of its last whole
             sentence; it is counted, and never learnt. Paper: not stated.
     """
@@ -70,6 +72,7 @@ class RevisionConfig(DrawConfig):
     max_tokens: TokenLimit = 256
     max_critique_tokens: TokenLimit = 256
     exemplars: int | None = Field(None, ge=0)
+    exemplar_choice: Literal["first", "unlike"] = "first"
     cut_responses: bool = False
 
 
@@ -155,7 +158,7 @@ async def revise_response(
         ConstitutionError: no principle applies to the prompt's kind.
     """
     principles = constitution.critique_principles(prompt.kind)
-    rounds = _Rounds(critic, prompt, constitution.revision_exemplars[: config.exemplars], config, seed)
+    rounds = _Rounds(critic, prompt, _exemplars_for(prompt, constitution, config, seed), config, seed)
     response = initial
     steps: list[RevisionStep] = []
     failure: Failure | None = None
@@ -175,6 +178,15 @@ async def revise_response(
         steps=tuple(steps),
         failure=failure,
     )
+
+
+def _exemplars_for(
+    prompt: Prompt, constitution: Constitution, config: RevisionConfig, seed: int
+) -> tuple[RevisionExemplar, ...]:
+    exemplars = constitution.revision_exemplars
+    if config.exemplar_choice == "first":
+        return exemplars[: config.exemplars]
+    return choose_exemplars(exemplars, prompt.conversation, most=config.exemplars, seed=seed, item=prompt.id)
 
 
 class _StepError(Exception):

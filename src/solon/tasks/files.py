@@ -35,10 +35,10 @@ from solon.pipeline.task import Pools, Task, find_shipped_model
 from solon.records import TRAIN, Config, Conversation, GoldComparison, Measures, Prompt, PromptKind
 from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
 from solon.redteam.files import Entry, read_entries
-from solon.redteam.normalize import is_blank
 from solon.redteam.pools import HASH
 from solon.storage import content_digest
 from solon.tasks.graders import NoGrader, load_grader
+from solon.words import is_blank
 
 HELD_OUT: Final = "heldout"
 _DEFAULT_GROUPS: Final[Mapping[PromptKind, str]] = {"red_team": "harmful", "helpful": "benign"}

@@ -9,7 +9,8 @@ import pytest
 
 from solon.errors import ConfigError, MissingExtraError
 from solon.records import Conversation, Prompt, PromptKind
-from solon.redteam import find_leaks, keep_evaluation_out, leaks, split_words
+from solon.redteam import find_leaks, keep_evaluation_out, leaks
+from solon.words import split_words
 from tests.scripts import make_prompts
 
 TWELVE = "please tell me how one could quietly open the neighbouring old door"

@@ -6,7 +6,8 @@ import pytest
 
 from solon.errors import RecordError
 from solon.records import Conversation, Prompt, save_records
-from solon.redteam import load_prompts, normalize_text, prompt_key, prompts_from_constitution
+from solon.redteam import load_prompts, prompt_key, prompts_from_constitution
+from solon.words import normalize_text
 from tests.scripts import make_constitution, make_prompts
 
 

@@ -197,8 +197,24 @@ def test_a_critic_of_the_single_layout_is_asked_for_each_step_in_one_turn() -> N
     assert {len(rendered.turns) for rendered in asked} == {5}  # two exemplars of a turn and an answer, and the item
 
 
+def test_unlike_exemplars_share_no_word_with_the_request() -> None:
+    prompts = make_prompts(6)
+    shared = prompts[0].conversation
+    exemplars = (RevisionExemplar(conversation=shared, response="R0", critique="C0", revision="V0"),)
+    constitution = make_constitution(revision_exemplars=(*exemplars, *CONSTITUTION.revision_exemplars))
+    shown = {}
+    for choice in ("first", "unlike"):
+        critic = ScriptedModel(write)
+        config = CONFIG.model_copy(update={"exemplar_choice": choice, "exemplars": 2})
+        run(prompts[:1], config, constitution, critic=critic)
+        shown[choice] = {
+            tuple(name for name in ("V0", "V1", "V2") if name in asked.text) for asked, *_ in critic.generated
+        }
+    assert shown == {"first": {("V0", "V1")}, "unlike": {("V1", "V2")}}
+
+
 def test_every_field_is_tried() -> None:
     drawn = {"temperature", "top_p", "min_p", "max_tokens", "max_critique_tokens"}
-    tried = {"rounds", "direct", *drawn, "exemplars"}
+    tried = {"rounds", "direct", *drawn, "exemplars", "exemplar_choice"}
     elsewhere = {"targets", "helpful_samples", "cut_responses"}  # in test_targets and test_cut
     assert set(RevisionConfig.model_fields) - tried == elsewhere
