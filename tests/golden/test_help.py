@@ -23,6 +23,8 @@ COMMANDS = (
     ("report",),
     ("constitution",),
     ("constitution", "check"),
+    ("task",),
+    ("task", "check"),
     ("world",),
     ("world", "build"),
     ("world", "check"),

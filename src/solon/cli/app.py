@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 constitution_app = typer.Typer(help="Look at constitutions.", no_args_is_help=True)
 world_app = typer.Typer(help="Build and check the nano model of the reference world.", no_args_is_help=True)
+task_app = typer.Typer(help="Look at tasks.", no_args_is_help=True)
 app.add_typer(constitution_app, name="constitution")
+app.add_typer(task_app, name="task")
 model_app = typer.Typer(help="Take models from GGUF files and to them.", no_args_is_help=True)
 app.add_typer(world_app, name="world")
 app.add_typer(model_app, name="model")
@@ -56,7 +58,8 @@ def _root(
 def run(
     context: typer.Context,
     task: Annotated[
-        str | None, typer.Option(metavar="FILE", help="What is asked: a task's YAML file; the world if left out.")
+        str | None,
+        typer.Option(metavar="TASK", help="What is asked: a task's YAML file, or starter; the world if left out."),
     ] = None,
     red_team: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Without a task file: prompts that ask for harm, to train on.")
@@ -272,6 +275,23 @@ def check_constitution(
         *(f"note: {note}" for note in describe_unknown_words(constitution)),
     ]
     print(printable("\n".join(lines)))
+
+
+@task_app.command("check")
+@reports_errors
+def check_task(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task's YAML file, or the name of a shipped one.")],
+) -> None:
+    """Say what a task holds, and what its author may not have meant."""
+    from solon.cli.errors import printable
+    from solon.cli.tables import pools_table
+    from solon.pipeline.task import load_task
+    from solon.tasks import check_task as gather_facts
+
+    facts = gather_facts(load_task(task))
+    gold = ", ".join(f"{count} {kind}" for kind, count in facts.gold.items()) or "none"
+    lines = [f"task {facts.name}", pools_table(facts.pools), f"gold comparisons: {gold}"]
+    print(printable("\n".join([*lines, *(f"note: {note}" for note in facts.notes)])))
 
 
 @world_app.command("build")

@@ -1,10 +1,13 @@
 """The results of a run as plain text, narrow enough for any terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from solon.messages import count_of
 from solon.records import UNGRADED, Measures, count_cut
+
+if TYPE_CHECKING:
+    from solon.tasks.checking import PoolFacts
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -15,6 +18,21 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def pools_table(pools: "Sequence[PoolFacts]") -> str:
+    """Return the table of a task's pools of prompts."""
+    head = ["", "prompts", "goals", "categories", "imperatives", "begin alike"]
+    rows = [
+        [
+            pool.name,
+            *map(str, (pool.prompts, pool.goals, len(pool.categories))),
+            f"{pool.imperatives:.0%}",
+            f"{pool.opening_share:.1%}",
+        ]
+        for pool in pools
+    ]
+    return format_table([head, *rows])
 
 
 def results_table(results: Mapping[str, Any]) -> str:

@@ -34,6 +34,9 @@ PROMPT_FIELDS: Final = ("prompt", "turns", "messages", "transcript", "chosen", "
 DETAIL_FIELDS: Final = ("kind", "split", "goal", "category")
 """What else may be said of a prompt."""
 
+PAIR: Final = "pair"
+"""Of a twin: the goal of the harmful prompt whose words it shares. For people, and passed over without a word."""
+
 MAX_CHARACTERS: Final = 100_000
 """The longest prompt; more is taken for a file whose prompts are not on lines of their own."""
 
@@ -103,7 +106,7 @@ def read_given(body: Any, where: str) -> Given:
     fields = _fields({"prompt": body} if isinstance(body, str) else body, where)
     field = _find_prompt(fields, where)
     turns = _turns(fields[field], field, where)
-    used = {field, *DETAIL_FIELDS}
+    used = {field, *DETAIL_FIELDS, PAIR}
     if field == "instruction" and len(turns) == 1 and (more := _text(fields, _INPUT, where)):
         turns, used = [("user", f"{turns[0][1]}\n\n{more}")], used | {_INPUT}
     _check_roles(turns, field, where)

@@ -99,6 +99,19 @@ def find_leaks(training: Sequence[Prompt], evaluation: Sequence[Prompt], *, near
     return [found[place] for place in sorted(found)]
 
 
+def find_alike(prompts: Sequence[Prompt], *, least: Fraction) -> Iterator[tuple[Prompt, Prompt]]:
+    """Yield the pairs of a pool whose sets of runs of three words have a Jaccard similarity of `least` or more.
+
+    Raises:
+        MissingExtraError: the pool is larger than `EXACT_LIMIT` and `rensa` is not installed.
+    """
+    runs = [_runs(_words(prompt)) for prompt in prompts]
+    find = _pairs_by_sketch if len(prompts) > EXACT_LIMIT else _pairs_by_prefix
+    for i, j in _similar(runs, runs, least, find):
+        if i < j:
+            yield prompts[i], prompts[j]
+
+
 def keep_evaluation_out(
     training: Sequence[Prompt], evaluation: Sequence[Prompt], *, near: bool = True, drop: bool = False
 ) -> PromptPool:

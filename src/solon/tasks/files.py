@@ -284,8 +284,12 @@ class FileTask(Task):
         return content_digest([self.name, training, measured, self._example and self._example.to_json()])
 
 
-def load(source: str) -> FileTask:
+def load(source: str, *, called: str | None = None) -> FileTask:
     """Read a task's file.
+
+    Args:
+        source: the file.
+        called: how it was asked for; the file itself if left out.
 
     Raises:
         ConfigError: it cannot be read, or a field is wrong.
@@ -309,7 +313,7 @@ def load(source: str) -> FileTask:
         raise ConfigError(f"{path}:{line}: the key {shorten(repeated.value)} is there twice: remove one")
     if not isinstance(body, dict):
         raise ConfigError(f"{path}: expected the fields of a task (name, training, ...), found {type(body).__name__}")
-    return FileTask(validate(TaskFile, body, where=str(path)), path.parent, source=source)
+    return FileTask(validate(TaskFile, body, where=str(path)), path.parent, source=called or source)
 
 
 def _find_repeated(root: yaml.Node) -> yaml.ScalarNode | None:
