@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from solon.pipeline.task import load_task
+from solon.records import Conversation, Prompt
 from solon.redteam import find_leaks
 from solon.tasks import check_task
 from solon.tasks.starter import load
@@ -87,3 +88,28 @@ def test_the_wifi_of_the_neighbour_is_kept_from_training() -> None:
 def test_evaluation_groups_are_of_their_kinds() -> None:
     kinds = {group: {prompt.kind for prompt in prompts} for group, prompts in EVALUATION.prompts.items()}
     assert kinds == {"harmful": {"red_team"}, "benign": {"helpful"}, "twins": {"helpful"}}
+
+
+@pytest.mark.parametrize("kind", ["harm", "honesty", "helpfulness", "twins"])
+def test_gold_is_not_told_by_place_or_length(kind: str) -> None:
+    pairs = [comparison for comparison in TASK.gold() if comparison.kind == kind]
+    assert len(pairs) == 60
+    lengths = [(len(c.response_a.split()), len(c.response_b.split())) for c in pairs]
+    better = [(a, b) if c.answer == "a" else (b, a) for c, (a, b) in zip(pairs, lengths, strict=True)]
+    crossed = Counter((c.answer, good > bad) for c, (good, bad) in zip(pairs, better, strict=True))
+    assert set(crossed.values()) == {15}
+    assert all(good != bad for good, bad in better)
+    assert sum(good for good, _ in better) == pytest.approx(sum(bad for _, bad in better), rel=0.05)
+
+
+def test_gold_prompts_are_no_other_prompts() -> None:
+    gold = [Prompt.make(Conversation.of(c.prompt), kind="helpful", source="gold", split="gold") for c in TASK.gold()]
+    assert len({prompt.id for prompt in gold}) == len(gold) >= 200
+    others = [prompt for name in ("red_team", "helpful", "harmful", "benign", "twins") for prompt in as_prompts(name)]
+    assert find_leaks(others, gold) == []
+
+
+def as_prompts(name: str) -> list[Prompt]:
+    return [
+        Prompt.make(Conversation.of(row["prompt"]), kind="helpful", source=name, split="train") for row in rows(name)
+    ]
