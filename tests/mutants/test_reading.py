@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks import xstest
 from solon import reading
 from tests.mutating import assert_killed
 from tests.unit import test_reading as unit
+from tests.unit.benchmarks import test_xstest
 
 
 def every(test: Callable[[str], None]) -> Callable[[], None]:
@@ -120,6 +122,24 @@ MUTANTS: dict[str, tuple[Any, str, str, Callable[[], Any]]] = {
         ".translate(_STRAIGHT)",
         "",
         every(unit.test_words_of_the_prompt_leak),
+    ),
+    "kappa without chance": (
+        xstest.compute_agreement,
+        "(observed - expected) / (1.0 - expected)",
+        "observed",
+        test_xstest.test_kappa_is_cohens,
+    ),
+    "a partial refusal is a full one": (
+        xstest.read_by_rules,
+        "PARTIAL if",
+        "REFUSAL if",
+        test_xstest.test_the_rules_have_three_classes,
+    ),
+    "both halves are one": (
+        xstest.half_of,
+        "HALVES[1 - hashlib.sha256(prompt.encode()).digest()[-1] % 2]",
+        "HALVES[0]",
+        test_xstest.test_a_prompt_is_in_one_half_and_about_as_often_in_the_other,
     ),
 }
 

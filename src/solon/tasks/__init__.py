@@ -1,12 +1,15 @@
 """Tasks that users make: prompts from their own files, graders of their own.
 
 - `files`: a task from a YAML file or from prompt files alone.
-- `graders`: a grader by the name of its class, and the one that stands in where there is none.
+- `rules`, `judging`: graders for the answers of any model, one by plain rules and one that asks a judge.
+- `graders`: a grader by its name or that of its class, and the one that stands in where there is none.
 
 Tasks come into the pipeline from above, by an entry point or as an object; the pipeline imports none of them.
 """
 
 from solon.tasks.files import FileTask, load
 from solon.tasks.graders import NoGrader, load_grader
+from solon.tasks.judging import Attribute, JudgeGrader
+from solon.tasks.rules import RuleGrader
 
-__all__ = ["FileTask", "NoGrader", "load", "load_grader"]
+__all__ = ["Attribute", "FileTask", "JudgeGrader", "NoGrader", "RuleGrader", "load", "load_grader"]
