@@ -179,13 +179,13 @@ POINTWISE: dict[str, Mutant] = {
         test_pointwise.test_the_label_is_the_sigmoid_of_the_difference_in_the_principles_polarity,
     ),
     "only the first spelling counts": (
-        labeling._judge,
+        labeling.weigh_answers,
         "choice.logprobs[: len(yes)]",
         "choice.logprobs[:1]",
         test_pointwise.test_every_spelling_counts_for_its_answer,
     ),
     "a spelling of one answer counts for the other": (
-        labeling._judge,
+        labeling.weigh_answers,
         "choice.logprobs[len(yes) :]",
         "choice.logprobs[len(yes) - 1 :]",
         test_pointwise.test_every_spelling_counts_for_its_answer,

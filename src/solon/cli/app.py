@@ -70,7 +70,8 @@ def run(
     ] = None,
     benign: Annotated[Path | None, typer.Option(metavar="FILE", help="Ordinary prompts to measure on.")] = None,
     grader: Annotated[
-        str | None, typer.Option(metavar="MODULE:CLASS", help="Grades answers in place of the task's own grader.")
+        str | None,
+        typer.Option(metavar="NAME", help="Grades in place of the task's own grader: rules, judge or MODULE:CLASS."),
     ] = None,
     model: Annotated[
         str | None,

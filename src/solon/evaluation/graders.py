@@ -1,12 +1,13 @@
 """Whether an object can grade, said before any model is asked: a grader is a user's own code, and may be anything."""
 
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from solon.errors import ConfigError
 from solon.evaluation.protocol import Grader, PairGrader
 from solon.messages import describe_error
-from solon.records import Measures
+from solon.records import Measures, Prompt
 
 METHODS: Final = {
     "compare": ("prompt", "response", "reference", "open_model"),
@@ -49,9 +50,29 @@ def check_grader(grader: object, where: str) -> Grader | PairGrader:
     return checked
 
 
-def measures_of(grader: Grader | PairGrader) -> Measures:
-    """Return what a grader says is to be reported, in its attribute `measures`; without one, every value."""
-    return getattr(grader, "measures", Measures())
+def measures_of(grader: Grader | PairGrader, prompts: Mapping[str, Sequence[Prompt]]) -> Measures:
+    """Return what a grader says is to be reported of some groups of prompts.
+
+    That is its attribute `measures`, or else what its method `measures_for` makes of the groups; without either, every
+    value.
+
+    Args:
+        grader: a grader that was checked.
+        prompts: group to its prompts.
+
+    Raises:
+        ConfigError: `measures_for` failed, or gave no `Measures`.
+    """
+    if not hasattr(grader, "measures_for") or hasattr(grader, "measures"):
+        return getattr(grader, "measures", Measures())
+    where = f"grader {grader.identity}: `measures_for`"
+    try:
+        measures: Any = grader.measures_for(prompts)
+    except (Exception, SystemExit) as error:  # a user's own code: anything can come out of it
+        raise ConfigError(f"{where} failed with {type(error).__name__}: {describe_error(error)}") from error
+    if not isinstance(measures, Measures):
+        raise ConfigError(f"{where} has to give a Measures of solon.records, not {_kind(measures)}")
+    return measures
 
 
 def _check_method(method: Any, name: str, where: str) -> None:

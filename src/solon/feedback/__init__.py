@@ -1,7 +1,15 @@
 """Stage 2: two responses to one prompt, and soft labels for which is the better."""
 
 from solon.feedback.comparing import ComparisonConfig, run_comparisons
-from solon.feedback.labeling import ASKS, FeedbackConfig, Labels, asking_principles, label_comparison, run_feedback
+from solon.feedback.labeling import (
+    ASKS,
+    FeedbackConfig,
+    Labels,
+    asking_principles,
+    label_comparison,
+    run_feedback,
+    weigh_answers,
+)
 from solon.feedback.pairing import FeedbackSummary, feedback_summary, is_near_tie, preference_pairs
 from solon.feedback.votes import NEAR_TIE, SURE, are_sure, combine_pointwise, combine_votes, contradict, order_logits
 
@@ -25,4 +33,5 @@ __all__ = [
     "preference_pairs",
     "run_comparisons",
     "run_feedback",
+    "weigh_answers",
 ]

@@ -50,7 +50,9 @@ from solon.feedback.votes import (
 from solon.lm import LanguageModel, OnProgress, find_spellings, run_items
 from solon.prompting import ANSWERS, OPTIONS, render_comparison, render_question, render_reasoning
 from solon.records import (
+    Choice,
     Comparison,
+    Conversation,
     DrawConfig,
     Failure,
     PointwiseVote,
@@ -226,18 +228,33 @@ async def _label_pointwise(
 async def _judge(comparison: Comparison, principle: Principle, side: Side, model: LanguageModel) -> PointwiseVote:
     """Have one response judged by itself."""
     response = comparison.response_a if side == "a" else comparison.response_b
-    rendered = render_question(comparison.prompt.conversation, response.text, principle, layout=model.layout)
-    yes, no = find_spellings(model, rendered, ANSWERS)
-    choice = await model.choose(rendered, (*yes, *no))
+    answers = await weigh_answers(model, comparison.prompt.conversation, response.text, principle)
+    logprob_yes, logprob_no = answers.logprobs
     assert principle.better is not None  # a question says which answer is
     return PointwiseVote(
         principle_id=principle.id,
         response=side,
         better=principle.better,
-        logprob_yes=sum_logprobs(choice.logprobs[: len(yes)]),
-        logprob_no=sum_logprobs(choice.logprobs[len(yes) :]),
-        call=choice.call,
+        logprob_yes=logprob_yes,
+        logprob_no=logprob_no,
+        call=answers.call,
     )
+
+
+async def weigh_answers(
+    model: LanguageModel, conversation: Conversation, response: str, principle: Principle
+) -> Choice:
+    """Return the log-probabilities of `ANSWERS` to a principle's question about one response, over all their spellings.
+
+    Raises:
+        CallFailedError: the call came to no result.
+        PromptingError: the principle has no question, or the conversation does not end with the user.
+    """
+    rendered = render_question(conversation, response, principle, layout=model.layout)
+    yes, no = find_spellings(model, rendered, ANSWERS)
+    choice = await model.choose(rendered, (*yes, *no))
+    summed = sum_logprobs(choice.logprobs[: len(yes)]), sum_logprobs(choice.logprobs[len(yes) :])
+    return choice.model_copy(update={"options": ANSWERS, "logprobs": summed})
 
 
 def _find_fault(comparison: Comparison) -> str | None:

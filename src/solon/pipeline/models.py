@@ -3,19 +3,20 @@
 Roles are an open table. The method asks for four; a grader of one's own may open any other by its name.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from solon.errors import ConfigError, ModelError, PromptingError
+from solon.evaluation import Evaluation
 from solon.lm.spec import LOCAL, ModelSpec, find_backend
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
 from solon.pipeline.overrides import merge
 from solon.pipeline.task import Task, find_checkpoint
 from solon.prompting import add_system_prompt, render_response
-from solon.records import Conversation
+from solon.records import Conversation, Origin
 from solon.storage import content_digest
 
 DEFAULTS: Final = {CRITIC.key: ASSISTANT.key, FEEDBACK_MODEL.key: ASSISTANT.key, JUDGE.key: FEEDBACK_MODEL.key}
@@ -190,6 +191,23 @@ def describe_idle_roles(models: Mapping[str, ModelSpec]) -> list[str]:
             meant = f"; {hint}" if hint.startswith("did") else ""
             notes.append(f"models.{role}: no stage asks for this role, a grader may{meant}")
     return notes
+
+
+def describe_judges(evaluations: Sequence[Evaluation], models: Mapping[str, Origin]) -> list[str]:
+    """Return a note for each evaluation whose grader asks a judge that is the feedback model.
+
+    Args:
+        evaluations: those of the run. A grader may name the roles that it asks as `asks`.
+        models: role to its model.
+    """
+    if models[JUDGE.key].digest != models[FEEDBACK_MODEL.key].digest:
+        return []
+    return [
+        f"evaluation {evaluation.name}: grader {evaluation.grader.identity} asks the model that gives the feedback, "
+        "so that models are trained towards the taste they are graded by: give another with  --judge SOURCE"
+        for evaluation in evaluations
+        if JUDGE.key in getattr(evaluation.grader, "asks", ())
+    ]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from solon.pipeline.models import (
     check_layouts,
     check_trainable,
     describe_idle_roles,
+    describe_judges,
     identify_model,
     locate_model,
     trained_model,
@@ -141,14 +142,15 @@ def build_plan(
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),
         *describe_idle_roles(models),
     )
+    origins = {r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()}
     header = RunHeader(
         code_version=__version__,
         config=config.model_dump(mode="json"),
         task=Origin(source=source_of(task), name=task.name, digest=task.identity),
         constitution=Origin(source=config.constitution, name=rules.name, digest=rules.digest),
-        models={r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()},
+        models=origins,
         overrides={name: value for name, value in flatten(settings) if name != "seed"},
-        notices=notices,
+        notices=(*notices, *describe_judges(prompts.evaluations, origins)),
     )
     source = "" if grader is None else grader_source
     return RunPlan(task, config, rules, prompts, models, header, graph, source, until)
@@ -166,5 +168,5 @@ def _regrade(prompts: RunPrompts, grader: Grader | PairGrader | None) -> RunProm
     if grader is None:
         return prompts
     own = check_grader(grader, f"grader {type(grader).__name__}")
-    measures = measures_of(own)
-    return replace(prompts, evaluations=[replace(e, grader=own, measures=measures) for e in prompts.evaluations])
+    graded = [replace(e, grader=own, measures=measures_of(own, e.prompts)) for e in prompts.evaluations]
+    return replace(prompts, evaluations=graded)

@@ -343,7 +343,7 @@ def _evaluation(
     measures: Measures | None,
 ) -> Evaluation:
     grader = grader or NoGrader()
-    return Evaluation(name, caption, groups, grader, measures or measures_of(grader))
+    return Evaluation(name, caption, groups, grader, measures or measures_of(grader, groups))
 
 
 def _example(text: str) -> Prompt:

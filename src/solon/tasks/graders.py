@@ -1,14 +1,20 @@
 """Graders by the name of their class, and the grader that stands in where there is none."""
 
 import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from solon.errors import ConfigError
 from solon.evaluation import Grader, OpenModel, PairGrader, check_grader
 from solon.messages import describe_error
 from solon.records import NOBODY, Grade, Prompt, Sample
+from solon.tasks.judging import JudgeGrader
+from solon.tasks.rules import RuleGrader
+
+SHIPPED: Final[Mapping[str, Callable[[], Grader]]] = {"rules": RuleGrader, "judge": JudgeGrader}
+"""Short name of a grader to what makes one."""
 
 
 class NoGrader:
@@ -25,14 +31,19 @@ class NoGrader:
 
 
 def load_grader(name: str, folder: Path) -> Grader | PairGrader:
-    """Import a grader class, `module:Class`, from `folder` or the environment, and make one without arguments.
+    """Make a grader without arguments: a shipped one, or a class `module:Class` from `folder` or the environment.
 
     Raises:
         ConfigError: it cannot be imported or made, or is no grader.
     """
+    if name in SHIPPED:
+        return SHIPPED[name]()
     module, colon, attribute = name.partition(":")
     if not colon or not module or not attribute:
-        raise ConfigError(f"grader {name}: expected MODULE:CLASS, for example my_grader:MyGrader")
+        raise ConfigError(
+            f"grader {name}: expected MODULE:CLASS, for example my_grader:MyGrader, or a shipped one: "
+            f"{' or '.join(SHIPPED)}"
+        )
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:
