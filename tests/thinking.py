@@ -39,8 +39,17 @@ TEMPLATES = {
     ),
     "switched, in the prompt only": _template(asked=_UNLESS_OFF + "{% endif %}"),
     "switched on": _template(asked="{% if thinking %}{{ '<think>' }}{% else %}{{ '</think>' }}{% endif %}"),
+    "switched on, or nothing": _template(
+        asked="{% if enable_thinking %}{{ '<think>\\n' }}{% endif %}", assistant=_STRIP
+    ),
+    "switched by a word": _template(
+        assistant=_STRIP, first="{% if enable_thinking is defined and not enable_thinking %}no thinking\n{% endif %}"
+    ),
+    "switched, with a space": _template(assistant=_EMPTY + "{{ ' ' + said }}", asked=_UNLESS_OFF + "{% endif %}"),
+    "writes empty around the last": _template(assistant="{% if loop.last %}" + _EMPTY + "{% endif %}" + _STRIP),
     "writes empty": _template(assistant=_EMPTY + "{{ said }}", asked=_EMPTY),
     "strips": _template(assistant=_STRIP),
+    "strips, has records of thoughts": _template(assistant="{{ m.thinking or '' }}" + _STRIP),
     "other marks": _template(asked="{{ '[THINK]' }}", assistant="{{ said.split('[/THINK]')[-1] }}", marks="[THINK]"),
     "begin and end": _template(
         asked="{{ '<|begin_of_thought|>\\n' }}", assistant="{{ said.split('<|end_of_thought|>')[-1] }}"

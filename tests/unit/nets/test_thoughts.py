@@ -24,6 +24,7 @@ from tests.thinking import EMPTY, TEMPLATES, thinking
 
 THINK = ("<think>", "</think>")
 OFF: dict[str, TemplateArgument] = {"enable_thinking": False}
+ON: dict[str, TemplateArgument] = {"enable_thinking": True}
 CASES: list[tuple[str, dict[str, TemplateArgument], Thoughts]] = [
     ("opens", {}, Thoughts(THINK, "open", "\n</think>\n\n", None)),
     ("opens, in line", {}, Thoughts(THINK, "open", "</think>", None)),
@@ -31,14 +32,20 @@ CASES: list[tuple[str, dict[str, TemplateArgument], Thoughts]] = [
     ("opens, switched", {}, Thoughts(THINK, "open", "\n</think>\n\n", "enable_thinking")),
     ("opens, switched", OFF, Thoughts(THINK, "off", "", "enable_thinking")),
     ("switched", {}, Thoughts(THINK, "free", EMPTY, "enable_thinking")),
-    ("switched", {"enable_thinking": True}, Thoughts(THINK, "free", EMPTY, "enable_thinking")),
+    ("switched", ON, Thoughts(THINK, "free", EMPTY, "enable_thinking")),
     ("switched", OFF, Thoughts(THINK, "off", "", "enable_thinking")),
     ("switched, in the prompt only", {}, Thoughts(THINK, "free", EMPTY, "enable_thinking")),
     ("switched, in the prompt only", OFF, Thoughts(THINK, "off", "", "enable_thinking")),
     ("switched on", {}, Thoughts(THINK, "off", "", "thinking")),
     ("switched on", {"thinking": True}, Thoughts(THINK, "open", "</think>", "thinking")),
+    ("switched on, or nothing", {}, Thoughts(THINK, "off", "", "enable_thinking")),
+    ("switched on, or nothing", ON, Thoughts(THINK, "open", "\n</think>\n\n", "enable_thinking")),
+    ("switched by a word", {}, Thoughts(THINK, "free", "", "enable_thinking")),
+    ("switched by a word", OFF, Thoughts(THINK, "off", "", "enable_thinking")),
+    ("writes empty around the last", {}, Thoughts(THINK, "free", EMPTY, None)),
     ("writes empty", {}, Thoughts(THINK, "off", "", None)),
     ("strips", {}, Thoughts(THINK, "free", "", None)),
+    ("strips, has records of thoughts", {}, Thoughts(THINK, "free", "", None)),
     ("other marks", {}, Thoughts(("[THINK]", "[/THINK]"), "open", "[/THINK]", None)),
     (
         "begin and end",
@@ -46,6 +53,9 @@ CASES: list[tuple[str, dict[str, TemplateArgument], Thoughts]] = [
         Thoughts(("<|begin_of_thought|>", "<|end_of_thought|>"), "open", "\n<|end_of_thought|>\n\n", None),
     ),
 ]
+UNWRITTEN = ("switched on, or nothing", "switched by a word", "strips", "strips, has records of thoughts")
+"""Templates that need not write a thought for one to be over."""
+
 IDS = [f"{kind} {told}" for kind, told, _ in CASES]
 cases = pytest.mark.parametrize(("kind", "told", "expected"), CASES, ids=IDS)
 QUESTION = ask(("user", "how do i find the lamp"), ("assistant", "take the river"), ("user", " Say why. "))
@@ -125,8 +135,8 @@ def test_what_follows_a_prompt_follows_a_closed_thought(
     prompt, rests = encode_continuations(tokenizer, QUESTION, ("Say no.", "why"))
     assert prompt == wanted
     assert [decode_response(tokenizer, rest) for rest in rests] == ["Say no.", "why"]
-    if expected.state != "free" or expected.closing:
-        assert decode_response(tokenizer, wanted).rstrip().endswith(expected.marks[1])
+    is_written = bool(expected.closing) or kind not in UNWRITTEN
+    assert decode_response(tokenizer, wanted).rstrip().endswith(expected.marks[1]) == is_written
 
 
 @cases
@@ -145,6 +155,12 @@ def test_what_is_put_into_a_models_mouth_follows_a_closed_thought(
 def test_a_thought_is_closed_as_a_template_writes_it_that_is_told_to_think_nothing(kind: str) -> None:
     tokenizer = thinking(kind)
     assert encode_prompt(tokenizer, QUESTION, after_thought=True) == own(tokenizer, QUESTION, OFF)
+
+
+def test_a_response_has_the_white_space_that_the_template_puts_after_an_empty_thought() -> None:
+    tokenizer = thinking("switched, with a space")
+    prompt, (rest,) = encode_continuations(tokenizer, QUESTION, ("Say no.",))
+    assert (prompt, decode_response(tokenizer, rest)) == (own(tokenizer, QUESTION, OFF), " Say no.")
 
 
 @pytest.mark.parametrize("make_other", made_up_tokenizers.CHATTING.values(), ids=str)

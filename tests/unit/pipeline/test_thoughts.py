@@ -5,6 +5,7 @@ The witness is the same run of models that say the same and think nothing.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import solon
 from solon.lm import ModelSpec, Thinking
 from solon.pipeline.ancestry import describe
 from solon.pipeline.models import describe_thoughts
+from solon.prompting import render_response
 from solon.records import EvalRecord, Failure, PreferenceLabel, RevisionChain, RunHeader, RunPaths, load_records
+from solon.world.task import WorldTask
 from tests.pipeline_fakes import SMALL, FakeModels
 from tests.thinking import build_thinking_policy
 
@@ -23,11 +26,11 @@ EVERYTHING: dict[str, Any] = {**SMALL, "max_failure_fraction": 1.0, "feedback": 
 
 
 class Thinkers(FakeModels):
-    """Models that think aloud before they say what the fakes say; some of their thoughts never end."""
+    """Models that think aloud before they say what the fakes say; thoughts of some draws never end."""
 
-    def __init__(self, root: Path, *, never_end: int = 0) -> None:
+    def __init__(self, root: Path, *, never_ends: Callable[[str, int], bool] = lambda asked, seed: False) -> None:
         super().__init__(root)
-        self._never_end = never_end
+        self._never_ends = never_ends
 
     def open_model(self, checkpoint):
         model = super().open_model(checkpoint)
@@ -36,7 +39,7 @@ class Thinkers(FakeModels):
         def think(prompt, sampling, seed):
             said = reply(prompt, sampling, seed)
             text, reason = said if isinstance(said, tuple) else (said, "end")
-            if self._never_end and seed % self._never_end == 0:
+            if self._never_ends(prompt.text, seed):
                 return f"<think>\nWhat of {text}", "length"
             return f"<think>\nWhat of {text}\n</think>\n\n{text}", reason
 
@@ -62,10 +65,15 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lost(tmp_path_factory):
-    """A run in which one thought in four never ends."""
+    """A run in which one thought in four never ends, and none about the example."""
     folder = tmp_path_factory.mktemp("lost")
-    run(Thinkers(folder, never_end=4), folder / "run")
+    run_lost(folder)
     return folder / "run"
+
+
+def run_lost(folder: Path) -> None:
+    example = render_response(WorldTask().example().conversation).text
+    run(Thinkers(folder, never_ends=lambda asked, seed: seed % 4 == 0 or asked == example), folder / "run")
 
 
 def without_thoughts(value: Any) -> Any:
@@ -131,6 +139,14 @@ def test_a_record_is_shown_with_the_thoughts_it_rests_on(lost) -> None:
     shown = describe(lost, answer.id)
     assert "response: none, its thought did not end\n" in shown
     assert f"thought before: {answer.response.thought}\n" in shown
+
+
+def test_an_example_that_nobody_answered_is_not_revised(lost) -> None:
+    draws = load_records(lost / "records" / "example.jsonl", EvalRecord)
+    assert draws
+    assert not [draw for draw in draws if draw.response.thought_closed]
+    assert (lost / "records" / "example_chain.jsonl").read_text() == ""
+    assert "(no response: the model&#39;s thought did not end)" in (lost / "report.html").read_text()
 
 
 SWITCHED = "or turn thoughts off with  --set models.assistant.chat_template_kwargs.enable_thinking=false"
