@@ -32,6 +32,9 @@ _UNLESS_OFF = "{% if enable_thinking is defined and not enable_thinking %}" + _E
 TEMPLATES = {
     "opens": _template(assistant=_STRIP, asked="{{ '<think>\\n' }}"),
     "opens, in line": _template(assistant=_STRIP, asked="{{ '<think>' }}"),
+    "opens, around the last too": _template(
+        assistant="{% if loop.last %}{{ '<think>\\n\\n' }}{% endif %}" + _STRIP, asked="{{ '<think>\\n\\n' }}"
+    ),
     "opens, and goes on": _template(assistant=_STRIP, asked="{{ '<think>\\nOkay,' }}"),
     "opens, switched": _template(asked=_UNLESS_OFF + "{% else %}{{ '<think>\\n' }}{% endif %}"),
     "switched": _template(

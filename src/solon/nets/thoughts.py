@@ -78,7 +78,8 @@ def find_closing(asked: str, marks: tuple[str, str], examples: Iterable[str]) ->
 
     Returns:
         The rest of the first example that goes on so. Else, where the prompt has opened a thought, the mark that closes
-        one, after the white space that stands behind the first mark and before twice as much. Otherwise nothing.
+        one: after the white space that stands behind the first mark and before an empty line, or between neither where
+        there is none. Otherwise nothing.
     """
     for example in examples:
         if example.startswith(asked) and ends_after_thought(example.removeprefix(asked), marks):
@@ -87,4 +88,4 @@ def find_closing(asked: str, marks: tuple[str, str], examples: Iterable[str]) ->
         return ""
     begun = asked.rpartition(marks[0])[2]
     space = begun[: len(begun) - len(begun.lstrip())]
-    return f"{space}{marks[1]}{2 * space}"
+    return f"{space}{marks[1]}\n\n" if space else marks[1]

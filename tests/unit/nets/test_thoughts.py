@@ -28,6 +28,7 @@ ON: dict[str, TemplateArgument] = {"enable_thinking": True}
 CASES: list[tuple[str, dict[str, TemplateArgument], Thoughts]] = [
     ("opens", {}, Thoughts(THINK, "open", "\n</think>\n\n", None)),
     ("opens, in line", {}, Thoughts(THINK, "open", "</think>", None)),
+    ("opens, around the last too", {}, Thoughts(THINK, "open", "\n\n</think>\n\n", None)),
     ("opens, and goes on", {}, Thoughts(THINK, "open", "\n</think>\n\n", None)),
     ("opens, switched", {}, Thoughts(THINK, "open", "\n</think>\n\n", "enable_thinking")),
     ("opens, switched", OFF, Thoughts(THINK, "off", "", "enable_thinking")),
