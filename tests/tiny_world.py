@@ -63,20 +63,25 @@ def make_world_tokenizer() -> Tokenizer:
     return build_tokenizer(texts, vocab_size=900, merges=64)
 
 
-def train_in_the_world(start: CausalLM, tokenizer: Tokenizer, path: Path) -> Path:
-    """Train a tiny model on these answers and save it."""
+def train_in_the_world(start: CausalLM, tokenizer: Tokenizer, path: Path, *, before: str = "") -> Path:
+    """Train a tiny model on these answers, each with the same text before it, and save it."""
     untrained = path.with_name(f"{path.name}-untrained")
     save_policy(start, tokenizer, untrained)
     sft = SFTConfig(epochs=4, batch_size=16, learning_rate=1e-2, eval_fraction=0.0)
-    run_sft(untrained, make_examples(), sft, path, seed=0, metrics=path.with_name("tiny.jsonl"))
+    examples = [example.model_copy(update={"response": before + example.response}) for example in make_examples()]
+    run_sft(untrained, examples, sft, path, seed=0, metrics=path.with_name("tiny.jsonl"))
     return path
+
+
+def start_tiny_llama(tokenizer: Tokenizer) -> CausalLM:
+    """Return a tiny Llama that has learnt nothing."""
+    return build_nano_model(build_nano_config(tokenizer, width=32, layers=1, heads=2, max_length=512), seed=1)
 
 
 def build_tiny_world_model(path: Path) -> Path:
     """Train a tiny Llama on these answers and save it."""
     tokenizer = make_world_tokenizer()
-    config = build_nano_config(tokenizer, width=32, layers=1, heads=2, max_length=512)
-    return train_in_the_world(build_nano_model(config, seed=1), tokenizer, path)
+    return train_in_the_world(start_tiny_llama(tokenizer), tokenizer, path)
 
 
 def tiny_options(model: Path) -> list[str]:

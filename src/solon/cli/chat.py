@@ -100,13 +100,15 @@ def run_chat(folder: Path, name: str | None, *, temperature: float, max_tokens: 
             messages.append(Message(role="user", text=line))
             asked = Conversation(messages=tuple(messages))
             try:
-                answer = asyncio.run(respond(model, asked, sampling, seed=derive_seed(seed, "chat", turn))).text
+                response = asyncio.run(respond(model, asked, sampling, seed=derive_seed(seed, "chat", turn)))
+                if not response.thought_closed:
+                    raise CallFailedError("the model's thought did not end: raise --max-tokens")
             except CallFailedError as error:
                 print(f"(no answer: {printable(str(error))})")
                 messages.pop()
                 continue
-            messages.append(Message(role="assistant", text=answer))
-            print(printable(answer.strip()), flush=True)
+            messages.append(Message(role="assistant", text=response.text))
+            print(printable(response.text.strip()), flush=True)
 
 
 def _lines(interactive: bool) -> Iterator[str]:

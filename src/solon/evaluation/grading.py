@@ -2,7 +2,8 @@
 
 The grader decides everything from prompt and response; what a response is worth for training is no business of
 this room. A response that the grader can tell nothing about is a graded outcome of its own, `ungraded`; an empty one
-and one that was cut off are the grader's to judge like any other. A call that failed brings no record, only a failure.
+and one that was cut off are the grader's to judge like any other. Where a model's thought did not end there is no
+response, and no grader is asked. A call that failed brings no record, only a failure.
 
 The draws of two models on one prompt share their seed, so that models which agree also draw alike and their
 difference is measured the more closely; on each model alone the draws are independent.
@@ -185,10 +186,14 @@ async def grade_response(
 ) -> Grade:
     """Have one response graded; a `PairGrader` needs a reference to compare it with.
 
+    Ungraded without asking where no response was begun, its own or the reference's.
+
     Raises:
         ConfigError: a pair grader without a reference.
         RunError: the grader raised an error of its own, or gave no `Grade`; what the run did so far is kept.
     """
+    if not all(sample.thought_closed for sample in (response, reference) if sample is not None):
+        return Grade(ungraded="the model's thought did not end: there is no response")
     ask: Callable[[], Awaitable[Grade]]
     if not isinstance(grader, PairGrader):
         ask = partial(grader.grade, prompt, response, open_model)

@@ -4,8 +4,8 @@
 process (needs torch; imported by its own name, so that the rest works without), `scripted` by a file, or functions in
 tests. `journaled` replays what a `journal` remembers and adds what it does not; `system_prompt` stands before it where
 a role has one. `responding` has a model answer a conversation, and takes an answer that was cut off up to its last
-whole sentence (`sentences`). `spelling` knows how a model may spell an option. `runner` runs a stage's items side by
-side, and keeps the failure of one from the others.
+whole sentence (`sentences`). `thoughts` keeps what a model thought apart from what it answers. `spelling` knows how a
+model may spell an option. `runner` runs a stage's items side by side, and keeps the failure of one from the others.
 """
 
 from solon.lm.backends.scripted import ScriptedModel
@@ -18,6 +18,7 @@ from solon.lm.runner import ItemResults, OnProgress, PartEndedError, check_failu
 from solon.lm.spec import Backend, ModelSpec, find_backend
 from solon.lm.spelling import SpellingModel, find_spellings
 from solon.lm.system_prompt import with_system_prompt
+from solon.lm.thoughts import Thinking, keep_thought_apart
 
 __all__ = [
     "Backend",
@@ -32,10 +33,12 @@ __all__ = [
     "ScriptedModel",
     "SpellingModel",
     "StoredCall",
+    "Thinking",
     "check_failures",
     "describe_lost_calls",
     "find_backend",
     "find_spellings",
+    "keep_thought_apart",
     "read_call",
     "respond",
     "run_items",

@@ -10,13 +10,16 @@ from solon.nets.llama import is_llama_shaped
 from solon.nets.policy import count_rows, load_policy, save_policy
 from solon.nets.protocols import CausalLM, Network, Scorer, Tokenizer, Trainable
 from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer
+from solon.nets.thoughts import Thoughts
 from solon.nets.tokenizer import (
+    begins_thought,
     decode_response,
     describe_template_kwargs,
     encode_continuations,
     encode_prompt,
     encode_text,
     end_token_id,
+    find_thoughts,
     find_unused_kwargs,
     has_system_turn,
     load_tokenizer,
@@ -28,8 +31,10 @@ __all__ = [
     "CausalLM",
     "Network",
     "Scorer",
+    "Thoughts",
     "Tokenizer",
     "Trainable",
+    "begins_thought",
     "check_askable",
     "check_trainable",
     "count_rows",
@@ -40,6 +45,7 @@ __all__ = [
     "encode_text",
     "end_token_id",
     "find_absent_rows",
+    "find_thoughts",
     "find_unused_kwargs",
     "has_system_turn",
     "init_scorer_from_policy",

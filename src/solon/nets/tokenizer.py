@@ -16,6 +16,10 @@ text like any other. A turn that is left open goes in as it is: it is the beginn
 
 What may follow a prompt, a response or an option, is tokenised with the prompt before it, for the same reason.
 
+A template may have its model think before it answers (`thoughts`). What follows a prompt then follows an empty thought,
+written as the template writes one, and so does what is put into the model's mouth: neither stands where a thought would
+begin, nor inside one. Only a model that is to answer by itself is asked with its thought left open.
+
 A prompt depends on the checkpoint and on what was rendered, and on nothing else: a template that asks for the date
 (those of Llama 3.1 and its kin put it into the system turn) is told one day, for ever, since a call of tomorrow must
 find what a call of today left in the journal. The template that is saved with a checkpoint stays as it is.
@@ -38,6 +42,15 @@ from solon.messages import one_line
 from solon.nets.folder import quiet_transformers, read_checkpoint_config
 from solon.nets.marking import MarkedEngine
 from solon.nets.protocols import Tokenizer
+from solon.nets.thoughts import (
+    SWITCHES,
+    State,
+    Thoughts,
+    ends_after_thought,
+    ends_in_thought,
+    find_closing,
+    find_marks,
+)
 from solon.records import Rendered, Role, Span, TemplateArgument, Turn
 
 _NO_TOKENIZER = "has no tokenizer.json, nor all files of a vocabulary: put the tokenizer of its weights into the folder"
@@ -119,19 +132,38 @@ def _check_vocabulary_files(tokenizer: Tokenizer, path: Path) -> None:
         raise ModelError(f"{path}: {_NO_TOKENIZER}")
 
 
-def encode_prompt(tokenizer: Tokenizer, rendered: Rendered) -> list[int]:
+def find_thoughts(tokenizer: Tokenizer) -> Thoughts | None:
+    """Return what a tokenizer's chat template does about thoughts; None where it knows none."""
+    return _encoder(tokenizer).thoughts(tokenizer)
+
+
+def begins_thought(tokenizer: Tokenizer, rendered: Rendered) -> bool:
+    """Say whether a prompt ends within a thought, which its chat template opened."""
+    if rendered.layout == "transcript" or rendered.turns[-1].role == "assistant":
+        return False
+    thoughts = find_thoughts(tokenizer)
+    return thoughts is not None and thoughts.state == "open"
+
+
+def encode_prompt(tokenizer: Tokenizer, rendered: Rendered, *, after_thought: bool = False) -> list[int]:
     """Return the token ids of a rendered prompt.
 
     In the chat layout the tokenizer's chat template is laid around the turns, and changes what they hold where it does
     that; an assistant turn at the end is left open and as it is, otherwise the prompt for one is added. In the
     transcript layout the turn is tokenised as it is, after the tokenizer's begin-of-sequence token where it has one.
 
+    Args:
+        tokenizer: the model's.
+        rendered: the prompt.
+        after_thought: True ends the prompt for an answer with an empty thought, where the template knows thoughts and
+            how to write one; a turn that is left open always stands after one.
+
     Raises:
         ModelError: there is no chat template, or it cannot hold this sequence of turns.
         PromptingError: text that cannot be tokenised without a control token, holds half of a character, or changes
             what the chat template writes around it.
     """
-    return _encoder(tokenizer).prompt(tokenizer, rendered)
+    return _encoder(tokenizer).prompt(tokenizer, rendered, after_thought=after_thought)
 
 
 def encode_continuations(
@@ -139,6 +171,7 @@ def encode_continuations(
 ) -> tuple[list[int], list[list[int]]]:
     """Return the token ids of a prompt and of each text that may follow it, as they are in prompt and text together.
 
+    The prompt ends with an empty thought where the chat template knows thoughts; see `encode_prompt`.
     White space that the chat template puts before an answer belongs to the answer, since the model writes it; a text
     that begins with white space brings its own. Where a token would reach from the prompt into one of the texts, the
     prompt ends before it, for all of them.
@@ -156,11 +189,9 @@ def encode_continuations(
     """
     encoder = _encoder(tokenizer)
     lead = encoder.lead(tokenizer, rendered)
-    prompt = encoder.prompt(tokenizer, rendered)
-    wholes = [
-        encoder.prompt(tokenizer, rendered, then=lead + text if text and not text[0].isspace() else text)
-        for text in texts
-    ]
+    prompt = encoder.prompt(tokenizer, rendered, after_thought=True)
+    follow = [lead + text if text and not text[0].isspace() else text for text in texts]
+    wholes = [encoder.prompt(tokenizer, rendered, then=text, after_thought=True) for text in follow]
     shared = min((_count_shared(prompt, whole) for whole in wholes), default=len(prompt))
     return prompt[:shared], [whole[shared:] for whole in wholes]
 
@@ -226,9 +257,18 @@ class _Encoder:
         self._marked = MarkedEngine(tokenizer.backend_tokenizer, *split_added_tokens(tokenizer))
         self._shapes: dict[tuple[tuple[Role, ...], bool], _Shape] = {}
         self._end: int | None = None
+        self._thoughts: tuple[Thoughts | None, ...] = ()
         self.encode = self._marked.encode
 
-    def prompt(self, tokenizer: Tokenizer, rendered: Rendered, *, then: str = "") -> list[int]:
+    def thoughts(self, tokenizer: Tokenizer) -> Thoughts | None:
+        """See `find_thoughts`."""
+        if not self._thoughts:
+            self._thoughts = (_find_thoughts(tokenizer),)
+        return self._thoughts[0]
+
+    def prompt(
+        self, tokenizer: Tokenizer, rendered: Rendered, *, then: str = "", after_thought: bool = False
+    ) -> list[int]:
         """Return the token ids of a prompt with a text after it; see `encode_prompt`."""
         turns = rendered.turns
         if rendered.layout == "transcript":
@@ -240,16 +280,16 @@ class _Encoder:
         if shape.rewrites:
             contents = _rewrite(tokenizer, shape.layout, contents)
         around = (content + piece for content, piece in zip(contents, shape.pieces[1:], strict=True))
-        return self.encode("".join((shape.pieces[0], *around, then)))
+        return self.encode("".join((shape.pieces[0], *around, shape.closing if after_thought else "", then)))
 
     def lead(self, tokenizer: Tokenizer, rendered: Rendered) -> str:
         """Return the white space that the chat template puts between a prompt and its answer."""
         roles = tuple(turn.role for turn in rendered.turns)
         if rendered.layout == "transcript" or roles[-1] == "assistant":
             return ""
-        asked = self._shape(tokenizer, roles, False).pieces[-1]
+        asked = self._shape(tokenizer, roles, False)
         answered = self._shape(tokenizer, (*roles, "assistant"), True).pieces[-2]
-        lead = answered.removeprefix(asked)
+        lead = answered.removeprefix(asked.pieces[-1] + asked.closing)
         return lead if lead.isspace() else ""
 
     def end(self, tokenizer: Tokenizer) -> int:
@@ -267,9 +307,25 @@ class _Encoder:
     def _shape(self, tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> "_Shape":
         if (roles, is_open) not in self._shapes:
             layout = _lay_out(tokenizer, roles, is_open)
-            pieces = [self._marked.mark(piece) for piece in layout.around]
-            self._shapes[roles, is_open] = _Shape(layout, pieces, _rewrites(tokenizer, layout))
+            around, closing = self._close_thought(tokenizer, layout)
+            pieces = [self._marked.mark(piece) for piece in around]
+            self._shapes[roles, is_open] = _Shape(
+                layout, pieces, self._marked.mark(closing), _rewrites(tokenizer, layout)
+            )
         return self._shapes[roles, is_open]
+
+    def _close_thought(self, tokenizer: Tokenizer, layout: "_Layout") -> tuple[tuple[str, ...], str]:
+        """Return the text around turns, an open one after an empty thought, and what closes one where none is open."""
+        around, thoughts = layout.around, self.thoughts(tokenizer)
+        if thoughts is None:
+            return around, ""
+        if not layout.is_open:
+            return around, thoughts.closing
+        *before, begun, nothing = around
+        if before and not ends_after_thought(begun, thoughts.marks):
+            asked = _lay_out(tokenizer, layout.roles[:-1], False).pieces[-1] + thoughts.closing
+            begun = asked if ends_after_thought(asked, thoughts.marks) else begun
+        return (*before, begun, nothing), ""
 
 
 @dataclass(frozen=True)
@@ -288,10 +344,11 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Shape:
-    """A layout, the marked text around its turns, and whether the template changes what the turns hold."""
+    """A layout, the marked text around its turns, what closes a thought, and whether the template changes the turns."""
 
     layout: _Layout
     pieces: list[str]
+    closing: str
     rewrites: bool
 
 
@@ -347,6 +404,41 @@ def _find_template_words(tokenizer: Tokenizer, kind: str) -> list[str]:
     return [token.value for token in tokens if token.type == kind]
 
 
+def _find_thoughts(tokenizer: Tokenizer) -> Thoughts | None:
+    """See `find_thoughts`. A template that cannot be read, or refuses a lone user's turn, is not looked into."""
+    try:
+        marks = find_marks(_find_template_texts(tokenizer))
+        if marks is None:
+            return None
+        *_, asked = pieces = _split_template(tokenizer, ("user",), is_open=False).pieces
+        answered = _split_template(tokenizer, ("user", "assistant"), is_open=True).pieces[-2]
+    except ModelError:
+        return None
+    switch, off = _find_switch(tokenizer)
+    state: State = "free"
+    if ends_in_thought(asked, marks):
+        state = "open"
+    elif ends_after_thought(asked, marks) or off == pieces:
+        state = "off"
+    closing = "" if state == "off" else find_closing(asked, marks, [*off[-1:], answered])
+    return Thoughts(marks, state, closing, switch)
+
+
+def _find_switch(tokenizer: Tokenizer) -> tuple[str | None, tuple[str, ...]]:
+    """Return the name that has a chat template turn thoughts off, and what it then writes around a user's turn."""
+    names = _find_template_words(tokenizer, "name")
+    for name in SWITCHES:
+        if name in names:
+            with suppress(ModelError):  # the name is of something else in this template
+                on, off = (
+                    _split_template(tokenizer, ("user",), is_open=False, told={name: told}).pieces
+                    for told in (True, False)
+                )
+                if on != off:
+                    return name, off
+    return None, ()
+
+
 def _is_blank(text: str) -> bool:
     """Say whether text is white space, in letters or in the sign that SentencePiece writes for a space."""
     return not text.replace("▁", " ").strip()
@@ -380,8 +472,10 @@ def _fold_system(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     return (Turn(role="user", spans=spans), *turns[2:])
 
 
-def _split_template(tokenizer: Tokenizer, roles: tuple[Role, ...], *, is_open: bool) -> _Layout:
-    """Render the chat template over placeholders and split it there.
+def _split_template(
+    tokenizer: Tokenizer, roles: tuple[Role, ...], *, is_open: bool, told: Mapping[str, TemplateArgument] | None = None
+) -> _Layout:
+    """Render the chat template over placeholders and split it there; `told` comes over what it is told anyway.
 
     Raises:
         ModelError: the template refuses the roles, or does not show every turn once and in order.
@@ -389,7 +483,7 @@ def _split_template(tokenizer: Tokenizer, roles: tuple[Role, ...], *, is_open: b
     shape = ", ".join(roles)
     marks = _placeholders(tokenizer, len(roles))
     try:
-        text = _render(tokenizer, roles, marks, is_open=is_open)
+        text = _render(tokenizer, roles, marks, is_open=is_open, told=told)
     except Exception as error:
         raise ModelError(f"{_name(tokenizer)}: its chat template refuses the turns {shape}: {error}") from error
     pieces: list[str] = []
@@ -452,14 +546,21 @@ def _fill(layout: _Layout, contents: Sequence[str]) -> str:
     return layout.pieces[0] + "".join(map("".join, zip(contents, layout.pieces[1:], strict=True)))
 
 
-def _render(tokenizer: Tokenizer, roles: tuple[Role, ...], contents: Sequence[str], *, is_open: bool) -> str:
+def _render(
+    tokenizer: Tokenizer,
+    roles: tuple[Role, ...],
+    contents: Sequence[str],
+    *,
+    is_open: bool,
+    told: Mapping[str, TemplateArgument] | None = None,
+) -> str:
     """Return what the chat template writes; a turn at the end that is left open is closed here."""
     return tokenizer.apply_chat_template(
         [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)],
         chat_template=_stop_clock(tokenizer.get_chat_template()),
         tokenize=False,
         add_generation_prompt=not is_open,
-        **_template_kwargs.get(tokenizer, {}),
+        **{**_template_kwargs.get(tokenizer, {}), **(told or {})},
     )
 
 

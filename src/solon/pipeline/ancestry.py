@@ -279,7 +279,9 @@ class _Writer:
     def _sample(self, what: str, sample: Sample) -> _Lines:
         if sample.call:
             self._calls.setdefault(sample.call)
-        yield f"{what}: {sample.text}"
+        yield f"{what}: {sample.text if sample.thought_closed else 'none, its thought did not end'}"
+        if sample.thought:
+            yield [f"thought before: {sample.thought}"]
         sampling = sample.sampling
         cuts = [("top_p", sampling.top_p, 1.0), ("min_p", sampling.min_p, 0.0)]
         drawn = ", ".join(

@@ -51,7 +51,8 @@ async def follow_example(context: StageContext, models: Sequence[Role | Checkpoi
     asked = [*((base, number) for number in range(1, DRAWS + 1)), *((model, 1) for model in others)]
     answers = ItemResults(await asyncio.gather(*(_answer(context, prompt, model, number) for model, number in asked)))
     main, *_ = context.prompts.evaluations
-    draws = [answer for answer in answers.kept if answer.model_name == ASSISTANT.name]
+    mine = [answer for answer in answers.kept if answer.model_name == ASSISTANT.name]
+    draws = [answer for answer in mine if answer.response.thought_closed]  # else there is no response to revise
     chosen = choose_draw(draws, main.measures.harm)
     chain = None
     if chosen is not None:

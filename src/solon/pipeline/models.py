@@ -151,10 +151,15 @@ def check_layouts(models: Mapping[str, ModelSpec], trained: Collection[str]) -> 
         ModelError: the template refuses what it is told, or has no place for a system prompt.
     """
     starts = [models[role] for role in trained]
-    roles: dict[str, str] = {}
-    for role, spec in models.items():  # roles that share a model are looked at once
-        roles.setdefault(spec.model_dump_json(), role)
-    return [note for role in roles.values() for note in _check_layout(role, models[role], models[role] in starts)]
+    return [note for role, spec in _tell_apart(models).items() for note in _check_layout(role, spec, spec in starts)]
+
+
+def _tell_apart(models: Mapping[str, ModelSpec]) -> dict[str, ModelSpec]:
+    """Return the first role of each model: those that share one are looked at once."""
+    first: dict[str, str] = {}
+    for role, spec in models.items():
+        first.setdefault(spec.model_dump_json(), role)
+    return {role: models[role] for role in first.values()}
 
 
 def _check_layout(role: str, spec: ModelSpec, is_trained: bool) -> Iterator[str]:
@@ -179,6 +184,38 @@ def _check_layout(role: str, spec: ModelSpec, is_trained: bool) -> Iterator[str]
         )
     for name in find_unused_kwargs(tokenizer):
         yield f"models.{role}.chat_template_kwargs: its chat template does not look at {name}, which changes nothing"
+
+
+def describe_thoughts(models: Mapping[str, ModelSpec], trained: Collection[str]) -> list[str]:
+    """Return a note for each model that may think before it answers, as nothing has turned that off.
+
+    Args:
+        models: role to its model.
+        trained: roles whose model training starts from.
+    """
+    starts = [models[role] for role in trained]
+    notes = (_describe_thoughts(role, spec, spec in starts) for role, spec in _tell_apart(models).items())
+    return [note for note in notes if note is not None]
+
+
+def _describe_thoughts(role: str, spec: ModelSpec, is_trained: bool) -> str | None:
+    if spec.backend != LOCAL or (spec.layout == "transcript" and not is_trained):
+        return None
+    from solon.nets import find_thoughts, load_tokenizer
+
+    thoughts = find_thoughts(load_tokenizer(Path(spec.source), spec.chat_template_kwargs))
+    if thoughts is None or thoughts.state == "off":
+        return None
+    does = "begins every answer with a thought" if thoughts.state == "open" else "lets it think before it answers"
+    said = f"models.{role}: its chat template {does}, which uses up max_tokens and is kept apart from the answer"
+    if is_trained and thoughts.closing:
+        said += "; training reads and writes answers after an empty thought"
+    elif is_trained:
+        said += "; fine-tuning learns answers without one"
+    off = "raise the limits of what it writes"
+    if thoughts.switch is not None:
+        off += f", or turn thoughts off with  --set models.{role}.chat_template_kwargs.{thoughts.switch}=false"
+    return f"{said}: {off}"
 
 
 def describe_idle_roles(models: Mapping[str, ModelSpec]) -> list[str]:

@@ -108,7 +108,8 @@ class SampledTokens(Record):
     """The tokens that a text was sampled as, which need not be those that a tokenizer reads the text as.
 
     Attributes:
-        ids: of the text, its end token left out; they may go on after the text where it was cut or edited.
+        ids: of the text, its end token and the thought before it left out; they may go on after the text where it was
+            cut or edited.
         vocabulary: digest of the vocabulary that they are of; they mean nothing in another.
     """
 
@@ -120,7 +121,7 @@ class Sample(Record):
     """One continuation.
 
     Attributes:
-        text: the continuation, without its end token or stop string.
+        text: the continuation, without its end token or stop string, and without the thought before it.
         token_ids: generated tokens, the end token included where there is one; None where a server hides them.
         logprobs: natural log-probability of each token of `token_ids` under the distribution it was drawn from
             at temperature 1; None where a server hides them.
@@ -134,6 +135,12 @@ class Sample(Record):
         vocabulary: digest of the vocabulary that `token_ids` are of; empty where it is not known.
         trimmed: True where the limit cut it off and what stood after its last whole sentence was taken away; the
             tokens and their log-probabilities are of all that was sampled. Left out of JSON where False.
+        thought: what the model thought before `text`, where its chat template marks thoughts; None where it wrote none.
+            The tokens and their log-probabilities are of both. Left out of JSON where None.
+        thought_closed: False where the thought never ended: no response was begun, and `text` is empty. Left out of
+            JSON where True.
+        thought_tokens: how many of `token_ids` come before `text`: the thought's, marks and spaces too. Left out of
+            JSON where 0.
     """
 
     text: str
@@ -148,13 +155,17 @@ class Sample(Record):
     call: str = ""
     vocabulary: str = ""
     trimmed: bool = False
+    thought: str | None = None
+    thought_closed: bool = True
+    thought_tokens: int = 0
 
     @model_serializer(mode="wrap")
     def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Keep records without it equal to those that were written before there was a `trimmed`."""
+        """Keep records without these fields equal to those that were written before there were any."""
         body: dict[str, Any] = dump(self)
-        if not self.trimmed:
-            body.pop("trimmed", None)
+        for name in ("trimmed", "thought", "thought_closed", "thought_tokens"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                body.pop(name, None)
         return body
 
     @property
@@ -167,9 +178,10 @@ class Sample(Record):
         """Why the text is neither built on nor learnt from; None where it may be.
 
         `truncated` was cut off by the token limit, whatever it says by then, unless it was trimmed to whole sentences,
-        to be built on and never learnt from as a response; `empty` ended without saying anything.
+        to be built on and never learnt from as a response; or its thought never ended. `empty` ended without saying
+        anything.
         """
-        if self.cut and not self.trimmed:
+        if not self.thought_closed or (self.cut and not self.trimmed):
             return "truncated"
         return None if self.text.strip() else "empty"
 
@@ -179,7 +191,7 @@ class Sample(Record):
         if self.token_ids is None or not self.vocabulary:
             return None
         ids = self.token_ids[:-1] if self.stop_reason == "end" else self.token_ids
-        return SampledTokens(ids=ids, vocabulary=self.vocabulary)
+        return SampledTokens(ids=ids[self.thought_tokens :], vocabulary=self.vocabulary)
 
 
 class Choice(Record):
@@ -235,7 +247,10 @@ class Failure(Record):
         """
         said = "the model wrote nothing"
         if sample.fault == "truncated":
-            said = f"no end within {sample.sampling.max_tokens} tokens"
+            said = "the model ended within its thought"
+            if sample.cut:
+                of = "" if sample.thought_closed else " of its thought"
+                said = f"no end{of} within {sample.sampling.max_tokens} tokens"
         return cls(item=item, stage=stage, reason=f"{sample.fault}_{what}", detail=where + said, call=sample.call)
 
 

@@ -34,6 +34,7 @@ from solon.records import (
     Measure,
     Measures,
     RunPaths,
+    Sample,
     count_cut,
 )
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
@@ -353,7 +354,7 @@ def _example(run: RunData, example: Example, measures: Measures) -> dict[str, An
     ]
     return {
         "prompt": "\n".join(m.text for m in shown.prompt.conversation.messages),
-        "answer": shown.response.text,
+        "answer": _said(shown.response),
         "grade": describe_grade(shown),
         "tone": _tone(shown, harm),
         "draws": len(example.draws),
@@ -366,13 +367,17 @@ def _example(run: RunData, example: Example, measures: Measures) -> dict[str, An
         "finals": [
             {
                 "name": run.results["model_names"].get(record.model_name, record.model_name),
-                "text": record.response.text,
+                "text": _said(record.response),
                 "grade": describe_grade(record),
                 "tone": _tone(record, harm),
             }
             for record in example.finals
         ],
     }
+
+
+def _said(response: Sample) -> str:
+    return response.text if response.thought_closed else "(no response: the model's thought did not end)"
 
 
 def _describe_failure(failure: Failure) -> str:

@@ -109,7 +109,8 @@ class RowEncoder:
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """Return the tokens after which the assistant's next turn begins."""
         if conversation not in self._prompts:
-            self._prompts[conversation] = tuple(encode_prompt(self._tokenizer, self._render(conversation)))
+            ids = encode_prompt(self._tokenizer, self._render(conversation), after_thought=True)
+            self._prompts[conversation] = tuple(ids)
         return self._prompts[conversation]
 
     def row(self, conversation: Conversation, response: str, tokens: SampledTokens | None = None) -> TokenRow:

@@ -9,7 +9,7 @@ import pytest
 
 from solon.cli.chat import find_model, run_chat
 from solon.errors import ConfigError, ModelError, RecordError, RunError
-from solon.lm import ScriptedModel
+from solon.lm import ScriptedModel, Thinking
 from solon.lm.backends import local
 from solon.pipeline.config import build_config
 from solon.prompting import render_response
@@ -33,8 +33,8 @@ def talk(tmp_path, monkeypatch, capsys):
     checkpoint.mkdir(parents=True)
     (checkpoint / "config.json").write_text("{}")
 
-    def call(lines, replies, *, temperature=0.5):
-        model = ScriptedModel(replies, layout="transcript")
+    def call(lines, replies, *, temperature=0.5, thinking=None):
+        model = ScriptedModel(replies, layout="transcript", thinking=thinking)
         monkeypatch.setattr(local, "open_model", lambda spec: nullcontext(model))
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)) if isinstance(lines, list) else lines)
         run_chat(tmp_path, "rl-cai", temperature=temperature, max_tokens=7, seed=3)
@@ -50,6 +50,13 @@ def test_turns_are_remembered_until_an_empty_line(talk):
     assert [prompt for prompt, *_ in asked] == [render_response(Conversation.of(*t), "transcript") for t in expected]
     assert {(sampling.temperature, sampling.max_tokens) for _, sampling, _ in asked} == {(0.5, 7)}
     assert len({seed for *_, seed in asked}) == 3
+
+
+def test_a_thought_is_neither_said_nor_remembered(talk):
+    replies = ["<think>\nHm.\n</think>\n\nOne.", ("<think>Hm", "length"), "Two."]
+    out, asked = talk(["Hello?", "And?", "Well?"], replies, thinking=Thinking("<think>", "</think>"))
+    assert out == "One.\n(no answer: the model's thought did not end: raise --max-tokens)\nTwo.\n"
+    assert asked[2][0] == render_response(Conversation.of("Hello?", "One.", "Well?"), "transcript")
 
 
 def test_a_call_that_fails_is_said_and_not_remembered(talk):

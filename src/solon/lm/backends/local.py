@@ -12,6 +12,7 @@ have equal batches. An answer from elsewhere comes when it comes, and may find a
 
 import asyncio
 import weakref
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,14 +27,17 @@ from solon.inference import ChoosingSampler, Generated, MakeSampler, Sampler
 from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
 from solon.lm.spelling import keep_distinct, spell
+from solon.lm.thoughts import Thinking, keep_thought_apart
 from solon.messages import one_line
 from solon.nets import (
     CausalLM,
     Tokenizer,
+    begins_thought,
     decode_response,
     describe_template_kwargs,
     encode_continuations,
     encode_prompt,
+    find_thoughts,
     load_policy,
     load_tokenizer,
     vocabulary_digest,
@@ -133,6 +137,8 @@ class LocalModel:
             kind = "" if model.dtype == torch.float32 else f":{str(model.dtype).removeprefix('torch.')}"
             told = describe_template_kwargs(tokenizer)
             kind += "" if told == "{}" else f":{told}"
+            # What such a model said to a version that did not know of thoughts is no answer of this one.
+            kind += "" if find_thoughts(tokenizer) is None else ":thoughts apart"
             identity = identity or f"{path.resolve().name}@{weights_digest(path)[:16]}{kind}"
         if identity is None or tokenizer is None:
             raise TypeError("a model that is loaded already needs its tokenizer and an identity")
@@ -219,7 +225,7 @@ class LocalModel:
         text = decode_response(self._tokenizer, ids[:-1] if drawn.stop_reason == "end" else ids)
         if drawn.stop_reason == "stop":
             text = text[: min(place for stop in prompt.stop if (place := text.find(stop)) >= 0)]
-        return Sample(
+        sample = Sample(
             text=text,
             token_ids=tuple(ids),
             logprobs=tuple(round(value, 6) for value in drawn.logprobs),
@@ -231,6 +237,24 @@ class LocalModel:
             generated_tokens=len(ids),
             vocabulary=self._vocabulary,
         )
+        return self._keep_thought_apart(sample, prompt)
+
+    def _keep_thought_apart(self, sample: Sample, prompt: Rendered) -> Sample:
+        """Return a sample with its thought apart, by the marks of the chat template, and how many tokens that is."""
+        thoughts = find_thoughts(self._tokenizer)
+        if thoughts is None:
+            return sample
+        thinking = Thinking(*thoughts.marks, begun=begins_thought(self._tokenizer, prompt))
+        apart = keep_thought_apart(sample, thinking)
+        ids, before = sample.token_ids or (), sample.text.removesuffix(apart.text)
+        if not before:
+            return apart
+        # The place at which what was decoded is as long; where a token reaches over it, there is none.
+        count = bisect_left(range(len(ids)), len(before), key=lambda stop: len(self._decode(ids[:stop])))
+        return apart.model_copy(update={"thought_tokens": count if self._decode(ids[:count]) == before else 0})
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return decode_response(self._tokenizer, list(ids))
 
     async def _submit(self, group: Hashable, ids: list[int], payload: Any) -> Any:
         """Queue a call among those that can share a batch; return its answer."""

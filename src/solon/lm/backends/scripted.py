@@ -18,6 +18,7 @@ from pydantic import ValidationError, model_validator
 from solon.errors import CallFailedError, ModelError, RecordError
 from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
+from solon.lm.thoughts import Thinking, keep_thought_apart
 from solon.messages import describe_misfit
 from solon.records import Choice, Config, Layout, Rendered, Sample, Sampling, StopReason
 from solon.storage import file_digest, read_object, read_text
@@ -38,6 +39,7 @@ class ScriptedModel:
         identity: what the model calls itself.
         layout: how its prompts are laid out.
         limit_only_cuts: what it says of itself; the script has to keep to it.
+        thinking: how its replies mark thoughts, which are kept apart; None for a model that knows none.
 
     Attributes:
         generated: the prompts, samplings and seeds it was asked to continue, in order.
@@ -55,10 +57,12 @@ class ScriptedModel:
         layout: Layout = "chat",
         *,
         limit_only_cuts: bool = False,
+        thinking: Thinking | None = None,
     ) -> None:
         self._identity = identity
         self._layout = layout
         self._limit_only_cuts = limit_only_cuts
+        self._thinking = thinking
         self._reply = reply
         self._choose = choose
         self.generated: list[tuple[Rendered, Sampling, int]] = []
@@ -88,7 +92,7 @@ class ScriptedModel:
         if isinstance(reply, Exception):
             raise reply
         text, stop_reason = reply if isinstance(reply, tuple) else (reply, "end")
-        return Sample(
+        sample = Sample(
             text=text,
             token_ids=None,
             logprobs=None,
@@ -99,6 +103,7 @@ class ScriptedModel:
             prompt_tokens=len(prompt.text.split()),
             generated_tokens=len(text.split()),
         )
+        return keep_thought_apart(sample, self._thinking)
 
     async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
         """Weigh as the script says; see `LanguageModel.choose`."""
