@@ -54,8 +54,8 @@ def test_a_scale_that_training_leaves_out_is_refused_before_a_run(
 
 def test_a_scale_that_the_sampler_leaves_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = save("llama, grouped", tmp_path / "model")
-    whole = decoder.FusedDecoder._logits
-    monkeypatch.setattr(decoder.FusedDecoder, "_logits", lambda self, x: whole(self, x) / 8.0)
+    whole = decoder.LlamaDecoder._logits
+    monkeypatch.setattr(decoder.LlamaDecoder, "_logits", lambda self, x: whole(self, x) / 8.0)
     with pytest.raises(ModelError, match=r"the sampler is \d.* nats off the llama model's own log-probabilities"):
         probe.check_reading(checkpoint)
 
