@@ -1,5 +1,6 @@
 """Proves that what a row becomes does not depend on the rows it is batched with, nor on which path computed it."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -89,14 +90,14 @@ def test_the_fallback_weighs_the_same_a_row_at_a_time(monkeypatch: pytest.Monkey
 
 def test_the_fallback_draws_the_same(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = prompts_of_every_kind()
-    fused = Sampler(model, make_tokenizer()).sample(prompts, SAMPLING, range(len(prompts)))
+    drawn = Sampler(model, make_tokenizer()).sample(prompts, SAMPLING, range(len(prompts)))
     options = [[[10], [11, 12]]] * len(prompts)
-    fused_choice = Sampler(model, make_tokenizer()).choose(prompts, options)
-    monkeypatch.setattr(module, "MAX_FUSED_BYTES", 0)
+    weighed = Sampler(model, make_tokenizer()).choose(prompts, options)
+    monkeypatch.setattr(module, "is_llama_shaped", lambda model: False)
     sampler = Sampler(model, make_tokenizer())
-    assert not sampler.is_fused
-    assert_same(sampler.sample(prompts, SAMPLING, range(len(prompts))), fused)
-    for left, right in zip(sampler.choose(prompts, options), fused_choice, strict=True):
+    assert not sampler.has_own_pass
+    assert_same(sampler.sample(prompts, SAMPLING, range(len(prompts))), drawn)
+    for left, right in zip(sampler.choose(prompts, options), weighed, strict=True):
         assert left == pytest.approx(right, rel=0, abs=2 * FLOAT32_SAME)
 
 
@@ -109,26 +110,28 @@ def test_choices_do_not_depend_on_the_batch(model: Any) -> None:
         assert left == pytest.approx(right, rel=0, abs=FLOAT32_SAME)
 
 
-def test_changed_weights_are_taken_up_when_it_is_told() -> None:
-    model = make_model("llama")
-    prompts = make_prompts(4)
+def test_what_an_optimizer_does_to_the_weights_is_seen_at_once() -> None:
+    model, prompts = copy.deepcopy(make_model("llama")), make_prompts(4)
     sampler = Sampler(model, make_tokenizer())
     before = sampler.sample(prompts, SAMPLING, range(4))
-    saved = {name: value.clone() for name, value in model.state_dict().items()}
-    try:
-        model.train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
-        model(torch.tensor(prompts[0])[None], labels=torch.tensor(prompts[0])[None]).loss.backward()
-        optimizer.step()
-        stale = sampler.sample(prompts, SAMPLING, range(4))
-        sampler.refresh()
-        after = sampler.sample(prompts, SAMPLING, range(4))
-        for other in (before, stale):
-            assert [row.token_ids for row in after] != [row.token_ids for row in other]
-        assert_same(Sampler(model, make_tokenizer()).sample(prompts, SAMPLING, range(4)), after)
-    finally:
-        model.eval().load_state_dict(saved)
-        model.zero_grad()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    model(torch.tensor(prompts[0])[None], labels=torch.tensor(prompts[0])[None]).loss.backward()
+    optimizer.step()
+    after = sampler.sample(prompts, SAMPLING, range(4))
+    assert [row.token_ids for row in after] != [row.token_ids for row in before]
+    assert_same(Sampler(model, make_tokenizer()).sample(prompts, SAMPLING, range(4)), after)
+
+
+def test_weights_that_others_replace_are_taken_up_when_it_is_told() -> None:
+    model, prompts = copy.deepcopy(make_model("llama")), make_prompts(4)
+    sampler = Sampler(model, make_tokenizer())
+    before = sampler.sample(prompts, SAMPLING, range(4))
+    for parameter in model.parameters():
+        parameter.data = 1.5 * parameter.data
+    sampler.refresh()
+    after = sampler.sample(prompts, SAMPLING, range(4))
+    assert [row.token_ids for row in after] != [row.token_ids for row in before]
+    assert_same(Sampler(model, make_tokenizer()).sample(prompts, SAMPLING, range(4)), after)
 
 
 def test_a_stop_string_ends_a_row_where_it_first_appears(model: Any) -> None:

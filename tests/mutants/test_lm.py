@@ -226,7 +226,7 @@ FUNCTIONS: dict[str, Mutant] = {
         "min(shared, len(rows[index]) - 1)",
         draws(test_prefix_sharing.test_a_plan_puts_every_row_together_again),
     ),
-    "sliding windows are fused": (
+    "sliding windows run through our own pass": (
         llama.is_llama_shaped,
         '(window and (windows is None or "sliding_attention" in windows))',
         "False",
@@ -434,7 +434,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "rows are mixed up when finished ones are dropped": (
         sampler.Sampler,
         (
-            sampler.Sampler._sample_fused,
+            sampler.Sampler._sample_ourselves,
             "rows[kept]",
             "rows[: len(kept)]",
             with_llama(batching.test_rows_that_end_early_leave_the_others_as_they_are),
@@ -455,7 +455,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
             sampler.Sampler.refresh,
             "self._decoder.refresh()",
             "pass",
-            draws(batching.test_changed_weights_are_taken_up_when_it_is_told),
+            draws(batching.test_weights_that_others_replace_are_taken_up_when_it_is_told),
         ),
     ),
     "an option's later tokens are weighed one late": (
@@ -506,48 +506,66 @@ METHODS: dict[str, tuple[type, Mutant]] = {
         ),
     ),
     "padding is seen later": (
-        decoder.FusedDecoder,
+        decoder.LlamaDecoder,
         (
-            decoder.FusedDecoder._forward_block,
+            decoder.LlamaDecoder._forward_block,
             "columns < lengths[:, None], 0.0, float",
             "columns < len(columns), 0.0, float",
             against_generate,
         ),
     ),
     "positions begin anew after a prefix": (
-        decoder.FusedDecoder,
+        decoder.LlamaDecoder,
         (
-            decoder.FusedDecoder._forward_block,
+            decoder.LlamaDecoder._forward_block,
             "cache.positions[:, None] + columns",
             "0 * cache.positions[:, None] + columns",
             against_generate,
         ),
     ),
     "a token after a prefix sees the next": (
-        decoder.FusedDecoder,
+        decoder.LlamaDecoder,
         (
-            decoder.FusedDecoder._forward_block,
+            decoder.LlamaDecoder._forward_block,
             "columns <= columns[:, None]",
             "columns <= columns[:, None] + 1",
             weighed_in_full,
         ),
     ),
     "positions stand still": (
-        decoder.FusedDecoder,
-        (decoder.FusedDecoder.step, "cache.positions += 1", "pass", against_generate),
+        decoder.LlamaDecoder,
+        (decoder.LlamaDecoder.step, "cache.positions += 1", "pass", against_generate),
+    ),
+    "what was peeked at is seen": (
+        decoder.LlamaDecoder,
+        (
+            decoder.LlamaDecoder.extend_logits,
+            'cache.bias[:, cache.used :] = float("-inf")',
+            "pass",
+            draws(test_decoder.test_a_peek_does_not_move_on),
+        ),
+    ),
+    "weights are copied": (
+        decoder._Linear,
+        (
+            decoder._Linear.of,
+            "module.weight.detach()",
+            "module.weight.detach().clone()",
+            draws(lambda: test_decoder.test_it_reads_the_weights_of_the_model_themselves("llama, biases")),
+        ),
     ),
     "rotations end": (
-        decoder.FusedDecoder,
-        (decoder.FusedDecoder._reserve, "2 * columns", "columns // 2", cut_up),
+        decoder.LlamaDecoder,
+        (decoder.LlamaDecoder._reserve, "2 * columns", "columns // 2", cut_up),
     ),
     "every part of a batch is read into its first rows": (
-        decoder.FusedDecoder,
-        (decoder.FusedDecoder._prefill_chunk, "cache.view(start, stop)", "cache.view(0, stop - start)", cut_up),
+        decoder.LlamaDecoder,
+        (decoder.LlamaDecoder._prefill_chunk, "cache.view(start, stop)", "cache.view(0, stop - start)", cut_up),
     ),
     "equal prompts are taken for their neighbours": (
-        decoder.FusedDecoder,
+        decoder.LlamaDecoder,
         (
-            decoder.FusedDecoder.prefill,
+            decoder.LlamaDecoder.prefill,
             "torch.tensor(inverse",
             "torch.tensor(sorted(inverse)",
             draws(lambda: test_decoder.test_each_prompt_has_its_own_logits_in_any_order("llama, grouped")),

@@ -41,7 +41,7 @@ def check_logprobs(model: Any, prompt: list[int], found: Generated) -> None:
 def test_greedy_text_is_that_of_generate(name: str) -> None:
     model, tokenizer = make_model(name), make_tokenizer()
     sampler = Sampler(model, tokenizer, batch_size=8)
-    assert sampler.is_fused == (name in FUSED)
+    assert sampler.has_own_pass == (name in FUSED)
     prompts = make_prompts(11) + make_prompts(4, head=20)
     found = sampler.sample(prompts, Sampling(temperature=0, max_tokens=40), range(15))
     expected = greedy_by_generate(model, prompts, 40, tokenizer.eos_token_id)
@@ -128,31 +128,31 @@ def test_the_models_own_generation_defaults_do_not_reach_a_draw() -> None:
 
 def test_architectures_that_the_decoder_would_get_wrong_are_left_to_generate() -> None:
     for name in OTHERS:
-        assert not Sampler(make_model(name), make_tokenizer()).is_fused
+        assert not Sampler(make_model(name), make_tokenizer()).has_own_pass
     model = make_model("llama")
     for change in ({"hidden_act": "gelu"}, {"rope_parameters": {"rope_type": "dynamic"}}):
         kept = {key: getattr(model.config, key) for key in change}
         try:
             for key, value in change.items():
                 setattr(model.config, key, value)
-            assert not Sampler(model, make_tokenizer()).is_fused
+            assert not Sampler(model, make_tokenizer()).has_own_pass
         finally:
             for key, value in kept.items():
                 setattr(model.config, key, value)
-    assert Sampler(model, make_tokenizer()).is_fused
+    assert Sampler(model, make_tokenizer()).has_own_pass
 
 
 @pytest.mark.parametrize(
     "name", ["model.layers.2.self_attn.o_proj", "model.layers.1.mlp.up_proj", "model.embed_tokens", "lm_head"]
 )
 def test_one_adapted_layer_anywhere_is_enough_to_be_left_to_generate(name: str) -> None:
-    """An adapter has the weight of the layer it wraps, so that fusing this weight alone would go unnoticed."""
+    """An adapter has the weight of the layer it wraps, so that reading this weight alone would go unnoticed."""
     model = make_model("llama, grouped")
     layer = model.get_submodule(name)
     plain = type(layer)
     layer.__class__ = type("Adapted", (plain,), {})
     try:
-        assert not Sampler(model, make_tokenizer()).is_fused
+        assert not Sampler(model, make_tokenizer()).has_own_pass
     finally:
         layer.__class__ = plain
-    assert Sampler(model, make_tokenizer()).is_fused
+    assert Sampler(model, make_tokenizer()).has_own_pass

@@ -86,6 +86,17 @@ def run(
     judge: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="For graders that ask one; the feedback model if left out.")
     ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Precision in which the assistant answers: float32, bfloat16 or float16; its own if left out.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where the assistant answers and is trained, e.g. cuda; cpu if left out."),
+    ] = None,
     drop_leaks: Annotated[
         bool, typer.Option("--drop-leaks", help="Leave out training prompts that are evaluation prompts.")
     ] = False,
@@ -116,13 +127,21 @@ def run(
     To resume after an interruption, run the same command again.
     """
     from solon.cli.tasks import find_task, folder_name
+    from solon.pipeline.overrides import merge, nest
 
     found = find_task(task, red_team=red_team, helpful=helpful, harmful=harmful, benign=benign)
     folder = out if out is not None else Path("runs") / folder_name(preset or next(iter(found.presets), found.name))
-    sources = {"assistant": model, "critic": critic, "feedback": feedback, "judge": judge}
+    given = {
+        "assistant": {"source": model, "dtype": dtype, "device": device},
+        "critic": {"source": critic},
+        "feedback": {"source": feedback},
+        "judge": {"source": judge},
+    }
     settings: dict[str, object] = {"prompts": {"drop_leaks": True}} if drop_leaks else {}
-    if models := {role: {"source": source} for role, source in sources.items() if source is not None}:
-        settings["models"] = models
+    for role, fields in given.items():
+        for field, value in fields.items():
+            if value is not None:
+                settings = merge(settings, nest(("models", role, field), value))
     try:
         part = {"until": until, "only": only, "old": old, "accept_code": accept_code}
         _run(found, folder, grader, preset, constitution, seed, settings, overrides or [], part)

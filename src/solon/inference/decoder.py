@@ -1,9 +1,9 @@
 """Our own forward pass over the parameters of a Llama-shaped model, for reading prompts and emitting tokens.
 
-The parameters stay where they are; `refresh` copies them into fused matrices (query-key-value in one, gate-up in
-one), with each head's rows reordered so that a rotary position is one complex multiplication. Keys and values lie
-in one contiguous tensor per layer that grows by buckets of 32 columns. A row's tokens need not be adjacent in it:
-a bias of 0 or -inf per column says which columns are the row's own, and positions are per row, so that padding,
+The parameters are the model's own, where it has them: nothing is copied, and what an optimizer does to them in place is
+seen at once. Queries and keys are kept as pairs that a rotary position turns by one complex multiplication. Keys and
+values lie in one contiguous tensor per layer that grows by buckets of 32 columns. A row's tokens need not be adjacent
+in it: a bias of 0 or -inf per column says which columns are the row's own, and positions are per row, so that padding,
 shared prefixes and rows of different length are exact.
 
 Left out: dropout, sliding windows, positions scaled by length, quantised or adapted layers. `nets.is_llama_shaped`
@@ -11,10 +11,10 @@ says whether a model fits; others are driven through transformers' own `generate
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from solon.inference.cache import Cache
@@ -28,44 +28,80 @@ POSITIONS = 256
 """Positions whose rotations are computed in advance; more when they are reached."""
 
 
-@dataclass(slots=True)
-class _Layer:
-    """Fused weights of one decoder layer, W wide, with H query heads, H_kv key heads and F hidden units.
+class _Linear(NamedTuple):
+    """A linear map: x @ weight.T + bias.
+
+    Attributes:
+        weight: shape (out, in).
+        bias: shape (out,).
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, module: nn.Linear) -> "_Linear":
+        """Take the parameters of a module, as they are."""
+        return cls(module.weight.detach(), None if module.bias is None else module.bias.detach())
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return the map of `x`."""
+        return functional.linear(x, self.weight, self.bias)
+
+    def add_to(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Return `x` and the map of `hidden`, added up."""
+        return self.apply(hidden).add_(x)
+
+
+class _Layer(NamedTuple):
+    """The weights of one decoder layer, W wide, with H query heads, H_kv key heads and F hidden units.
 
     Attributes:
         input_norm: shape (W,).
-        query: the first rows of `qkv`. Shape (H * D, W).
-        key_value: the others. Shape (2 * H_kv * D, W).
-        qkv: queries, keys and values, one under the other. Shape ((H + 2 * H_kv) * D, W).
-        qkv_bias: shape ((H + 2 * H_kv) * D,).
+        query: W to H * D.
+        key: W to H_kv * D.
+        value: W to H_kv * D.
         query_norm: shape (D,), where heads are normed.
         key_norm: the same of keys.
-        out: transposed, since it is added to the residual stream. Shape (H * D, W).
-        out_bias: shape (W,).
+        out: H * D to W.
         middle_norm: shape (W,).
-        gate_up: shape (2 * F, W).
-        gate_up_bias: shape (2 * F,).
-        down: transposed. Shape (F, W).
-        down_bias: shape (W,).
+        gate: W to F.
+        up: W to F.
+        down: F to W.
     """
 
     input_norm: Tensor
-    query: Tensor
-    key_value: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
+    query: _Linear
+    key: _Linear
+    value: _Linear
     query_norm: Tensor | None
     key_norm: Tensor | None
-    out: Tensor
-    out_bias: Tensor | None
+    out: _Linear
     middle_norm: Tensor
-    gate_up: Tensor
-    gate_up_bias: Tensor | None
-    down: Tensor
-    down_bias: Tensor | None
+    gate: _Linear
+    up: _Linear
+    down: _Linear
+
+    @classmethod
+    def of(cls, layer: LlamaLayer) -> "_Layer":
+        """Take the parameters of a model's layer, as they are."""
+        attention, mlp = layer.self_attn, layer.mlp
+        return cls(
+            input_norm=layer.input_layernorm.weight.detach(),
+            query=_Linear.of(attention.q_proj),
+            key=_Linear.of(attention.k_proj),
+            value=_Linear.of(attention.v_proj),
+            query_norm=attention.q_norm.weight.detach() if hasattr(attention, "q_norm") else None,
+            key_norm=attention.k_norm.weight.detach() if hasattr(attention, "k_norm") else None,
+            out=_Linear.of(attention.o_proj),
+            middle_norm=layer.post_attention_layernorm.weight.detach(),
+            gate=_Linear.of(mlp.gate_proj),
+            up=_Linear.of(mlp.up_proj),
+            down=_Linear.of(mlp.down_proj),
+        )
 
 
-class FusedDecoder:
+class LlamaDecoder:
     """Reads prompts into a cache and extends it token by token.
 
     Args:
@@ -83,47 +119,17 @@ class FusedDecoder:
         embedding = model.base_model.embed_tokens.weight
         self._device, self._dtype = embedding.device, embedding.dtype
         self._eps = torch.tensor(float(config.rms_norm_eps), device=self._device)
-        self._order = torch.arange(self._head_dim, device=self._device).view(2, -1).t().reshape(-1)
         self._rotations = self._build_rotations(POSITIONS)
         self.refresh()
 
     @torch.inference_mode()
     def refresh(self) -> None:
-        """Read the model's parameters again; called whenever they may have changed."""
+        """Find the model's parameters again; called whenever others may have taken their place."""
         base, head = self._model.base_model, self._model.get_output_embeddings()
-        self._embedding = base.embed_tokens.weight.detach()
         assert head is not None  # what tokens are drawn from has one
-        self._norm, self._head, self._head_bias = base.norm.weight.detach(), head.weight.detach(), _optional(head.bias)
-        self._layers = [self._fuse(layer) for layer in base.layers]
-
-    def _fuse(self, layer: LlamaLayer) -> _Layer:
-        attention, mlp = layer.self_attn, layer.mlp
-        query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
-        qkv = torch.cat([self._reorder(query.weight), self._reorder(key.weight), value.weight])
-        width = self._heads * self._head_dim
-        return _Layer(
-            input_norm=layer.input_layernorm.weight.detach(),
-            query=qkv[:width],
-            key_value=qkv[width:],
-            qkv=qkv,
-            qkv_bias=None
-            if query.bias is None
-            else torch.cat([self._reorder(query.bias), self._reorder(key.bias), value.bias]),
-            query_norm=self._reorder(attention.q_norm.weight) if hasattr(attention, "q_norm") else None,
-            key_norm=self._reorder(attention.k_norm.weight) if hasattr(attention, "k_norm") else None,
-            out=attention.o_proj.weight.detach().t(),
-            out_bias=_optional(attention.o_proj.bias),
-            middle_norm=layer.post_attention_layernorm.weight.detach(),
-            gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
-            gate_up_bias=None if mlp.gate_proj.bias is None else torch.cat([mlp.gate_proj.bias, mlp.up_proj.bias]),
-            down=mlp.down_proj.weight.detach().t(),
-            down_bias=_optional(mlp.down_proj.bias),
-        )
-
-    def _reorder(self, weight: Tensor) -> Tensor:
-        """Interleave the two halves of each head, so that the pair a rotation mixes is adjacent."""
-        heads = weight.detach().view(-1, self._head_dim, *weight.shape[1:])
-        return heads[:, self._order].flatten(0, 1)
+        self._embedding = base.embed_tokens.weight.detach()
+        self._layers = [_Layer.of(layer) for layer in base.layers]
+        self._norm, self._head = base.norm.weight.detach(), _Linear.of(head)
 
     def _build_rotations(self, positions: int) -> Tensor:
         """Return the rotation of each position as complex numbers. Shape (positions, D / 2)."""
@@ -172,7 +178,9 @@ class FusedDecoder:
         """
         ids, lengths = self._pad(blocks)
         self._reserve(cache, cache.used + ids.shape[1])
-        return self._logits(self._forward_block(cache, ids, lengths, last_only=False))
+        hidden = self._forward_block(cache, ids, lengths, last_only=False)
+        cache.bias[:, cache.used :] = float("-inf")  # what was peeked at is not the row's own
+        return self._logits(hidden)
 
     @torch.inference_mode()
     def step(self, cache: Cache, tokens: Tensor) -> Tensor:
@@ -185,24 +193,23 @@ class FusedDecoder:
         Returns:
             The logits of the next token. Shape (B, V).
         """
-        batch, column, heads, kv_heads = tokens.shape[0], cache.used, self._heads, self._kv_heads
+        column = cache.used
         self._reserve(cache, column + 1)
         cache.bias[:, column] = 0.0  # first, since a token sees itself
         cache.used = column + 1
         # A token's position is the number of those before it, so it is looked up before it is counted.
         rotation = self._rotations[cache.positions].unsqueeze(1)
         cache.positions += 1
-        bias = self._attention_bias_of(cache, column + 1)
+        bias = self._attention_bias_of(cache)
         x = functional.embedding(tokens, self._embedding)
         for layer, keys, values in zip(self._layers, cache.keys, cache.values, strict=True):
-            qkv = functional.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
-            qkv = qkv.view(batch, heads + 2 * kv_heads, self._head_dim)
-            query = self._rotate(_maybe_rms(self, qkv[:, :heads], layer.query_norm), rotation)
-            key = _maybe_rms(self, qkv[:, heads : heads + kv_heads], layer.key_norm)
+            normed = self._rms(x, layer.input_norm)
+            query = self._rotate(self._query(layer, normed), rotation)
+            key, value = self._key_value(layer, normed)
             # Stored turned to its position, once, and before attention, which reads it from the cache with the others.
             self._store_rotated(keys.select(2, column), key, rotation)
-            values.select(2, column).copy_(qkv[:, heads + kv_heads :])
-            x = _add(x, self._attend(query, keys, values, bias), layer.out, layer.out_bias)
+            values.select(2, column).copy_(value)
+            x = layer.out.add_to(x, self._attend(query, keys, values, bias))
             x = self._feed_forward(layer, x)
         return self._logits(x)
 
@@ -231,7 +238,7 @@ class FusedDecoder:
             layer computes nothing else but keys and values for the others.
         """
         batch, width = ids.shape
-        heads, kv_heads, start = self._heads, self._kv_heads, cache.used
+        start = cache.used
         stop = start + width
         columns = torch.arange(width, device=self._device)
         cache.bias[:, start:stop] = torch.where(columns < lengths[:, None], 0.0, float("-inf"))
@@ -247,10 +254,9 @@ class FusedDecoder:
             # In the last layer only the last token is asked; of the others it needs keys and values, not their output.
             if last_only and number == len(self._layers) - 1:
                 return self._last_layer(cache, layer, x, lengths, rotation)
-            qkv = functional.linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
-            qkv = qkv.view(batch, width, heads + 2 * kv_heads, self._head_dim)
-            query = self._rotate(_maybe_rms(self, qkv[:, :, :heads], layer.query_norm), rotation).transpose(1, 2)
-            key, value = self._store_block(layer, qkv[:, :, heads:], rotation, keys, values, start)
+            normed = self._rms(x, layer.input_norm)
+            query = self._rotate(self._query(layer, normed), rotation).transpose(1, 2)
+            key, value = self._store_block(layer, normed, rotation, keys, values, start)
             mixed = functional.scaled_dot_product_attention(
                 query,
                 key,
@@ -260,55 +266,59 @@ class FusedDecoder:
                 scale=self._scale,
                 enable_gqa=self._groups > 1,
             )
-            x = _add(x, mixed.transpose(1, 2).reshape(batch, width, -1), layer.out, layer.out_bias)
+            x = layer.out.add_to(x, mixed.transpose(1, 2).reshape(batch, width, -1))
             x = self._feed_forward(layer, x)
         return x
 
     def _last_layer(self, cache: Cache, layer: _Layer, x: Tensor, lengths: Tensor, rotation: Tensor) -> Tensor:
         """Run the last layer for each row's last token, storing keys and values of all. Shape (B, W)."""
-        batch, width = x.shape[:2]
-        rows, last = torch.arange(batch, device=self._device), lengths - 1
-        normed, edge = self._rms(x, layer.input_norm), self._heads * self._head_dim
-        query_bias, rest_bias = (None, None) if layer.qkv_bias is None else layer.qkv_bias.tensor_split([edge])
-        kv = functional.linear(normed, layer.key_value, rest_bias).view(
-            batch, width, 2 * self._kv_heads, self._head_dim
-        )
-        self._store_block(layer, kv, rotation, cache.keys[-1], cache.values[-1], cache.used)
-        query = functional.linear(normed[rows, last], layer.query, query_bias).view(batch, self._heads, self._head_dim)
-        query = self._rotate(_maybe_rms(self, query, layer.query_norm), rotation[rows, last])
-        bias = self._attention_bias_of(cache, cache.used + width)
+        rows, last = torch.arange(x.shape[0], device=self._device), lengths - 1
+        normed = self._rms(x, layer.input_norm)
+        self._store_block(layer, normed, rotation, cache.keys[-1], cache.values[-1], cache.used)
+        query = self._rotate(self._query(layer, normed[rows, last]), rotation[rows, last])
+        bias = self._attention_bias_of(cache)
         mixed = self._attend(query, cache.keys[-1], cache.values[-1], bias)
-        return self._feed_forward(layer, _add(x[rows, last], mixed, layer.out, layer.out_bias))
+        return self._feed_forward(layer, layer.out.add_to(x[rows, last], mixed))
+
+    def _query(self, layer: _Layer, normed: Tensor) -> Tensor:
+        """Return queries, not yet turned to their positions. Shape (..., H, D)."""
+        return self._maybe_rms(self._heads_of(layer.query.apply(normed)), layer.query_norm)
+
+    def _key_value(self, layer: _Layer, normed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys, not yet turned to their positions, and values. Shape (..., H_kv, D) each."""
+        key, value = self._heads_of(layer.key.apply(normed)), self._heads_of(layer.value.apply(normed))
+        return self._maybe_rms(key, layer.key_norm), value
+
+    def _heads_of(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:-1], -1, self._head_dim)
 
     def _store_block(
-        self, layer: _Layer, kv: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, start: int
+        self, layer: _Layer, normed: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, start: int
     ) -> tuple[Tensor, Tensor]:
-        """Store a block's keys and values (B, S, 2 H_kv, D); return all of the rows' so far (B, H_kv, columns, D)."""
-        stop = start + kv.shape[1]
-        key = _maybe_rms(self, kv[:, :, : self._kv_heads], layer.key_norm)
+        """Store a block's keys and values; return all of the rows' so far (B, H_kv, columns, D)."""
+        stop = start + normed.shape[1]
+        key, value = self._key_value(layer, normed)
         self._store_rotated(keys[:, :, start:stop], key.transpose(1, 2), rotation.transpose(1, 2))
-        values[:, :, start:stop] = kv[:, :, self._kv_heads :].transpose(1, 2)
+        values[:, :, start:stop] = value.transpose(1, 2)
         return keys[:, :, :stop], values[:, :, :stop]
 
     def _attend(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Attend with one query per row and head (B, H, D) over the columns that `bias` covers. Shape (B, H * D)."""
-        batch, used = query.shape[0], bias.shape[-1]
-        seen = keys.reshape(batch * self._kv_heads, -1, self._head_dim)[:, :used]
-        query = query.view(batch * self._kv_heads, self._groups, self._head_dim)
-        weights = torch.baddbmm(bias, query, seen.transpose(1, 2), alpha=self._scale).softmax(dim=-1)
-        mixed = torch.bmm(weights, values.reshape(batch * self._kv_heads, -1, self._head_dim)[:, :used])
-        return mixed.view(batch, -1)
+        """Attend with one query per row and head (B, H, D) over the columns that `bias` lets see. Shape (B, H * D)."""
+        # Over whole buckets: a part of one is a strided slice, which is copied, and a width of its own at every token,
+        # for which the kernels of half precision are looked up anew. Columns past those in use weigh nothing.
+        flat = (query.shape[0] * self._kv_heads, -1, self._head_dim)
+        weights = torch.baddbmm(bias, query.view(flat), keys.view(flat).transpose(1, 2), alpha=self._scale)
+        return torch.bmm(weights.softmax(dim=-1), values.view(flat)).view(query.shape[0], -1)
 
-    def _attention_bias_of(self, cache: Cache, used: int) -> Tensor:
-        """Repeat each row's bias for its heads. Shape (B * H_kv, groups, columns)."""
-        batch = cache.bias.shape[0]
-        bias = cache.bias[:, None, None, :used].to(self._dtype)
-        return bias.expand(batch, self._kv_heads, self._groups, used).reshape(-1, self._groups, used)
+    def _attention_bias_of(self, cache: Cache) -> Tensor:
+        """Repeat each row's bias for its heads. Shape (B * H_kv, groups, columns kept)."""
+        bias = cache.bias[:, None, None, :].to(self._dtype)
+        return bias.expand(-1, self._kv_heads, self._groups, -1).reshape(-1, self._groups, bias.shape[-1])
 
     def _feed_forward(self, layer: _Layer, x: Tensor) -> Tensor:
-        hidden = functional.linear(self._rms(x, layer.middle_norm), layer.gate_up, layer.gate_up_bias)
-        gate, up = hidden.chunk(2, dim=-1)
-        return _add(x, functional.silu(gate).mul_(up), layer.down, layer.down_bias)
+        normed = self._rms(x, layer.middle_norm)
+        hidden = functional.silu(layer.gate.apply(normed)).mul_(layer.up.apply(normed))
+        return layer.down.add_to(x, hidden)
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
         """Divide by the root mean square over the last dimension and multiply by `weight`."""
@@ -317,19 +327,22 @@ class FusedDecoder:
         inverse = torch.addcmul(self._eps, norm, norm, value=1.0 / x.shape[-1]).rsqrt_()
         return (wide * inverse).to(self._dtype).mul_(weight)
 
+    def _maybe_rms(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        return x if weight is None else self._rms(x, weight)
+
     def _rotate(self, x: Tensor, rotation: Tensor) -> Tensor:
-        """Turn queries to their positions; contiguous. Shape as `x`."""
-        return torch.view_as_real(_as_pairs(x.float()) * rotation).view(x.shape).to(self._dtype)
+        """Turn queries to their positions; contiguous, the numbers of a pair adjacent. Shape as `x`."""
+        return torch.view_as_real(_pair(x) * rotation).flatten(-2).to(self._dtype)
 
     def _store_rotated(self, slot: Tensor, x: Tensor, rotation: Tensor) -> None:
-        """Turn keys to their positions, into their place in the cache."""
+        """Turn keys to their positions, into their place in the cache, the numbers of a pair adjacent."""
         if self._dtype == torch.float32:
-            torch.mul(_as_pairs(x), rotation, out=_as_pairs(slot))
+            torch.mul(_pair(x), rotation, out=torch.view_as_complex(slot.view(*slot.shape[:-1], -1, 2)))
         else:
-            slot.copy_(self._rotate(x.contiguous(), rotation))
+            slot.copy_(self._rotate(x, rotation))
 
     def _logits(self, x: Tensor) -> Tensor:
-        return functional.linear(self._rms(x, self._norm), self._head, self._head_bias).float()
+        return self._head.apply(self._rms(x, self._norm)).float()
 
     def _empty(self, rows: int) -> Cache:
         shape = (rows, self._kv_heads, 0, self._head_dim)
@@ -348,21 +361,7 @@ class FusedDecoder:
         return ids, torch.tensor([len(row) for row in rows], device=self._device)
 
 
-def _add(x: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return x + hidden @ weight + bias."""
-    width = x.shape[-1]
-    out = torch.addmm(x.reshape(-1, width), hidden.reshape(-1, hidden.shape[-1]), weight).view(x.shape)
-    return out if bias is None else out + bias
-
-
-def _maybe_rms(decoder: FusedDecoder, x: Tensor, weight: Tensor | None) -> Tensor:
-    return x if weight is None else decoder._rms(x, weight)
-
-
-def _as_pairs(x: Tensor) -> Tensor:
-    """View the last dimension as complex numbers. Shape (..., D / 2)."""
-    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
-
-
-def _optional(parameter: Tensor | None) -> Tensor | None:
-    return None if parameter is None else parameter.detach()
+def _pair(x: Tensor) -> Tensor:
+    """Pair the first half of each head's numbers with the second, as a rotation mixes them. Shape (..., D / 2)."""
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.complex(first, second)

@@ -1,4 +1,4 @@
-"""Architectures without a fused forward pass: transformers' `generate`, made to take our draws.
+"""Architectures without a forward pass of our own: transformers' `generate`, made to take our draws.
 
 `generate` keeps the cache and the positions of every architecture it knows. A logits processor, the only one,
 replaces its choice by ours: it sees the plain logits, draws, and leaves that token alone possible. The

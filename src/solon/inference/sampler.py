@@ -20,7 +20,7 @@ from torch import Tensor
 
 from solon.errors import ModelError, PromptingError
 from solon.inference.cache import Cache
-from solon.inference.decoder import FusedDecoder
+from solon.inference.decoder import LlamaDecoder
 from solon.inference.protocol import Generated
 from solon.inference.sampling import draw_tokens, draw_uniforms
 from solon.nets import (
@@ -35,9 +35,6 @@ from solon.nets import (
 )
 from solon.records import Sampling, StopReason
 
-MAX_FUSED_BYTES = 8 * 2**30
-"""Size of parameters above which no fused copy is made and `generate` is used instead."""
-
 MAX_CONTEXT = 10**9
 """Tokens above which a tokenizer's `model_max_length` means that nobody knows."""
 
@@ -50,8 +47,8 @@ _KEEP_FRACTION = 0.75
 class Sampler:
     """Samples from a causal language model in memory; a `ChoosingSampler`.
 
-    A model that runs through our own forward pass is read from fused copies of some of its weights, made now and at
-    each `refresh` (which is little beside a batch).
+    A model that runs through our own forward pass is read where its weights are: what changes them in place, as an
+    optimizer does, is seen at once, and `refresh` is for weights that others have taken the place of.
 
     Args:
         model: a causal language model in evaluation mode.
@@ -81,11 +78,10 @@ class Sampler:
         self._rows = count_rows(model.config)
         self._absent = find_absent_rows(tokenizer, self._rows, self._device)
         self._watches: dict[tuple[str, ...], _StopWatch] = {}
-        size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        self._decoder = FusedDecoder(model) if is_llama_shaped(model) and size <= MAX_FUSED_BYTES else None
+        self._decoder = LlamaDecoder(model) if is_llama_shaped(model) else None
 
     @property
-    def is_fused(self) -> bool:
+    def has_own_pass(self) -> bool:
         """True where the model runs through our own forward pass."""
         return self._decoder is not None
 
@@ -95,7 +91,7 @@ class Sampler:
         return self._context
 
     def refresh(self) -> None:
-        """Fuse the model's weights again; see `TokenSampler.refresh`."""
+        """Find the model's weights again; see `TokenSampler.refresh`."""
         if self._decoder is not None:
             self._decoder.refresh()
 
@@ -108,7 +104,7 @@ class Sampler:
         # Before rows are sorted into batches: what a row is drawn by depends on its seed and on nothing beside it.
         uniforms = torch.from_numpy(draw_uniforms(seeds, sampling.max_tokens)).to(self._device)
         watch = self._watch(tuple(stop))
-        draw = self._sample_fused if self._decoder is not None else self._sample_generate
+        draw = self._sample_ourselves if self._decoder is not None else self._sample_generate
         results: list[Generated | None] = [None] * len(prompts)
         for rows in self._batches(prompts):
             batch = [prompts[row] for row in rows]
@@ -157,7 +153,7 @@ class Sampler:
         order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), prompts[row]))
         return [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
 
-    def _sample_fused(
+    def _sample_ourselves(
         self, prompts: list[list[int]], sampling: Sampling, uniforms: Tensor, watch: "_StopWatch | None"
     ) -> list[Generated]:
         decoder, batch, longest = self._decoder, len(prompts), sampling.max_tokens

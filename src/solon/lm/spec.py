@@ -42,7 +42,8 @@ class ModelSpec(Config):
         backend: a module of `solon.lm.backends`, or the full name of a module of your own.
         layout: how its prompts are laid out; `single` asks for critiques and revisions in one turn of `chat`. Paper:
             `transcript`. Training rows are always in `chat`.
-        dtype: precision of a local model's answers; null is that of its checkpoint. Training is in float32.
+        dtype: precision of a local model's answers; null is that of its checkpoint. Training is in float32, rollouts of
+            PPO included; the assistants that it makes are saved in the precision of the checkpoint it started from.
         device: where a local model runs and is trained, as torch names it.
         batch_size: rows that a local model decodes together; changes nothing but rounding.
         chat_template_kwargs: what its chat template is told beside the conversation, in prompts and in training rows.

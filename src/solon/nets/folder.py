@@ -85,15 +85,22 @@ def check_weights(path: Path) -> None:
     """
     from safetensors import SafetensorError, safe_open
 
-    for file in _find_weights(path, read_json_file(path / "config.json")):
-        if file.suffix == ".safetensors":
-            try:
-                with safe_open(file, framework="pt"):
-                    pass
-            except (SafetensorError, OSError) as error:
-                raise ModelError(
-                    f"{file}: damaged or cut short ({one_line(error)}): copy the checkpoint again"
-                ) from error
+    for file in find_weights(path):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{file}: damaged or cut short ({one_line(error)}): copy the checkpoint again") from error
+
+
+def find_weights(path: Path) -> list[Path]:
+    """Return the safetensors that a checkpoint's weights are read from.
+
+    Raises:
+        ModelError: there are none, one is missing or no safetensors, or the name of one leads out of the folder.
+    """
+    files = _find_weights(path, read_json_file(path / "config.json"))
+    return [file for file in files if file.suffix == ".safetensors"]
 
 
 def _find_weights(path: Path, config: dict[str, Any]) -> list[Path]:

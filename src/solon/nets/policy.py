@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import torch
+from torch import Tensor
 
 from solon.errors import ModelError
 from solon.messages import one_line
-from solon.nets.folder import check_weights, names_code, quiet_transformers, read_checkpoint_config
+from solon.nets.folder import check_weights, find_weights, names_code, quiet_transformers, read_checkpoint_config
 from solon.nets.protocols import CausalLM, ModelConfig, Network, Tokenizer
 from solon.storage import replace_folder
 
@@ -130,6 +131,27 @@ def read_config(path: Path, **options: object) -> ModelConfig:
 def count_rows(config: ModelConfig) -> int:
     """Return how many rows a model's embeddings have: at least one for each token id that it can read."""
     return config.get_text_config().vocab_size
+
+
+def stored_dtype(path: Path) -> torch.dtype:
+    """Return the precision of a checkpoint: what its configuration says, else that of its weights.
+
+    Raises:
+        ModelError: the folder is not one this package loads.
+    """
+    from safetensors import safe_open
+
+    stated = getattr(read_config(path), "dtype", None)
+    if isinstance(stated, torch.dtype):
+        return stated
+    # As transformers does: one model has one precision, and its first numbers have it.
+    for file in find_weights(path):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118
+                weight: Tensor = weights.get_tensor(name)
+                if weight.is_floating_point():
+                    return weight.dtype
+    raise ModelError(f"{path}: holds no weights: copy the checkpoint again")
 
 
 def save_policy(model: Network, tokenizer: Tokenizer, path: Path) -> None:

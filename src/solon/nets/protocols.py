@@ -88,8 +88,8 @@ class Network(Trainable, Protocol):
     def get_output_embeddings(self) -> nn.Linear | None:
         """Return the word head; None where there is none."""
 
-    def to(self, device: torch.device | str) -> Self:
-        """Move its weights."""
+    def to(self, target: torch.device | str | torch.dtype) -> Self:
+        """Move its weights to a device, or convert them."""
 
     def get_buffer(self, target: str) -> Tensor:
         """Return what it holds beside weights, by name."""

@@ -119,6 +119,7 @@ def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     check_reading(
         Path(spec.source),
         device=spec.device,
+        dtype=spec.dtype,
         chat_template_kwargs=spec.chat_template_kwargs,
         system_prompt=spec.system_prompt,
     )

@@ -42,6 +42,7 @@ from solon.nets import (
     load_tokenizer,
     save_policy,
     save_scorer,
+    stored_dtype,
     weights_digest,
 )
 from solon.records import Config, Prompt, Sampling, TemplateArgument, refuse_fields
@@ -244,7 +245,7 @@ def run_ppo(
     value_out: Path | None = None,
     make_sampler: MakeSampler[TokenSampler] = Sampler,
 ) -> PPOSummary:
-    """Train `policy` against `preference_model` and save the result as a Hugging Face folder.
+    """Train `policy` against `preference_model` and save the result as a Hugging Face folder, in its precision.
 
     Called again after an interruption it carries on from its last checkpoint, to the same result.
 
@@ -355,7 +356,7 @@ def run_ppo(
             if learner.value.head is not None:
                 scorer.score.weight.data.copy_(learner.value.head.weight.data)
             save_scorer(scorer if network is None else network, pm_tokenizer, value_out)
-        save_policy(trained, tokenizer, out)
+        save_policy(trained.to(stored_dtype(policy)), tokenizer, out)
     checkpoint.remove()
     assert state.scale is not None  # there is at least one iteration
     tail = -max(1, config.iterations // 10)

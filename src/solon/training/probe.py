@@ -33,6 +33,7 @@ def check_reading(
     checkpoint: Path,
     *,
     device: str = "cpu",
+    dtype: str | None = None,
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
 ) -> None:
@@ -41,6 +42,7 @@ def check_reading(
     Args:
         checkpoint: a folder with a chat template.
         device: where the model runs.
+        dtype: name of the precision in which it will be asked; None is its own.
         chat_template_kwargs: what its chat template is told beside the conversation.
         system_prompt: what comes before the conversation; None for nothing.
 
@@ -48,13 +50,16 @@ def check_reading(
         ModelError: they do not, by more than rounding; or the model cannot be loaded or read.
     """
     tokenizer = load_tokenizer(checkpoint, chat_template_kwargs)
-    model = load_policy(checkpoint, device=device)
+    model = load_policy(checkpoint, device=device, dtype=None if dtype is None else getattr(torch, dtype))
     try:
         prompt = encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED), system_prompt))
         with torch.no_grad():
             begun = model(input_ids=torch.tensor([prompt], device=model.device)).logits
         if begun.isnan().any():
-            raise ModelError(f"{checkpoint}: its weights give logits that are no numbers: copy the checkpoint again")
+            given = (
+                "copy the checkpoint again" if dtype is None else f"choose another dtype than {dtype}, or copy it again"
+            )
+            raise ModelError(f"{checkpoint}: its weights give logits that are no numbers: {given}")
         sampler = Sampler(model, tokenizer, batch_size=1, end_ids=())
         (drawn,) = sampler.sample([prompt], Sampling(max_tokens=_TOKENS), [0])
         row = TokenRow((*prompt, *drawn.token_ids), len(prompt))

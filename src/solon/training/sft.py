@@ -28,6 +28,7 @@ from solon.nets import (
     load_policy,
     load_tokenizer,
     save_policy,
+    stored_dtype,
     weights_digest,
 )
 from solon.records import SFTExample, TemplateArgument
@@ -99,7 +100,7 @@ def run_sft(
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
 ) -> SFTSummary:
-    """Fine-tune `base` on `examples` and save the result as a Hugging Face folder.
+    """Fine-tune `base` on `examples` and save the result as a Hugging Face folder, in the precision of `base`.
 
     Called again after an interruption it carries on from its last checkpoint, to the same result.
 
@@ -151,7 +152,7 @@ def run_sft(
             metrics=metrics,
             on_progress=on_progress,
         )
-    save_policy(model, tokenizer, out)
+    save_policy(model.to(stored_dtype(base)), tokenizer, out)
     checkpoint.remove()
     return SFTSummary(
         steps=course.steps,

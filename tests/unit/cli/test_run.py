@@ -61,6 +61,24 @@ def test_a_run_without_out_stays_below_runs_whatever_the_task_is_called(monkeypa
 
 
 @pytest.mark.parametrize(
+    ("given", "models"),
+    [
+        ("", None),
+        ("--dtype bfloat16", {"assistant": {"dtype": "bfloat16"}}),
+        (
+            "--device cuda:1 --critic x --model y --judge z",
+            {"assistant": {"source": "y", "device": "cuda:1"}, "critic": {"source": "x"}, "judge": {"source": "z"}},
+        ),
+    ],
+)
+def test_options_for_models_are_fields_of_their_roles(monkeypatch, given, models):
+    found = []
+    monkeypatch.setattr("solon.cli.app._run", lambda *given: found.append(given[6].get("models")))
+    assert CliRunner().invoke(app, ["run", *shlex.split(given)]).exit_code == 0
+    assert found == [models]
+
+
+@pytest.mark.parametrize(
     ("given", "again"),
     [
         ("--preset smoke", "--preset smoke --out runs/smoke"),

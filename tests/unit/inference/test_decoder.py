@@ -1,4 +1,7 @@
-"""Proves that our forward pass is transformers' own, in any order of prompts, in bfloat16, and after a peek."""
+"""Proves that our forward pass is transformers' own, in any order of prompts, in bfloat16, and after a peek.
+
+And that it reads the model's own weights, so that there is one copy of them.
+"""
 
 import copy
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from solon.inference.decoder import FusedDecoder
+from solon.inference.decoder import LlamaDecoder
 from tests.language_models import FUSED, make_model, make_prompts
 from tests.tolerances import FLOAT32_SAME
 
@@ -24,14 +27,27 @@ def test_each_prompt_has_its_own_logits_in_any_order(name: str) -> None:
     model = make_model(name)
     prompts = make_prompts(3) + make_prompts(3, seed=1, head=20)
     prompts = [prompts[i] for i in (4, 1, 0, 4, 3, 2, 1, 5, 4)]
-    _, logits = FusedDecoder(model).prefill(prompts)
+    _, logits = LlamaDecoder(model).prefill(prompts)
     expected = last_logprobs(model, prompts)
     torch.testing.assert_close(logits.log_softmax(-1), expected, rtol=0, atol=FLOAT32_SAME)
 
 
+@every_model
+def test_it_reads_the_weights_of_the_model_themselves(name: str) -> None:
+    model, prompts = copy.deepcopy(make_model(name)), make_prompts(3)
+    decoder = LlamaDecoder(model)
+    _, before = decoder.prefill(prompts)
+    for parameter_name, parameter in model.named_parameters():
+        parameter.data.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+        _, after = decoder.prefill(prompts)
+        assert not torch.equal(after, before), parameter_name
+        assert torch.equal(after, LlamaDecoder(model).prefill(prompts)[1]), parameter_name
+        before = after
+
+
 def test_a_peek_does_not_move_on() -> None:
     model = make_model("llama, grouped")
-    decoder, prompts = FusedDecoder(model), make_prompts(4, seed=2)
+    decoder, prompts = LlamaDecoder(model), make_prompts(4, seed=2)
     cache, _ = decoder.prefill(prompts)
     peeked = decoder.extend_logits(cache, [[7, 8, 9], [7], [7, 8], [9, 9, 9]])
     torch.testing.assert_close(
@@ -47,7 +63,7 @@ def test_a_peek_does_not_move_on() -> None:
 def test_in_bfloat16_it_is_no_further_from_the_truth_than_transformers(name: str) -> None:
     model = make_model(name)
     half = copy.deepcopy(model).to(torch.bfloat16)
-    decoder, prompts = FusedDecoder(half), make_prompts(12, seed=3)
+    decoder, prompts = LlamaDecoder(half), make_prompts(12, seed=3)
     cache, _ = decoder.prefill(prompts)
     for token in (30, 31, 32):
         prompts = [[*prompt, token] for prompt in prompts]

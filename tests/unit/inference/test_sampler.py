@@ -55,7 +55,7 @@ def logprobs_of_tokens(model: Any, ids: list[int]) -> torch.Tensor:
 def test_only_tokens_that_the_tokenizer_has_are_drawn(name: str, sampling: Sampling, stop: tuple[str, ...]) -> None:
     model, prompts = make_padded(name), make_prompts(6)
     sampler = Sampler(model, make_tokenizer(), end_ids=[])
-    assert sampler.is_fused == (name == "Llama")
+    assert sampler.has_own_pass == (name == "Llama")
     drawn = sampler.sample(prompts, sampling, range(6), stop=stop)
     assert max(index for row in drawn for index in row.token_ids) < len(make_tokenizer())
     for prompt, row in zip(prompts, drawn, strict=True):

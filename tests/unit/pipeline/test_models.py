@@ -365,6 +365,35 @@ def test_models_made_by_training_are_opened_as_the_assistant_is() -> None:
     assert trained_model(ModelSpec(source="x", **fields), Path("y")) == ModelSpec(source="y", **fields)
 
 
+def test_every_model_of_a_run_answers_and_is_trained_as_is_said_of_the_assistant(
+    tmp_path: Path, fakes: FakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[ModelSpec] = []
+    devices: list[str] = []
+    fakes.install(monkeypatch)
+    open_model = local.open_model
+
+    def keep_spec(spec: ModelSpec) -> Any:
+        opened.append(spec)
+        return open_model(spec)
+
+    def keep_device(loop: Any) -> Any:
+        def train(*given: Any, device: str, **options: Any) -> Any:
+            devices.append(device)
+            return loop(*given, device=device, **options)
+
+        return train
+
+    monkeypatch.setattr(local, "open_model", keep_spec)
+    for module in ("sft", "preference_model", "ppo"):
+        monkeypatch.setattr(f"solon.training.{module}.run_{module}", keep_device(getattr(fakes, f"run_{module}")))
+    spec = {"source": str(fakes.base), "dtype": "bfloat16", "device": "cpu:0"}
+    solon.run(out=tmp_path / "run", preset="smoke", overrides={**SMALL, "models": {"assistant": spec}})
+    assert {Path(one.source).name for one in opened} == {"base", "sl-cai", "rl-cai"}
+    assert {(one.dtype, one.device) for one in opened} == {("bfloat16", "cpu:0")}
+    assert devices == ["cpu:0"] * 3
+
+
 @pytest.mark.parametrize(
     ("change", "refused"),
     [

@@ -1,5 +1,6 @@
 """Proves that a model which the sampler or the training reader reads otherwise than it reads itself is refused."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,22 @@ def test_a_scale_that_training_leaves_out_is_refused_before_a_run(
 
 def test_a_scale_that_the_sampler_leaves_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = save("llama, grouped", tmp_path / "model")
-    whole = decoder.FusedDecoder._logits
-    monkeypatch.setattr(decoder.FusedDecoder, "_logits", lambda self, x: whole(self, x) / 8.0)
+    whole = decoder.LlamaDecoder._logits
+    monkeypatch.setattr(decoder.LlamaDecoder, "_logits", lambda self, x: whole(self, x) / 8.0)
     with pytest.raises(ModelError, match=r"the sampler is \d.* nats off the llama model's own log-probabilities"):
         probe.check_reading(checkpoint)
+
+
+def test_it_is_read_in_the_precision_in_which_it_will_be_asked(tmp_path: Path) -> None:
+    """Numbers of this size are none in half precision of the older kind."""
+    model = copy.deepcopy(make_model("llama, grouped"))
+    model.get_input_embeddings().weight.data.mul_(1e6)
+    save_policy(model, make_tokenizer(), tmp_path / "model")
+    spec = ModelSpec(source=str(tmp_path / "model"))
+    for dtype in (None, "float32", "bfloat16"):
+        check_trainable("assistant", spec.model_copy(update={"dtype": dtype}))
+    with pytest.raises(ModelError, match=r"logits that are no numbers: choose another dtype than float16, or copy it"):
+        check_trainable("assistant", spec.model_copy(update={"dtype": "float16"}))
 
 
 def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
