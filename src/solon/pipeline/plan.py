@@ -16,6 +16,7 @@ from solon.pipeline.graph import Graph
 from solon.pipeline.models import (
     check_askable,
     check_layouts,
+    check_openings,
     check_trainable,
     describe_idle_roles,
     identify_model,
@@ -141,6 +142,7 @@ def build_plan(
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),
         *describe_idle_roles(models),
     )
+    check_openings(models, trained)
     header = RunHeader(
         code_version=__version__,
         config=config.model_dump(mode="json"),
