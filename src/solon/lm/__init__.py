@@ -9,7 +9,7 @@ side, and keeps the failure of one from the others.
 """
 
 from solon.lm.backends.scripted import ScriptedModel
-from solon.lm.journal import Journal, StoredCall, read_call
+from solon.lm.journal import Journal, StoredCall, read_call, read_keys
 from solon.lm.journaled import CallCounter, JournaledModel
 from solon.lm.lost import describe_lost_calls
 from solon.lm.protocol import LanguageModel
@@ -37,6 +37,7 @@ __all__ = [
     "find_backend",
     "find_spellings",
     "read_call",
+    "read_keys",
     "respond",
     "run_items",
     "run_parts",
