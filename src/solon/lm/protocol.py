@@ -53,3 +53,13 @@ class LanguageModel(Protocol):
                 strings cannot be told apart either.
         """
         ...
+
+
+@runtime_checkable
+class NamedModel(Protocol):
+    """A model whose identity holds a name for people, as that of the folder it lies in, which decides no answer."""
+
+    @property
+    def nameless_identity(self) -> str:
+        """The identity without that name: equal wherever the model lies. The journal knows its calls by it."""
+        ...

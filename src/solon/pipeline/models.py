@@ -13,7 +13,7 @@ from solon.lm.spec import LOCAL, ModelSpec, find_backend
 from solon.messages import nearest, shorten
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
 from solon.pipeline.overrides import merge
-from solon.pipeline.task import Task, find_checkpoint
+from solon.pipeline.task import Task, find_checkpoint, find_shipped_model
 from solon.prompting import add_system_prompt, render_response
 from solon.records import Conversation
 from solon.storage import content_digest
@@ -83,6 +83,18 @@ def locate_model(spec: ModelSpec, task: Task | None) -> ModelSpec:
     if spec.backend != LOCAL:
         return spec
     return spec.model_copy(update={"source": str(find_checkpoint(task, spec.source))})
+
+
+def place_of(given: ModelSpec, located: ModelSpec) -> str | None:
+    """Return where the checkpoint of a model lies, whatever folder that is asked from; None of one that ships.
+
+    Args:
+        given: the model as a configuration names it.
+        located: the same with the folder of its checkpoint.
+    """
+    folder = Path(located.source)
+    has_place = located.backend == LOCAL and folder != find_shipped_model(given.source)
+    return str(folder.resolve()) if has_place else None
 
 
 def trained_model(assistant: ModelSpec, path: Path) -> ModelSpec:

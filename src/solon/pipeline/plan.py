@@ -21,6 +21,7 @@ from solon.pipeline.models import (
     describe_idle_roles,
     identify_model,
     locate_model,
+    place_of,
     trained_model,
 )
 from solon.pipeline.overrides import flatten, merge
@@ -149,6 +150,7 @@ def build_plan(
         task=Origin(source=source_of(task), name=task.name, digest=task.identity),
         constitution=Origin(source=config.constitution, name=rules.name, digest=rules.digest),
         models={r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()},
+        places={r: place for r, s in models.items() if (place := place_of(config.models[r], s)) is not None},
         overrides={name: value for name, value in flatten(settings) if name != "seed"},
         notices=notices,
     )
