@@ -7,7 +7,7 @@ here (`tokenizer`), and what a checkpoint may do to the process that loads it (`
 from solon.nets.checks import check_askable, check_trainable
 from solon.nets.folder import weights_digest
 from solon.nets.llama import is_llama_shaped
-from solon.nets.policy import count_rows, load_policy, save_policy
+from solon.nets.policy import count_rows, load_policy, read_config, save_policy
 from solon.nets.protocols import CausalLM, Network, Scorer, Tokenizer, Trainable
 from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.tokenizer import (
@@ -49,6 +49,7 @@ __all__ = [
     "load_policy",
     "load_scorer",
     "load_tokenizer",
+    "read_config",
     "rule_out",
     "save_policy",
     "save_scorer",

@@ -27,6 +27,8 @@ from solon.pipeline.models import (
 from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.preflight import refuse_prompts
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
+from solon.pipeline.requests import Known
+from solon.pipeline.room import check_room
 from solon.pipeline.task import Task, source_of
 from solon.prompting import templates_digest
 from solon.records import GIVEN, Origin, RunHeader, RunPaths
@@ -152,7 +154,7 @@ def build_plan(
         models={r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()},
         places={r: place for r, s in models.items() if (place := place_of(config.models[r], s)) is not None},
         overrides={name: value for name, value in flatten(settings) if name != "seed"},
-        notices=notices,
+        notices=(*notices, *check_room(graph, Known(config, rules, prompts, task.example()), models)),
     )
     source = "" if grader is None else grader_source
     return RunPlan(task, config, rules, prompts, models, header, graph, source, until)
