@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind, StoredCall
-from solon.lm.protocol import LanguageModel, NamedModel
+from solon.lm.protocol import LanguageModel, find_nameless_identity
 from solon.lm.spelling import find_spellings
 from solon.messages import describe_error
 from solon.records import Choice, Layout, Rendered, Sample, Sampling, TokenCounts
@@ -61,8 +61,7 @@ class _Call(ABC, Generic[T]):
     @cached_property
     def request(self) -> str:
         """All that decides the answer, as JSON."""
-        model = self.model
-        return self._request(model.nameless_identity if isinstance(model, NamedModel) else model.identity)
+        return self._request(find_nameless_identity(self.model))
 
     @cached_property
     def key(self) -> str:

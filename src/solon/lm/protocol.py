@@ -63,3 +63,8 @@ class NamedModel(Protocol):
     def nameless_identity(self) -> str:
         """The identity without that name: equal wherever the model lies. The journal knows its calls by it."""
         ...
+
+
+def find_nameless_identity(model: LanguageModel) -> str:
+    """Return what the journal knows a model by: its identity, without the name that it may hold for people."""
+    return model.nameless_identity if isinstance(model, NamedModel) else model.identity

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from solon.lm import Journal, JournaledModel, LanguageModel, ScriptedModel
+from solon.lm import Journal, JournaledModel, LanguageModel, NamedModel, ScriptedModel
 from solon.lm.backends.local import LocalModel
-from solon.lm.protocol import NamedModel
 from solon.records import Sampling
 from tests.asking import ask
 from tests.tiny import build_tiny_policy
