@@ -57,6 +57,8 @@ class FakeModels:
         patch.setattr(plan, "check_trainable", lambda role, spec: self.check_trainable(role, spec))
         patch.setattr(plan, "check_askable", lambda spec: ())
         patch.setattr(plan, "describe_thoughts", lambda models, trained: [])
+        patch.setattr(plan, "check_openings", lambda models, trained: None)
+        patch.setattr(plan, "check_room", lambda graph, known, models: [])
         patch.setattr("solon.training.sft.run_sft", self.run_sft)
         patch.setattr("solon.training.preference_model.run_preference_model", self.run_preference_model)
         patch.setattr("solon.training.ppo.run_ppo", self.run_ppo)

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from solon.lm import LanguageModel, ModelSpec
+from solon.lm import LanguageModel, ModelSpec, find_nameless_identity
 from solon.lm.backends import local
 from solon.records import Choice, Layout, Rendered, Sample, Sampling
 
@@ -22,6 +22,10 @@ class SlowModel:
     @property
     def identity(self) -> str:
         return self._inner.identity
+
+    @property
+    def nameless_identity(self) -> str:
+        return find_nameless_identity(self._inner)
 
     @property
     def layout(self) -> Layout:

@@ -44,6 +44,11 @@ def leave_pointer(folder: Path) -> None:
     (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
 
 
+def drop_generation_prompt(template: Path) -> None:
+    turns, _, _ = template.read_text().partition("{% if add_generation_prompt %}")
+    template.write_text(turns)
+
+
 def ask_for_code(folder: Path, kind: str) -> None:
     for name in ("config.json", "tokenizer_config.json"):
         edit(folder / name, auto_map={"AutoModelForCausalLM": "own.Model", "AutoTokenizer": ["own.Slow", "own.Fast"]})
@@ -71,6 +76,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         r"weights do not fit its config\.json \(\S+ has another shape\): copy",
     ),
     "no chat template": (lambda folder: (folder / "chat_template.jinja").unlink(), "has no chat template"),
+    "a template that opens no turn when asked": (
+        lambda folder: drop_generation_prompt(folder / "chat_template.jinja"),
+        r"models\.\w+: the chat template of .* ignores add_generation_prompt: .*'<\|assistant\|>' .*: mend chat_templ",
+    ),
     "code of its own": (
         lambda folder: ask_for_code(folder, "nonesuch"),
         r"model_type 'nonesuch' is no architecture of transformers .*auto_map.*never run: use a model",
@@ -105,6 +114,20 @@ def test_a_bad_checkpoint_is_refused_before_anything_is_written(
     assert str(folder) in done.stderr
     assert re.search(said, done.stderr), done.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("layout", "is_refused"), [("chat", True), ("single", True), ("transcript", False)])
+def test_a_template_that_opens_no_turn_is_refused_where_it_is_used(
+    layout: str, is_refused: bool, tiny_world: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_world, tmp_path / "bad model"))
+    drop_generation_prompt(folder / "chat_template.jinja")
+    critic = ["--set", f"models.critic.source={folder}", "--set", f"models.critic.layout={layout}"]
+    done = call_solon("run", "--out", tmp_path / "run", *tiny_options(tiny_world), *critic, "--until", "revision")
+    if is_refused:
+        assert "ignores add_generation_prompt" in done.stderr
+        assert done.stderr.endswith("mend chat_template.jinja, or set  models.critic.layout=transcript\n")
+    assert (done.returncode, (tmp_path / "run").exists()) == ((2, False) if is_refused else (0, True))
 
 
 def test_weights_that_are_no_numbers_are_refused(tiny_world: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from solon.cli.errors import printable
-from solon.errors import CallFailedError, ConfigError, RunError
+from solon.errors import CallFailedError, ConfigError, ModelError, RunError
 from solon.lm import ModelSpec, find_backend, respond, with_system_prompt
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT
@@ -71,12 +71,27 @@ def _made_by(paths: RunPaths) -> Collection[str]:
 
 
 def _find_assistant(folder: Path, header: RunHeader, spec: ModelSpec) -> ModelSpec:
-    asked = header.task.source
+    """Return the base model from where it lay during the run, or else from where its source leads from here.
+
+    Raises:
+        ConfigError, ModelError: there is no model there.
+        RunError: the model there is another one.
+    """
+    asked, digest = header.task.source, header.models[ASSISTANT.key].digest
+    lay = spec.model_copy(update={"source": header.places.get(ASSISTANT.key, spec.source)})
+    if lay.source != spec.source and Path(lay.source).is_dir() and identify_model(lay) == digest:
+        return lay
     known = Path(spec.source).is_dir() or find_shipped_model(spec.source) is not None
     unnamed = asked == GIVEN or asked.startswith("--")  # a program's own task, or one of prompt files
-    found = locate_model(spec, None if known or unnamed else load_task(asked))
-    if identify_model(found) != header.models[ASSISTANT.key].digest:
-        raise RunError(f"{found.source}: is not the base model that {folder} was run with: its content has changed")
+    moved = "; if it lies elsewhere now, give the run's command again with  --model PATH"
+    try:
+        found = locate_model(spec, None if known or unnamed else load_task(asked))
+    except ModelError as error:
+        raise ModelError(f"{error}{moved}") from error
+    if identify_model(found) != digest:
+        raise RunError(
+            f"{found.source}: is not the base model that {folder} was run with: its content has changed{moved}"
+        )
     return found
 
 

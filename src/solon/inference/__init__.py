@@ -7,6 +7,6 @@ and seeds into tokens.
 """
 
 from solon.inference.protocol import ChoosingSampler, Generated, MakeSampler, TokenSampler
-from solon.inference.sampler import Sampler
+from solon.inference.sampler import Sampler, read_context
 
-__all__ = ["ChoosingSampler", "Generated", "MakeSampler", "Sampler", "TokenSampler"]
+__all__ = ["ChoosingSampler", "Generated", "MakeSampler", "Sampler", "TokenSampler", "read_context"]

@@ -33,6 +33,7 @@ from solon.nets import (
     is_llama_shaped,
     rule_out,
 )
+from solon.nets.protocols import ModelConfig
 from solon.records import Sampling, StopReason
 
 MAX_CONTEXT = 10**9
@@ -74,7 +75,7 @@ class Sampler:
         self._device: torch.device = next(model.parameters()).device
         own_ends = (end_token_id(tokenizer), tokenizer.eos_token_id)
         self._end_ids = sorted({end for end in own_ends if end is not None} if end_ids is None else end_ids)
-        self._context = _read_context(model, tokenizer)
+        self._context = read_context(model.config, tokenizer)
         self._rows = count_rows(model.config)
         self._absent = find_absent_rows(tokenizer, self._rows, self._device)
         self._watches: dict[tuple[str, ...], _StopWatch] = {}
@@ -239,18 +240,21 @@ class Sampler:
         )
 
 
-def _read_context(model: CausalLM, tokenizer: Tokenizer) -> int:
-    """Return how many tokens fit, as the model says or else its tokenizer; models without positions say nothing.
+def read_context(config: ModelConfig, tokenizer: Tokenizer) -> int:
+    """Return how many tokens fit, as a model's configuration says or else its tokenizer; without positions none does.
 
     With `longrope` and `dynamic` positions, a row past the original length changes the rotations of all others in its
     batch, and so their log-probabilities. Such a model is used up to that length.
+
+    Raises:
+        ModelError: neither says so.
     """
-    config = model.config.get_text_config()
-    rotary = getattr(config, "rope_parameters", None) or {}
+    text = config.get_text_config()
+    rotary = getattr(text, "rope_parameters", None) or {}
     for stated in (
         rotary.get("original_max_position_embeddings") if rotary.get("rope_type") in _CHANGING_POSITIONS else None,
-        getattr(config, "max_position_embeddings", None),
-        getattr(config, "max_seq_len", None),
+        getattr(text, "max_position_embeddings", None),
+        getattr(text, "max_seq_len", None),
         tokenizer.model_max_length,
     ):
         if stated is not None and 0 < stated < MAX_CONTEXT:

@@ -9,10 +9,10 @@ model may spell an option. `runner` runs a stage's items side by side, and keeps
 """
 
 from solon.lm.backends.scripted import ScriptedModel
-from solon.lm.journal import Journal, StoredCall, read_call
+from solon.lm.journal import Journal, StoredCall, read_call, read_keys
 from solon.lm.journaled import CallCounter, JournaledModel
 from solon.lm.lost import describe_lost_calls
-from solon.lm.protocol import LanguageModel
+from solon.lm.protocol import LanguageModel, NamedModel, find_nameless_identity
 from solon.lm.responding import respond
 from solon.lm.runner import ItemResults, OnProgress, PartEndedError, check_failures, run_items, run_parts
 from solon.lm.spec import Backend, ModelSpec, find_backend
@@ -28,6 +28,7 @@ __all__ = [
     "JournaledModel",
     "LanguageModel",
     "ModelSpec",
+    "NamedModel",
     "OnProgress",
     "PartEndedError",
     "ScriptedModel",
@@ -37,9 +38,11 @@ __all__ = [
     "check_failures",
     "describe_lost_calls",
     "find_backend",
+    "find_nameless_identity",
     "find_spellings",
     "keep_thought_apart",
     "read_call",
+    "read_keys",
     "respond",
     "run_items",
     "run_parts",

@@ -5,6 +5,10 @@ parameters or options, and the seed. A run that was interrupted executes the sam
 calls in its journal. A call that is found in the journal of another run, as when a constitution was edited, is copied,
 so that the run's own journal holds every call its records name.
 
+Of an identity the key has what decides answers: a checkpoint whose folder was moved or renamed is the same
+(`NamedModel`). Journals of before that have the name of the folder in their keys; their calls are found, and copied,
+for as long as the folder is called so.
+
 Where a model's limit does nothing but cut (`LanguageModel.limit_only_cuts`), an answer that ended by itself is the
 answer under every limit that it keeps to, a lower one than it was drawn with too. It answers such calls and is copied
 for each of them. An answer that was cut answers no other call.
@@ -20,8 +24,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import ValidationError
 
 from solon.errors import JournalError
-from solon.lm.journal import Journal, Kind
-from solon.lm.protocol import LanguageModel
+from solon.lm.journal import Journal, Kind, StoredCall
+from solon.lm.protocol import LanguageModel, find_nameless_identity
 from solon.lm.spelling import find_spellings
 from solon.messages import describe_error
 from solon.records import Choice, Layout, Rendered, Sample, Sampling, TokenCounts
@@ -57,12 +61,24 @@ class _Call(ABC, Generic[T]):
     @cached_property
     def request(self) -> str:
         """All that decides the answer, as JSON."""
-        return _dump({"model": self.model.identity, **_prompt_request(self.prompt), **self._asked()})
+        return self._request(find_nameless_identity(self.model))
 
     @cached_property
     def key(self) -> str:
         """Digest of kind and request."""
-        return content_digest([self.kind, self.request])
+        return self.key_of(self.request)
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """The request, and what it was when it held the name of the model's folder too."""
+        return tuple(dict.fromkeys((self.request, self._request(self.model.identity))))
+
+    def key_of(self, request: str) -> str:
+        """Return the key under which a request is stored."""
+        return content_digest([self.kind, request])
+
+    def _request(self, model: str) -> str:
+        return _dump({"model": model, **_prompt_request(self.prompt), **self._asked()})
 
     async def make(self) -> dict[str, Any]:
         """Ask the model; return the answer as it is stored."""
@@ -172,9 +188,7 @@ class JournaledModel:
     async def _answer(self, call: _Call[T]) -> T:
         while (other := self._under_way.get(call.key)) is not None:
             await asyncio.wait([other])
-        stored = self._journal.find(call.key)
-        if stored is None and call.kind == "generate" and self.limit_only_cuts:
-            stored = self._journal.find_ended(call.request)
+        stored = self._find(call)
         if stored is not None:
             response = stored.response
             self.counter.replayed += 1
@@ -200,6 +214,17 @@ class JournaledModel:
         self.counter.calls += 1
         self.counter.prompt_tokens += result.prompt_tokens
         return result
+
+    def _find(self, call: _Call[T]) -> StoredCall | None:
+        """Look a call up in its present and former spelling: itself, else one that its limit would not have cut."""
+        may_end = call.kind == "generate" and self.limit_only_cuts
+        for request in call.requests:
+            stored = self._journal.find(call.key_of(request))
+            if stored is None and may_end:
+                stored = self._journal.find_ended(request)
+            if stored is not None:
+                return stored
+        return None
 
 
 def _prompt_request(prompt: Rendered) -> dict[str, Any]:

@@ -53,3 +53,18 @@ class LanguageModel(Protocol):
                 strings cannot be told apart either.
         """
         ...
+
+
+@runtime_checkable
+class NamedModel(Protocol):
+    """A model whose identity holds a name for people, as that of the folder it lies in, which decides no answer."""
+
+    @property
+    def nameless_identity(self) -> str:
+        """The identity without that name: equal wherever the model lies. The journal knows its calls by it."""
+        ...
+
+
+def find_nameless_identity(model: LanguageModel) -> str:
+    """Return what the journal knows a model by: its identity, without the name that it may hold for people."""
+    return model.nameless_identity if isinstance(model, NamedModel) else model.identity

@@ -7,7 +7,7 @@ here (`tokenizer`), and what a checkpoint may do to the process that loads it (`
 from solon.nets.checks import check_askable, check_trainable
 from solon.nets.folder import weights_digest
 from solon.nets.llama import is_llama_shaped
-from solon.nets.policy import count_rows, load_policy, save_policy, stored_dtype
+from solon.nets.policy import count_rows, load_policy, read_config, save_policy, stored_dtype
 from solon.nets.protocols import CausalLM, Network, Scorer, Tokenizer, Trainable
 from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.thoughts import Thoughts
@@ -21,6 +21,7 @@ from solon.nets.tokenizer import (
     end_token_id,
     find_thoughts,
     find_unused_kwargs,
+    find_unwritten_opening,
     has_system_turn,
     load_tokenizer,
     set_template_kwargs,
@@ -47,12 +48,14 @@ __all__ = [
     "find_absent_rows",
     "find_thoughts",
     "find_unused_kwargs",
+    "find_unwritten_opening",
     "has_system_turn",
     "init_scorer_from_policy",
     "is_llama_shaped",
     "load_policy",
     "load_scorer",
     "load_tokenizer",
+    "read_config",
     "rule_out",
     "save_policy",
     "save_scorer",

@@ -228,6 +228,24 @@ def has_system_turn(tokenizer: Tokenizer) -> bool:
     return "system" in _lay_out(tokenizer, ("system", "user"), is_open=False).roles
 
 
+def find_unwritten_opening(tokenizer: Tokenizer) -> str:
+    """Return what opens an assistant's turn, where the prompt for such a turn writes nothing of it; else nothing.
+
+    A template that ignores `add_generation_prompt` has the model go on with the user's turn, although the turns of a
+    whole conversation are opened. Nothing is missing where an answer follows the user's turn without an opening of its
+    own (`[INST] x [/INST]`), where the template opens a turn unasked, or where the prompt goes on after the opening, as
+    into a thought.
+
+    Raises:
+        ModelError: there is no chat template, or it refuses a user's turn with an answer.
+    """
+    unasked = _lay_out(tokenizer, ("user",), is_open=True).pieces[-1]
+    asked = _lay_out(tokenizer, ("user",), is_open=False).pieces[-1]
+    answered = _lay_out(tokenizer, ("user", "assistant"), is_open=True).pieces[-2]
+    start, stop = (_count_shared(answered, written) for written in (unasked, asked))
+    return "" if answered[start:stop].strip() else answered[start:].strip()
+
+
 _encoders: WeakKeyDictionary[Tokenizer, "_Encoder"] = WeakKeyDictionary()
 
 
@@ -459,8 +477,8 @@ def _lay_out(tokenizer: Tokenizer, roles: tuple[Role, ...], is_open: bool) -> _L
         return _split_template(tokenizer, roles[1:], is_open=is_open)
 
 
-def _count_shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many tokens two rows begin with alike."""
+def _count_shared(one: Sequence[object], other: Sequence[object]) -> int:
+    """Return how many tokens, or letters, two sequences begin with alike."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 

@@ -3,20 +3,24 @@
 A folder is a run if it holds `run.yaml`. An absent or empty folder may become one; any other folder, and a file,
 is refused. A run that exists is resumed if it was asked for the same thing: the header on disk is compared with
 the new one field by field, and a difference is shown and refused; but a limit on what models write may grow. Where the
-constitution and the checkpoints lie does not matter, only what is in them.
+constitution and the checkpoints lie does not matter, only what is in them. A run that has made nothing yet, as one
+whose model could not be asked, keeps nobody out: its folder is taken over by whatever is asked for next.
 """
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from solon.errors import RecordError, RunError
+from solon.errors import JournalError, RecordError, RunError
+from solon.lm import describe_lost_calls, read_keys
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL
 from solon.pipeline.limits import is_growth
+from solon.pipeline.manifests import load_manifest
 from solon.pipeline.overrides import Difference, find_differences
+from solon.pipeline.stages.prompts import DRAW_PROMPTS
 from solon.records import RunHeader, RunPaths
 from solon.storage import take_lock
 
@@ -104,14 +108,44 @@ def check_run_folder(root: Path) -> None:
         raise RunError(f"{root}: is not empty and holds no run: give --out a new or empty folder")
 
 
-def _refuse_another_run(root: Path, header: RunHeader) -> None:
-    differences = compare_headers(load_header(root), header)
-    if not all(is_growth(difference) for difference in differences):
+def _has_made_something(paths: RunPaths) -> bool:
+    """Say whether a run has an answer, a model or a finished stage to lose; yes where that cannot be told.
+
+    The prompts are none: they are drawn at every attempt, before anything else.
+    """
+    manifests = [path for path in paths.root.glob("manifest/*.json") if path != paths.manifest(DRAW_PROMPTS.name)]
+    done = [path for path in manifests if (found := load_manifest(path)) is not None and found.status == "complete"]
+    if done or paths.results.exists() or any(path.is_file() for path in paths.root.glob("models/**/*")):
+        return True
+    try:
+        holds_calls = paths.journal.is_file() and paths.journal.stat().st_size > 0 and bool(read_keys(paths.journal))
+        return holds_calls or describe_lost_calls(paths) is not None  # of a journal that was taken away
+    except (JournalError, RecordError):
+        return True
+
+
+def _compare_requests(paths: RunPaths, header: RunHeader) -> list[Difference]:
+    """Return what the run in a folder would lose its place for; nothing where it is the same run, or a limit grows.
+
+    Raises:
+        RunError: it was asked for something else and has made something.
+    """
+    differences = compare_headers(load_header(paths.root), header)
+    if all(is_growth(difference) for difference in differences):
+        return []
+    if _has_made_something(paths):
         lines = "\n".join(f"  {difference}" for difference in differences)
         raise RunError(
-            f"{root}: holds a run that was asked for something else (old -> new):\n{lines}\n"
+            f"{paths.root}: holds a run that was asked for something else (old -> new):\n{lines}\n"
             "nothing was changed: give --out another folder, or ask for the same as before"
         )
+    return differences
+
+
+def _clear(paths: RunPaths) -> None:
+    """Remove what a run that has made nothing says of itself; its header is for the next to replace."""
+    for file in [*paths.root.glob("manifest/*.json"), *paths.root.glob("records/*.jsonl"), paths.constitution]:
+        file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -132,8 +166,15 @@ def lock_folder(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def claim_folder(root: Path, header: RunHeader) -> Iterator[RunPaths]:
+def claim_folder(
+    root: Path, header: RunHeader, notice: Callable[[str], object] = lambda said: None
+) -> Iterator[RunPaths]:
     """Hold `root` as the folder of the run described by `header`, new or resumed.
+
+    Args:
+        root: the folder.
+        header: what the run is asked for.
+        notice: told where a run that had made nothing gave way.
 
     Raises:
         RunError: the folder cannot be this run's, or another process holds it; nothing was changed.
@@ -145,15 +186,19 @@ def claim_folder(root: Path, header: RunHeader) -> Iterator[RunPaths]:
         raise RunError(f"{root}: cannot be made: {error.strerror or error}") from error
     paths = RunPaths(root)
     if paths.header.exists():
-        _refuse_another_run(root, header)
+        _compare_requests(paths, header)
     with ExitStack() as stack:
         try:
             stack.enter_context(lock_folder(root))
         except PermissionError as error:
             raise RunError(f"{root}: cannot be written to: {error.strerror or error}") from error
-        if paths.header.exists():
-            _refuse_another_run(root, header)
+        gives_way = _compare_requests(paths, header) if paths.header.exists() else []
         _remove_leftovers(root)
-        if not paths.header.exists():
+        if gives_way:
+            # Cleared before the header is replaced: a kill in between leaves the old run, which still has made nothing.
+            _clear(paths)
+            said = "; ".join(map(str, gives_way))
+            notice(f"{root}: held a run that had made nothing yet, of another request ({said}): it is begun anew")
+        if gives_way or not paths.header.exists():
             header.save(paths.header)
         yield paths

@@ -19,6 +19,7 @@ from solon.records import Figure, RunPaths
 
 if TYPE_CHECKING:
     from solon.pipeline.context import StageContext
+    from solon.pipeline.requests import Known, Request
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Stage:
         reads: what it depends on.
         writes: what it makes.
         work: does it; what it wrote and asked is found out without its help.
+        asks: says what it will ask of models, as far as that is known before the run; see `requests`.
         trains: those it trains from or by, whose folders it needs.
         figures: what the report says of its account in numbers.
         remedies: reason of a failure to what helps against it, a verb and a field: `raise revision.max_tokens`.
@@ -41,6 +43,7 @@ class Stage:
     reads: tuple[Input, ...]
     writes: tuple[Output, ...]
     work: "Callable[[StageContext], Outcome]"
+    asks: "Callable[[Known], Iterator[Request]] | None" = None
     trains: tuple[Role | Checkpoint, ...] = ()
     figures: tuple[Figure, ...] = ()
     remedies: Mapping[str, str] = field(default_factory=dict, hash=False)

@@ -11,10 +11,10 @@ from typing import Any, Final
 from solon.errors import ConfigError, ModelError, PromptingError
 from solon.evaluation import Evaluation
 from solon.lm.spec import LOCAL, ModelSpec, find_backend
-from solon.messages import nearest
+from solon.messages import nearest, shorten
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
 from solon.pipeline.overrides import merge
-from solon.pipeline.task import Task, find_checkpoint
+from solon.pipeline.task import Task, find_checkpoint, find_shipped_model
 from solon.prompting import add_system_prompt, render_response
 from solon.records import Conversation, Origin
 from solon.storage import content_digest
@@ -84,6 +84,18 @@ def locate_model(spec: ModelSpec, task: Task | None) -> ModelSpec:
     if spec.backend != LOCAL:
         return spec
     return spec.model_copy(update={"source": str(find_checkpoint(task, spec.source))})
+
+
+def place_of(given: ModelSpec, located: ModelSpec) -> str | None:
+    """Return where the checkpoint of a model lies, whatever folder that is asked from; None of one that ships.
+
+    Args:
+        given: the model as a configuration names it.
+        located: the same with the folder of its checkpoint.
+    """
+    folder = Path(located.source)
+    has_place = located.backend == LOCAL and folder != find_shipped_model(given.source)
+    return str(folder.resolve()) if has_place else None
 
 
 def trained_model(assistant: ModelSpec, path: Path) -> ModelSpec:
@@ -217,6 +229,37 @@ def _describe_thoughts(role: str, spec: ModelSpec, is_trained: bool) -> str | No
     if thoughts.switch is not None:
         off += f", or turn thoughts off with  --set models.{role}.chat_template_kwargs.{thoughts.switch}=false"
     return f"{said}: {off}"
+
+
+def check_openings(models: Mapping[str, ModelSpec], trained: Collection[str]) -> None:
+    """Refuse a chat template by which a model would be asked to go on with the user's turn.
+
+    Args:
+        models: role to its model.
+        trained: roles whose model training starts from, and lays out in `chat` whatever its prompts are in.
+
+    Raises:
+        ModelError: there is no chat template where one is needed, or it does not open an assistant's turn when asked.
+    """
+    from solon.nets import find_unwritten_opening, load_tokenizer
+
+    seen = []
+    for role, spec in models.items():
+        asked = (spec.source, spec.chat_template_kwargs)
+        if spec.backend != LOCAL or asked in seen or (spec.layout == "transcript" and role not in trained):
+            continue
+        seen.append(asked)
+        try:
+            opening = find_unwritten_opening(load_tokenizer(Path(spec.source), spec.chat_template_kwargs))
+        except ModelError as error:
+            raise ModelError(f"models.{role}: {error}") from error
+        if opening:
+            mend = "" if role in trained else f", or set  models.{role}.layout=transcript"
+            raise ModelError(
+                f"models.{role}: the chat template of {spec.source} ignores add_generation_prompt: it opens an "
+                f"assistant's turn with {shorten(opening)} in a conversation and with nothing where it is to be "
+                f"written, so that the model would go on with the user's turn: mend chat_template.jinja{mend}"
+            )
 
 
 def describe_idle_roles(models: Mapping[str, ModelSpec]) -> list[str]:

@@ -16,17 +16,21 @@ from solon.pipeline.graph import Graph
 from solon.pipeline.models import (
     check_askable,
     check_layouts,
+    check_openings,
     check_trainable,
     describe_idle_roles,
     describe_judges,
     describe_thoughts,
     identify_model,
     locate_model,
+    place_of,
     trained_model,
 )
 from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.preflight import refuse_prompts
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
+from solon.pipeline.requests import Known
+from solon.pipeline.room import check_room
 from solon.pipeline.task import Task, source_of
 from solon.prompting import templates_digest
 from solon.records import GIVEN, Origin, RunHeader, RunPaths
@@ -144,6 +148,7 @@ def build_plan(
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),
         *describe_idle_roles(models),
     )
+    check_openings(models, trained)
     origins = {r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()}
     header = RunHeader(
         code_version=__version__,
@@ -151,8 +156,13 @@ def build_plan(
         task=Origin(source=source_of(task), name=task.name, digest=task.identity),
         constitution=Origin(source=config.constitution, name=rules.name, digest=rules.digest),
         models=origins,
+        places={r: place for r, s in models.items() if (place := place_of(config.models[r], s)) is not None},
         overrides={name: value for name, value in flatten(settings) if name != "seed"},
-        notices=(*notices, *describe_judges(prompts.evaluations, origins)),
+        notices=(
+            *notices,
+            *describe_judges(prompts.evaluations, origins),
+            *check_room(graph, Known(config, rules, prompts, task.example()), models),
+        ),
     )
     source = "" if grader is None else grader_source
     return RunPlan(task, config, rules, prompts, models, header, graph, source, until)

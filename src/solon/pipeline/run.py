@@ -118,7 +118,7 @@ def run(
                 graph=graph,
                 until=until,
             )
-            paths = stack.enter_context(claim_folder(Path(out), plan.header))
+            paths = stack.enter_context(claim_folder(Path(out), plan.header, observer.notice))
             runner = Runner(plan, paths, observer, meter, method=choose_part(None, method), accept_code=accept_code)
             if alone is not None:
                 runner.refuse_unmade(alone)

@@ -75,7 +75,7 @@ class Runner:
         for growth in grown:
             observer.notice(describe_growth(growth, self._stages))
             _reopen(stages_under(growth.field, self._stages), paths)
-        is_other = grown or _digests(old) != _digests(plan.header)
+        is_other = grown or _models(old) != _models(plan.header)
         keep_own_files(
             paths, plan.header, plan.constitution, self._run_manifest, observer, before=old if is_other else None
         )
@@ -175,8 +175,9 @@ def _forget(stage: Stage, paths: RunPaths) -> None:
                 file.unlink()
 
 
-def _digests(header: RunHeader) -> dict[str, str]:
-    return {role: origin.digest for role, origin in header.models.items()}
+def _models(header: RunHeader) -> object:
+    """Return what a header says of the models and of where they lie, which is to be as it was last seen."""
+    return header.models, header.places
 
 
 def _reopen(stages: Sequence[Stage], paths: RunPaths) -> None:

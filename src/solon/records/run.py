@@ -53,6 +53,7 @@ class RunHeader(Record):
         task: what is asked and how it is judged.
         constitution: the constitution.
         models: role to its model; `assistant` is among them.
+        places: role to where its checkpoint lay, as an absolute path; none for one that ships.
         overrides: what was set over the preset, as `a.b` to value.
         notices: what the user was told before the run, e.g. principles that the model's world does not know.
     """
@@ -64,6 +65,7 @@ class RunHeader(Record):
     task: Origin
     constitution: Origin
     models: dict[str, Origin]
+    places: dict[str, str] = Field(default_factory=dict)
     overrides: dict[str, Any] = Field(default_factory=dict)
     notices: tuple[str, ...] = ()
 

@@ -88,7 +88,7 @@ def test_what_a_template_does_about_thoughts_is_found(
     assert not begins_thought(tokenizer, ask(("user", "lamp"), layout="transcript"))
 
 
-@pytest.mark.parametrize("make_other", [*made_up_tokenizers.ALL.values()], ids=str)
+@pytest.mark.parametrize("make_other", [*made_up_tokenizers.ALL.values()], ids=[*made_up_tokenizers.ALL])
 def test_a_template_without_marks_has_no_thoughts(make_other: Any) -> None:
     tokenizer = make_other()
     if "think" not in str(tokenizer.chat_template):
@@ -164,7 +164,7 @@ def test_a_response_has_the_white_space_that_the_template_puts_after_an_empty_th
     assert (prompt, decode_response(tokenizer, rest)) == (own(tokenizer, QUESTION, OFF), " Say no.")
 
 
-@pytest.mark.parametrize("make_other", made_up_tokenizers.CHATTING.values(), ids=str)
+@pytest.mark.parametrize("make_other", made_up_tokenizers.CHATTING.values(), ids=made_up_tokenizers.CHATTING.keys())
 def test_nothing_comes_between_prompt_and_answer_where_no_thought_is_written(make_other: Any) -> None:
     tokenizer = make_other()
     assert encode_prompt(tokenizer, QUESTION, after_thought=True) == encode_prompt(tokenizer, QUESTION)

@@ -38,8 +38,9 @@ def test_a_new_folder_becomes_a_run_and_the_same_request_resumes_it(tmp_path):
 
 
 def test_another_request_is_refused_with_every_difference_and_changes_nothing(tmp_path):
-    with claim_folder(tmp_path, HEADER):
-        pass
+    with claim_folder(tmp_path, HEADER) as paths:
+        (paths.root / "models" / "sl-cai").mkdir(parents=True)
+        (paths.root / "models" / "sl-cai" / "weights").write_text("hours of work")
     before = listing(tmp_path)
     other = variant(seed=1, ppo={"kl_coef": 0.1, "sizes": [1, 2]})
     with pytest.raises(RunError) as caught, claim_folder(tmp_path, other):

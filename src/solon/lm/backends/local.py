@@ -106,8 +106,8 @@ class LocalModel:
     Args:
         model: a checkpoint folder, or a model that is loaded already.
         tokenizer: the tokenizer of a loaded model; a folder brings its own.
-        identity: what to call it. Needed for a loaded model; a folder's default is its name and weights digest, and
-            what else decides its answers.
+        identity: what to call it. Needed for a loaded model; a folder's default is its name, and a digest of its
+            content with what else decides its answers.
         device: where a folder's weights go.
         dtype: what they are converted to; None keeps what the checkpoint says.
         batch_size: rows decoded together.
@@ -130,6 +130,7 @@ class LocalModel:
         layout: Layout = "chat",
         make_sampler: MakeSampler[ChoosingSampler] = Sampler,
     ) -> None:
+        name = ""
         if isinstance(model, str | Path):
             path = Path(model)
             tokenizer = load_tokenizer(path) if tokenizer is None else tokenizer
@@ -139,10 +140,12 @@ class LocalModel:
             kind += "" if told == "{}" else f":{told}"
             # What such a model said to a version that did not know of thoughts is no answer of this one.
             kind += "" if find_thoughts(tokenizer) is None else ":thoughts apart"
-            identity = identity or f"{path.resolve().name}@{weights_digest(path)[:16]}{kind}"
+            if identity is None:
+                name, identity = f"{path.resolve().name}@", f"{weights_digest(path)[:16]}{kind}"
         if identity is None or tokenizer is None:
             raise TypeError("a model that is loaded already needs its tokenizer and an identity")
-        self._identity = identity
+        self._nameless = identity
+        self._identity = name + identity
         self._layout = layout
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary_digest(tokenizer)
@@ -154,8 +157,13 @@ class LocalModel:
 
     @property
     def identity(self) -> str:
-        """Name and digest of the weights."""
+        """Name of the folder, for people, and digest of its content."""
         return self._identity
+
+    @property
+    def nameless_identity(self) -> str:
+        """The identity without the folder's name, under which the journal knows its calls."""
+        return self._nameless
 
     @property
     def layout(self) -> Layout:

@@ -1,6 +1,7 @@
 """Stage 2, what is compared: two responses of SL-CAI to each prompt."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from solon.feedback import run_comparisons
@@ -8,8 +9,10 @@ from solon.pipeline.artifacts import TEMPLATES, Records
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
 from solon.pipeline.manifests import Outcome
+from solon.pipeline.requests import Known, Pool, Request
 from solon.pipeline.stages.prompts import COMPARISON_PROMPTS
 from solon.pipeline.stages.sft import SL_CAI
+from solon.prompting import render_response
 from solon.records import Comparison, Failure, count_reasons
 
 COMPARISONS = Records("comparisons", Comparison)
@@ -43,10 +46,17 @@ def compare(context: StageContext) -> Outcome:
     )
 
 
+def foresee(known: Known) -> Iterator[Request]:
+    """Say what is asked: responses."""
+    asked = Pool.of(known.prompts.pools["comparisons"])
+    yield Request(SL_CAI, "a response", asked, render_response, limit="comparisons.max_tokens")
+
+
 COMPARE = Stage(
     "comparisons",
     settings=("comparisons", "max_failure_fraction"),
     reads=(TEMPLATES, COMPARISON_PROMPTS, SL_CAI),
     writes=(COMPARISONS, FAILURES),
     work=compare,
+    asks=foresee,
 )

@@ -20,8 +20,10 @@ from solon.pipeline.context import StageContext
 from solon.pipeline.example import FollowedExample, follow_example
 from solon.pipeline.graph import Graph, Stage
 from solon.pipeline.manifests import Outcome
+from solon.pipeline.requests import Known, Pool, Request
 from solon.pipeline.stages.prompts import EVALUATION_PROMPTS, REVISION_PROMPTS
-from solon.pipeline.stages.revision import CHAINS
+from solon.pipeline.stages.revision import CHAINS, foresee_revisions
+from solon.prompting import render_response
 from solon.records import EvalRecord, Failure, RevisionChain, RevisionGrade, count_reasons
 
 Model = Role | Checkpoint
@@ -64,12 +66,21 @@ def evaluate_models(graph: Graph) -> Stage:
             failures=count_reasons(failures),
         )
 
+    def foresee(known: Known) -> Iterator[Request]:
+        """Say what is asked: responses, of models that all have the assistant's context; the example's is revised."""
+        example = known.example
+        asked = [*(item.prompt for item in known.prompts.asked), *([] if example is None else [example])]
+        yield Request(ASSISTANT, "a response", Pool.of(asked), render_response, limit="evaluation.max_tokens")
+        if example is not None:
+            yield from foresee_revisions(known, Pool.of([example]), example.kind)
+
     return Stage(
         "evaluation",
         settings=("evaluation", "revision", "max_failure_fraction"),
         reads=(CONSTITUTION, TEMPLATES, EVALUATION_PROMPTS, *revised, GRADERS, MODELS, CRITIC, *models),
         writes=(ANSWERS, REVISION_GRADES, FAILURES, EXAMPLE, EXAMPLE_CHAIN),
         work=evaluate,
+        asks=foresee,
     )
 
 

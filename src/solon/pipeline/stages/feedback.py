@@ -6,15 +6,19 @@ SL-CAI.
 """
 
 import asyncio
+from collections.abc import Iterator
 
-from solon.feedback import feedback_summary, preference_pairs, run_feedback
+from solon.constitution import Principle
+from solon.feedback import asking_principles, feedback_summary, preference_pairs, run_feedback
 from solon.pipeline.artifacts import CONSTITUTION, FEEDBACK_MODEL, TEMPLATES, Records
 from solon.pipeline.context import StageContext
 from solon.pipeline.feedback_notices import describe_feedback
 from solon.pipeline.graph import Stage
 from solon.pipeline.manifests import Outcome
+from solon.pipeline.requests import LEAST, Known, Pool, Request
 from solon.pipeline.stages.comparisons import COMPARISONS
-from solon.records import PreferenceLabel, PreferencePair
+from solon.prompting import render_comparison, render_question, render_reasoning
+from solon.records import Conversation, Layout, PreferenceLabel, PreferencePair, PromptKind, Rendered
 
 LABELS = Records("preference_labels", PreferenceLabel, named_by="comparison_id")
 PAIRS = Records("preference_pairs", PreferencePair)
@@ -58,12 +62,52 @@ def label(context: StageContext) -> Outcome:
     )
 
 
+def foresee(known: Known) -> Iterator[Request]:
+    """Say what is asked: about two responses, or about each alone, under every principle that applies."""
+    kinds: tuple[PromptKind, ...] = ("red_team", "helpful")
+    for kind in kinds:
+        pool = Pool.of(known.prompts.pools["comparisons"], kind)
+        for principle in asking_principles(known.constitution, known.config.feedback.labels, kind):
+            yield from _foresee_label(known, pool, principle)
+
+
+def _foresee_label(known: Known, pool: Pool, principle: Principle) -> Iterator[Request]:
+    config, response = known.config.feedback, "comparisons.max_tokens"
+    exemplars = known.constitution.comparison_exemplars[: config.exemplars]
+    remedy = "shorten the principle or its longest prompts"
+
+    def render_alone(asked: Conversation, layout: Layout) -> Rendered:
+        return render_question(asked, LEAST, principle, layout=layout)
+
+    def render_thought(asked: Conversation, layout: Layout) -> Rendered:
+        return render_reasoning(asked, LEAST, LEAST, principle, layout=layout, exemplars=exemplars)
+
+    def render_both(asked: Conversation, layout: Layout) -> Rendered:
+        reasoning = LEAST if config.chain_of_thought else None
+        return render_comparison(
+            asked, LEAST, LEAST, principle, layout=layout, exemplars=exemplars, reasoning=reasoning
+        )
+
+    if config.labels == "pointwise":
+        yield Request(FEEDBACK_MODEL, "a question", pool, render_alone, None, (response,), principle.id, remedy)
+        return
+    if exemplars:
+        remedy += ", or show fewer exemplars with  --set feedback.exemplars=N"
+    both: tuple[str, ...] = (response, response)
+    if config.chain_of_thought:
+        reasoning = "feedback.max_reasoning_tokens"
+        yield Request(FEEDBACK_MODEL, "reasoning", pool, render_thought, reasoning, both, principle.id, remedy)
+        both = (*both, reasoning)
+    yield Request(FEEDBACK_MODEL, "a comparison", pool, render_both, None, both, principle.id, remedy)
+
+
 LABEL = Stage(
     "feedback",
     settings=("feedback", "max_failure_fraction"),
     reads=(CONSTITUTION, TEMPLATES, COMPARISONS, FEEDBACK_MODEL),
     writes=(LABELS, PAIRS),
     work=label,
+    asks=foresee,
     remedies={
         "truncated_response": "raise comparisons.max_tokens",
         "truncated_reasoning": "raise feedback.max_reasoning_tokens",

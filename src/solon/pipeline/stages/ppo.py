@@ -1,12 +1,16 @@
 """Stage 2, the model: SL-CAI trained by reinforcement learning against the preference model, RL-CAI."""
 
+from collections.abc import Iterator
+
 from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
 from solon.pipeline.manifests import Outcome
+from solon.pipeline.requests import Known, Pool, Request
 from solon.pipeline.stages.preference_model import PREFERENCE_MODEL
 from solon.pipeline.stages.prompts import PPO_PROMPTS
 from solon.pipeline.stages.sft import SL_CAI
+from solon.prompting import render_response
 from solon.records import Chart, Figure
 
 RL_CAI = Checkpoint("rl-cai", title="RL-CAI")
@@ -47,12 +51,26 @@ def reinforce(context: StageContext) -> Outcome:
     return Outcome(counts=counts, metrics=summary.numbers())
 
 
+def foresee(known: Known) -> Iterator[Request]:
+    """Say what is asked: responses, in the `chat` layout; one that is cut off is scored with an end after it."""
+    yield Request(
+        SL_CAI,
+        "a response",
+        Pool.of(known.prompts.pools["ppo"]),
+        lambda asked, _: render_response(asked),
+        limit="ppo.max_response_tokens",
+        skips="ppo.max_prompt_tokens",
+        ends=1,
+    )
+
+
 PPO = Stage(
     "ppo",
     settings=("ppo",),
     reads=(TEMPLATES, PPO_PROMPTS, SL_CAI, PREFERENCE_MODEL),
     writes=(RL_CAI, VALUE_MODEL, PPO_CURVE, PPO_TEXTS),
     work=reinforce,
+    asks=foresee,
     trains=(SL_CAI, PREFERENCE_MODEL),
     figures=(
         Figure(caption="PPO iterations", metrics=("iterations",), digits=0),

@@ -7,15 +7,29 @@ last. Another critic can be named.
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
+from solon.constitution import Principle
 from solon.lm import run_parts
 from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, CRITIC, TEMPLATES, Records
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
 from solon.pipeline.manifests import Outcome
+from solon.pipeline.requests import LEAST, Known, Pool, Request
 from solon.pipeline.stages.prompts import REVISION_PROMPTS
-from solon.records import Failure, HelpfulSample, RevisionChain, SFTExample, count_reasons
+from solon.prompting import render_critique, render_response, render_revision
+from solon.records import (
+    Conversation,
+    Failure,
+    HelpfulSample,
+    Layout,
+    PromptKind,
+    Rendered,
+    RevisionChain,
+    SFTExample,
+    count_reasons,
+)
 from solon.revision import count_revision_targets, revision_metrics, run_revision, sample_helpful, sft_targets
 
 CHAINS = Records("revision_chains", RevisionChain)
@@ -61,12 +75,50 @@ def revise(context: StageContext) -> Outcome:
     return Outcome(counts=dict(counts), failures=count_reasons(failures), metrics=revision_metrics(chains.kept))
 
 
+def foresee(known: Known) -> Iterator[Request]:
+    """Say what is asked: responses, and critiques and revisions of those to red-team prompts."""
+    prompts, sampled = known.prompts.pools["revision"], known.config.revision.helpful_samples
+    asked = Pool.of(prompts) if sampled else Pool.of(prompts, "red_team")
+    yield Request(ASSISTANT, "a response", asked, render_response, limit="revision.max_tokens")
+    yield from foresee_revisions(known, Pool.of(prompts, "red_team"), "red_team")
+
+
+def foresee_revisions(known: Known, pool: Pool, kind: PromptKind) -> Iterator[Request]:
+    """Say what is asked of the critic about responses to conversations of one kind."""
+    for principle in known.constitution.critique_principles(kind):
+        yield from _foresee_step(known, pool, principle)
+
+
+def _foresee_step(known: Known, pool: Pool, principle: Principle) -> Iterator[Request]:
+    config = known.config.revision
+    # Which are chosen for an item is not known, and there may be none.
+    shown = config.exemplars if config.exemplar_choice == "first" else 0
+    exemplars = known.constitution.revision_exemplars[:shown]
+    remedy = "shorten the principle or its longest prompts"
+    if exemplars:
+        remedy += ", or show fewer exemplars with  --set revision.exemplars=N"
+
+    def render_first(asked: Conversation, layout: Layout) -> Rendered:
+        return render_critique(asked, LEAST, principle, layout=layout, exemplars=exemplars)
+
+    def render_second(asked: Conversation, layout: Layout) -> Rendered:
+        critique = None if config.direct else LEAST
+        return render_revision(asked, LEAST, principle, critique, layout=layout, exemplars=exemplars)
+
+    response, critique = "revision.max_tokens", "revision.max_critique_tokens"
+    if not config.direct:
+        yield Request(CRITIC, "a critique", pool, render_first, critique, (response,), principle.id, remedy)
+    filled = (response,) if config.direct else (response, critique)
+    yield Request(CRITIC, "a revision", pool, render_second, response, filled, principle.id, remedy)
+
+
 REVISE = Stage(
     "revision",
     settings=("revision", "max_failure_fraction"),
     reads=(CONSTITUTION, TEMPLATES, REVISION_PROMPTS, ASSISTANT, CRITIC),
     writes=(CHAINS, HELPFUL_SAMPLES, SFT_EXAMPLES, FAILURES),
     work=revise,
+    asks=foresee,
     remedies={
         "truncated_response": "raise revision.max_tokens",
         "truncated_revision": "raise revision.max_tokens",
