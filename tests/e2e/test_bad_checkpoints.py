@@ -130,6 +130,16 @@ def test_a_template_that_opens_no_turn_is_refused_where_it_is_used(
     assert (done.returncode, (tmp_path / "run").exists()) == ((2, False) if is_refused else (0, True))
 
 
+def test_a_layout_of_one_turn_needs_a_chat_template_too(tiny_world: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_world, tmp_path / "bad model"))
+    (folder / "chat_template.jinja").unlink()
+    critic = ["--set", f"models.critic.source={folder}", "--set", "models.critic.layout=single"]
+    done = call_solon("run", "--out", tmp_path / "run", *tiny_options(tiny_world), *critic)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"models.critic: {folder}: has no chat template" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_that_are_no_numbers_are_refused(tiny_world: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_world, tmp_path / "bad model"))
     weights = load_file(folder / WEIGHTS)

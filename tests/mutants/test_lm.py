@@ -22,7 +22,7 @@ from tests.mutating import assert_killed
 from tests.properties import test_cuts
 from tests.reference import test_sampler_against_hf as reference
 from tests.unit.inference import test_decoder, test_prefix_sharing, test_sampler, test_sampling
-from tests.unit.lm import test_journal, test_runner, test_system_prompt
+from tests.unit.lm import test_journal, test_nameless, test_runner, test_system_prompt
 from tests.unit.lm.backends import test_local
 from tests.unit.nets import test_folder, test_scorer, test_template_kwargs, test_tokenizer, test_vocabulary
 from tests.unit.nets import test_whole_text as whole_text
@@ -602,7 +602,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "every model's limit only cuts": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._answer,
+            journaled.JournaledModel._find,
             " and self.limit_only_cuts",
             "",
             lambda model, tmp: test_journal.test_only_a_model_that_says_so_has_limits_that_only_cut(tmp),
@@ -620,10 +620,19 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "never looked up": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._answer,
-            "stored = self._journal.find(call.key)",
+            journaled.JournaledModel._find,
+            "stored = self._journal.find(call.key_of(request))",
             "stored = None",
             lambda model, tmp: journals.test_journalled_results_equal_fresh_ones(tmp),
+        ),
+    ),
+    "calls of before never looked up": (
+        journaled.JournaledModel,
+        (
+            journaled.JournaledModel._find,
+            "in call.requests",
+            "in [call.request]",
+            lambda model, tmp: test_nameless.test_calls_of_before_are_found_while_the_folder_has_its_name(8, tmp),
         ),
     ),
     "equal calls are made side by side": (

@@ -41,9 +41,7 @@ def test_another_name_is_the_same_model_and_another_digest_is_not(tmp_path: Path
 
 
 @pytest.mark.parametrize("max_tokens", [8, 16])
-def test_calls_of_before_are_found_while_the_folder_has_its_name_and_from_then_on(
-    max_tokens: int, tmp_path: Path
-) -> None:
+def test_calls_of_before_are_found_while_the_folder_has_its_name(max_tokens: int, tmp_path: Path) -> None:
     old = ScriptedModel(lambda *_: "one two", lambda *_: (-0.1, -3.0), identity="one@d")
     with Journal(tmp_path / "old") as store:
         assert ask_both(old, store) == (["one@d", "one@d"], 0)
