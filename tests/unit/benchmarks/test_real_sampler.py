@@ -16,8 +16,11 @@ PLAN = Plan((1, 3), new=6, repeats=1, choices=3)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = build_tokenizer(["take the lamp to the gate"], vocab_size=300)
     config = build_nano_config(tokenizer, width=32, layers=2, heads=2, max_length=1024)
-    path = tmp_path_factory.mktemp("model")
-    save_policy(build_nano_model(config, seed=1), tokenizer, path)
+    path, model = tmp_path_factory.mktemp("model"), build_nano_model(config, seed=1)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:  # wide, so that what it says depends on what it reads
+            parameter.data.mul_(12.0)
+    save_policy(model, tokenizer, path)
     return path
 
 
