@@ -56,7 +56,7 @@ SETTINGS = [
 
 
 def options(*settings):
-    return [word for setting in (*settings, *SETTINGS) for word in ("--set", setting)]
+    return ["--preset", "paper", *(word for setting in (*settings, *SETTINGS) for word in ("--set", setting))]
 
 
 @pytest.fixture(scope="module")

@@ -126,11 +126,11 @@ def run(
 
     To resume after an interruption, run the same command again.
     """
-    from solon.cli.tasks import find_task, folder_name
+    from solon.cli.tasks import default_folder, find_task
     from solon.pipeline.overrides import merge, nest
 
     found = find_task(task, red_team=red_team, helpful=helpful, harmful=harmful, benign=benign)
-    folder = out if out is not None else Path("runs") / folder_name(preset or next(iter(found.presets), found.name))
+    folder = out if out is not None else default_folder(found, preset)
     given = {
         "assistant": {"source": model, "dtype": dtype, "device": device},
         "critic": {"source": critic},

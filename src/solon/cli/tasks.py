@@ -30,6 +30,16 @@ def find_task(task: str | None, **files: Path | None) -> Task:
     return FileTask.of_files(**given)
 
 
+def default_folder(task: Task, preset: str | None) -> Path:
+    """Return where a run lies that is told nothing: under the name of a task of files, or of a preset of the world.
+
+    Raises:
+        ConfigError: nothing of the name can stand in a path.
+    """
+    named = task.name if isinstance(task, FileTask) else preset or next(iter(task.presets), task.name)
+    return Path("runs") / folder_name(named)
+
+
 def folder_name(name: str) -> str:
     """Return the name of a run's folder for that of a preset or task: one step of a path, whatever the name holds.
 

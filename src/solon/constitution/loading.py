@@ -29,7 +29,7 @@ from solon.messages import Misfit, nearest, shorten
 from solon.records import MADE_AGAIN, Conversation, PromptKind, Record, RunHeader, RunPaths
 from solon.storage import read_text
 
-SHIPPED: Final = ("default",)
+SHIPPED: Final = ("default", "small")
 """Names of the constitutions in the package."""
 
 MAX_BYTES: Final = 2**19

@@ -14,7 +14,7 @@ from solon.evaluation import EvaluationConfig
 from solon.feedback import ComparisonConfig, FeedbackConfig
 from solon.lm.spec import ModelSpec
 from solon.messages import nearest
-from solon.pipeline.models import RENAMED, name_models
+from solon.pipeline.models import RENAMED, has_gpu, name_models
 from solon.pipeline.overrides import merge, validate
 from solon.pipeline.task import Task, load_task
 from solon.records import Config, refuse_fields
@@ -105,7 +105,8 @@ def build_config(preset: str | None, overrides: Mapping[str, Any], task: Task | 
     """Lay `overrides` (nested) over a preset of a task and check the whole.
 
     Args:
-        preset: name of one of the task's presets; None is its first, or the core's own values where it has none.
+        preset: name of one of the task's presets; None is the one that it chooses here, or the core's own values where
+            it has none.
         overrides: fields set over the preset, nested.
         task: the task; None is the default one.
 
@@ -113,7 +114,7 @@ def build_config(preset: str | None, overrides: Mapping[str, Any], task: Task | 
         ConfigError: no such preset, a field that is unknown or out of range, or no model for the assistant.
     """
     task = task or load_task()
-    preset = preset or next(iter(task.presets), None)
+    preset = preset or task.choose_preset(has_gpu=has_gpu())[0]
     where = f"task {task.name}" if preset is None else f"preset {preset}"
     tree = merge({"preset": preset, **_preset(task, preset)}, overrides)
     tree["models"] = name_models(tree.get("models", {}), task)

@@ -22,6 +22,8 @@ from solon.storage import content_digest
 DEFAULTS: Final = {CRITIC.key: ASSISTANT.key, FEEDBACK_MODEL.key: ASSISTANT.key, JUDGE.key: FEEDBACK_MODEL.key}
 """Whose model a role has where none is given: one model has them all, as in the paper. Feedback is never SL-CAI's."""
 
+_BESIDE_SOURCE: Final = ModelSpec.model_fields.keys() - {"source"}
+
 RENAMED: Final = {
     name: f"is the model of a role now: give it with {option}, or --set models.{role}.source=PATH"
     for name, option, role in (
@@ -48,7 +50,8 @@ def name_models(given: Any, task: Task) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise ConfigError(f"models: expected role to model, found {type(given).__name__}")
     table = merge(merge(DEFAULTS, task.models), given)
-    if not table.get(ASSISTANT.key):
+    assistant = table.get(ASSISTANT.key)
+    if not assistant or (isinstance(assistant, Mapping) and assistant.keys() <= _BESIDE_SOURCE):
         raise ConfigError(f"task {task.name}: brings no model: give a checkpoint with  --model PATH")
     models = {role: _follow(role, table) for role in sorted(table)}
     for role, model in models.items():
@@ -289,6 +292,13 @@ def describe_judges(evaluations: Sequence[Evaluation], models: Mapping[str, Orig
         for evaluation in evaluations
         if JUDGE.key in getattr(evaluation.grader, "asks", ())
     ]
+
+
+def has_gpu() -> bool:
+    """Say whether torch finds a GPU on this machine."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def resolve_config(
     Args:
         task: what is asked and how it is judged.
         constitution: what governs the run, or where to load it from.
-        preset: one of the task's presets; None is its first.
+        preset: one of the task's presets; None is the one that it chooses for this machine.
         settings: fields set over the preset, nested.
 
     Raises:

@@ -16,7 +16,7 @@ from solon.pipeline.blocking import run_blocking
 from solon.pipeline.config import RunConfig
 from solon.pipeline.folder import check_run_folder, claim_folder, load_header
 from solon.pipeline.graph import Graph
-from solon.pipeline.models import limit_threads
+from solon.pipeline.models import has_gpu, limit_threads
 from solon.pipeline.observer import Observer
 from solon.pipeline.overrides import merge, validate
 from solon.pipeline.plan import build_plan, resolve_config
@@ -72,7 +72,8 @@ def run(
         out: the run's folder: new, empty, or that of the same run.
         task: what is asked and how it is judged: a task, the name of one, or a YAML file; None is the default task.
         constitution: what governs the run, or where to load it from.
-        preset: one of the task's presets; None is its first, or the core's own values where it has none.
+        preset: one of the task's presets; None is the one that it chooses for this machine, or the core's own values
+            where it has none.
         seed: seed of every draw; None is the preset's.
         overrides: fields set over the preset, nested, e.g. `{"ppo": {"kl_coef": 0.1}}`.
         observer: told how it goes.
@@ -106,7 +107,10 @@ def run(
             load_header(Path(out))  # one stage is of a run that there is
         journals = _journals_of(old)
         with ExitStack() as stack:
-            config = resolve_config(found, constitution, preset, settings)
+            chosen, said = (preset, "") if preset is not None else found.choose_preset(has_gpu=has_gpu())
+            config = resolve_config(found, constitution, chosen, settings)
+            if said:
+                observer.notice(said)
             stack.enter_context(limit_threads(config.threads))
             plan = build_plan(
                 found,

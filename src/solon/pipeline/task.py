@@ -40,8 +40,7 @@ class Task(ABC):
         source: how it was asked for: the name or file that finds it again; the name if left out.
         title: end of the report's title, "Constitutional AI: ...".
         about: what a reader of the report should know about the task first; empty for nothing.
-        presets: name to the settings of a preset, laid over the core's own values; the first is taken where none is
-            named.
+        presets: name to the settings of a preset, laid over the core's own values.
         models: role to model where the run names none, as in the configuration's `models`; without an assistant, one
             must be given.
         sizes: the fields of `prompts.evaluation`, which are the task's own.
@@ -68,6 +67,14 @@ class Task(ABC):
     @abstractmethod
     def evaluations(self, sizes: Any, *, seed: int) -> Sequence[Evaluation]:
         """Return what models are evaluated on, the main evaluation first; `sizes` is an instance of `self.sizes`."""
+
+    def choose_preset(self, *, has_gpu: bool) -> tuple[str | None, str]:
+        """Return the preset of a run that names none, and what is said of the choice; None where the task has none.
+
+        Args:
+            has_gpu: whether torch finds a GPU on this machine.
+        """
+        return next(iter(self.presets), None), ""
 
     def example(self) -> Prompt | None:
         """Return the prompt that the report follows turn by turn, kept from training; None for none."""

@@ -23,7 +23,7 @@ Leaves out: filters on repetition, leaked markers and meta-talk; keeping a revis
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ from solon.errors import CallFailedError, ConstitutionError, StageFailedError
 from solon.lm import ItemResults, LanguageModel, OnProgress, check_failures, respond, run_items
 from solon.prompting import render_critique, render_revision
 from solon.records import (
+    MAY_GROW,
     DrawConfig,
     Failure,
     Prompt,
@@ -57,6 +58,7 @@ class RevisionConfig(DrawConfig):
         helpful_samples: responses to each helpful prompt, mixed in. Paper: 2.
         max_tokens: limit of a response and of a revision. Paper: not stated.
         max_critique_tokens: limit of a critique. Paper: not stated.
+        helpful_max_tokens: limit of a response to a helpful prompt; None is `max_tokens`. Paper: not stated.
         exemplars: how many of the constitution's worked critiques and revisions are shown first; None shows all.
             Paper: 5.
         exemplar_choice: `first` shows the first of them to all items; `unlike` chooses for each item among those that
@@ -71,6 +73,7 @@ class RevisionConfig(DrawConfig):
     helpful_samples: int = Field(2, ge=0)
     max_tokens: TokenLimit = 256
     max_critique_tokens: TokenLimit = 256
+    helpful_max_tokens: Annotated[TokenLimit | None, MAY_GROW] = None
     exemplars: int | None = Field(None, ge=0)
     exemplar_choice: Literal["first", "unlike"] = "first"
     cut_responses: bool = False

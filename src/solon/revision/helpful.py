@@ -42,7 +42,7 @@ async def sample_helpful(
     Raises:
         StageFailedError: more items failed than the bound allows.
     """
-    sampling = config.sampling(config.max_tokens)
+    sampling = config.sampling(config.helpful_max_tokens or config.max_tokens)
     draws = [(prompt, draw) for prompt in prompts for draw in range(1, config.helpful_samples + 1)]
 
     async def answer(item: tuple[Prompt, int]) -> HelpfulSample | Failure:

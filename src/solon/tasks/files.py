@@ -18,6 +18,7 @@ Without sizes every training stage gets all training prompts, as in the paper; w
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files as find_files
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ from solon.errors import ConfigError, RecordError
 from solon.evaluation import Evaluation, Grader, PairGrader, measures_of
 from solon.lm.spec import LOCAL, ModelSpec
 from solon.messages import count_of, describe_misfit, one_line, shorten
-from solon.pipeline.overrides import validate
+from solon.pipeline.overrides import merge, validate
 from solon.pipeline.task import Pools, Task, find_shipped_model
 from solon.records import TRAIN, Config, Conversation, GoldComparison, Measures, Prompt, PromptKind
 from solon.redteam import PromptPool, load_pools, load_prompts, select_prompts
@@ -41,6 +42,9 @@ from solon.tasks.graders import NoGrader, load_grader
 from solon.words import is_blank
 
 HELD_OUT: Final = "heldout"
+SIZED: Final = ("small", "small-gpu")
+"""Presets that are files of this package: for small models, without a GPU and with one."""
+
 _DEFAULT_GROUPS: Final[Mapping[PromptKind, str]] = {"red_team": "harmful", "helpful": "benign"}
 _MOST_CHARACTERS: Final = 1_000_000
 
@@ -115,6 +119,7 @@ class TaskFile(Config):
         models: role to model, where the command line gives none: what a configuration holds as `models`. A source that
             is no model that ships with the package is a path.
         gold: a file of gold comparisons, JSON lines with the fields of `GoldComparison`.
+        settings: fields of the configuration, nested, as they are for this task; laid over every preset.
     """
 
     name: str
@@ -127,6 +132,7 @@ class TaskFile(Config):
     example: str | None = None
     models: dict[str, Any] = Field(default_factory=dict)
     gold: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("example")
     @classmethod
@@ -172,6 +178,8 @@ class FileTask(Task):
     def __init__(self, spec: TaskFile, folder: Path, *, source: str) -> None:
         self.name, self.title, self.about, self.source = spec.name, spec.title or spec.name, spec.about, source
         self.models = {role: _find_model(role, model, folder) for role, model in spec.models.items()}
+        own = merge({"models": self.models}, spec.settings)
+        self.presets = {name: merge(preset, own) for name, preset in load_presets().items()}
         self._left_out: list[str] = []
         self._training: dict[PromptKind, list[Prompt]] = {"red_team": [], "helpful": []}
         held_out: dict[PromptKind, list[Prompt]] = {"red_team": [], "helpful": []}
@@ -231,6 +239,12 @@ class FileTask(Task):
             for evaluation in self._evaluations
         ]
 
+    def choose_preset(self, *, has_gpu: bool) -> tuple[str | None, str]:
+        """Return the preset for a small model that fits the machine."""
+        chosen, why = ("small-gpu", "there is a GPU here") if has_gpu else ("small", "there is no GPU here")
+        others = " or ".join(f"--preset {name}" for name in self.presets if name != chosen)
+        return chosen, f"preset {chosen}: chosen since {why}; another is given with  {others}"
+
     def example(self) -> Prompt | None:
         """Return the prompt to follow turn by turn."""
         return self._example
@@ -282,6 +296,13 @@ class FileTask(Task):
             for e in self._evaluations
         ]
         return content_digest([self.name, training, measured, self._example and self._example.to_json()])
+
+
+def load_presets() -> dict[str, Mapping[str, Any]]:
+    """Return the presets for models of one's own, by name; `paper` is the core's own values."""
+    folder = find_files("solon.tasks") / "presets"
+    loaded = {name: yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")) for name in SIZED}
+    return {**loaded, "paper": {}}
 
 
 def load(source: str, *, called: str | None = None) -> FileTask:

@@ -53,7 +53,7 @@ def load(folder: Path, **changes: Any) -> FileTask:
 
 
 def draw(task: FileTask, **prompts: Any) -> RunPrompts:
-    config = build_config(None, {**MODEL, "prompts": prompts}, task)
+    config = build_config("paper", {**MODEL, "prompts": prompts}, task)
     return draw_prompts(task, config, make_constitution("p"))
 
 
@@ -363,7 +363,7 @@ def told(task: Task, law: Constitution, **prompts: Any) -> str:
     settings = {"models": {"assistant": {"source": "nano"}}, "prompts": prompts}
     plan = build_plan(
         task,
-        resolve_config(task, law, None, settings),
+        resolve_config(task, law, "paper" if isinstance(task, FileTask) else None, settings),
         law,
         settings=settings,
         grader=None,

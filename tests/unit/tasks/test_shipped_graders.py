@@ -62,7 +62,7 @@ def start(tmp_path: Path, task: Any, **how: Any) -> RunResult:
     fakes = FakeModels(tmp_path / "fakes")
     settings = {**fakes.assistant, "max_failure_fraction": 1.0, "heldout_pairs": 0.3, **how.pop("settings", {})}
     with fakes.installed():
-        return run(out=tmp_path / "run", task=task, overrides=settings, **how)
+        return run(out=tmp_path / "run", task=task, overrides=settings, **{"preset": "paper", **how})
 
 
 def answers(result: RunResult) -> list[EvalRecord]:

@@ -77,9 +77,16 @@ def revise(context: StageContext) -> Outcome:
 
 def foresee(known: Known) -> Iterator[Request]:
     """Say what is asked: responses, and critiques and revisions of those to red-team prompts."""
-    prompts, sampled = known.prompts.pools["revision"], known.config.revision.helpful_samples
-    asked = Pool.of(prompts) if sampled else Pool.of(prompts, "red_team")
-    yield Request(ASSISTANT, "a response", asked, render_response, limit="revision.max_tokens")
+    prompts, config = known.prompts.pools["revision"], known.config.revision
+    limits = {"red_team": "revision.max_tokens"}
+    if config.helpful_samples:
+        limits["helpful"] = (
+            "revision.max_tokens" if config.helpful_max_tokens is None else "revision.helpful_max_tokens"
+        )
+    for limit in dict.fromkeys(limits.values()):
+        kinds = [kind for kind in limits if limits[kind] == limit]
+        asked = Pool.of([prompt for prompt in prompts if prompt.kind in kinds])
+        yield Request(ASSISTANT, "a response", asked, render_response, limit=limit)
     yield from foresee_revisions(known, Pool.of(prompts, "red_team"), "red_team")
 
 
