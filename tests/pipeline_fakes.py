@@ -55,7 +55,7 @@ class FakeModels:
         patch.setattr(local, "identify", lambda spec: self.digest(Path(spec.source)))
         patch.setattr(local, "open_model", lambda spec: nullcontext(self.open_model(Path(spec.source))))
         patch.setattr(plan, "check_trainable", lambda role, spec: self.check_trainable(role, spec))
-        patch.setattr(plan, "check_askable", lambda spec: ())
+        patch.setattr(plan, "check_askable", lambda role, spec: ())
         patch.setattr("solon.training.sft.run_sft", self.run_sft)
         patch.setattr("solon.training.preference_model.run_preference_model", self.run_preference_model)
         patch.setattr("solon.training.ppo.run_ppo", self.run_ppo)
@@ -80,7 +80,19 @@ class FakeModels:
         return model
 
     def run_sft(
-        self, base, examples, config, out, *, seed, metrics, on_progress, device, chat_template_kwargs, system_prompt
+        self,
+        base,
+        examples,
+        config,
+        out,
+        *,
+        seed,
+        metrics,
+        on_progress,
+        device,
+        chat_template_kwargs,
+        system_prompt,
+        layout,
     ):
         self._train(out, metrics, examples, 0.8, ("sft/loss",), on_progress)
         return SFTSummary(
@@ -110,6 +122,7 @@ class FakeModels:
         device,
         chat_template_kwargs,
         system_prompt,
+        layout,
     ):
         self._train(out, metrics, [*pairs, *heldout], 0.8, ("pm/loss",), on_progress)
         return PMSummary(
@@ -141,6 +154,7 @@ class FakeModels:
         device,
         chat_template_kwargs,
         system_prompt,
+        layout,
     ):
         self._train(out, metrics, prompts, 0.97, ("objective/score", "objective/kl"), on_progress)
         value_out.mkdir(parents=True, exist_ok=True)

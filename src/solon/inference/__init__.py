@@ -6,7 +6,7 @@ prompts share read once (`prefix_sharing`); any other runs through transformers 
 and seeds into tokens.
 """
 
-from solon.inference.protocol import ChoosingSampler, Generated, MakeSampler, TokenSampler
+from solon.inference.protocol import ChoosingSampler, Generated, MakeSampler, TokenSampler, text_before_stop
 from solon.inference.sampler import Sampler
 
-__all__ = ["ChoosingSampler", "Generated", "MakeSampler", "Sampler", "TokenSampler"]
+__all__ = ["ChoosingSampler", "Generated", "MakeSampler", "Sampler", "TokenSampler", "text_before_stop"]

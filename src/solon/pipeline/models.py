@@ -3,7 +3,7 @@
 Roles are an open table. The method asks for four; a grader of one's own may open any other by its name.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -114,17 +114,20 @@ def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     from solon.nets import check_trainable as check_checkpoint
     from solon.training.probe import check_reading
 
-    notices = check_checkpoint(Path(spec.source), spec.chat_template_kwargs)
+    notices = check_checkpoint(
+        Path(spec.source), spec.chat_template_kwargs, layout=spec.layout, setting=f"models.{role}.layout"
+    )
     check_reading(
         Path(spec.source),
         device=spec.device,
         chat_template_kwargs=spec.chat_template_kwargs,
         system_prompt=spec.system_prompt,
+        layout=spec.layout,
     )
     return notices
 
 
-def check_askable(spec: ModelSpec) -> tuple[str, ...]:
+def check_askable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     """Refuse a model that will not answer, before anything is done; return what to know of the others.
 
     What is behind another backend is seen when it is opened.
@@ -136,40 +139,37 @@ def check_askable(spec: ModelSpec) -> tuple[str, ...]:
         return ()
     from solon.nets import check_askable as check_checkpoint
 
-    return check_checkpoint(Path(spec.source), layout=spec.layout)
+    return check_checkpoint(Path(spec.source), layout=spec.layout, setting=f"models.{role}.layout")
 
 
-def check_layouts(models: Mapping[str, ModelSpec], trained: Collection[str]) -> list[str]:
+def check_layouts(models: Mapping[str, ModelSpec]) -> list[str]:
     """Refuse a chat template that cannot lay out what its role says; return what is said and changes nothing.
 
     Args:
         models: role to its model.
-        trained: roles whose model training starts from, and lays out in `chat` whatever its prompts are in.
 
     Raises:
         ModelError: the template refuses what it is told, or has no place for a system prompt.
     """
-    starts = [models[role] for role in trained]
     roles: dict[str, str] = {}
     for role, spec in models.items():  # roles that share a model are looked at once
         roles.setdefault(spec.model_dump_json(), role)
-    return [note for role in roles.values() for note in _check_layout(role, models[role], models[role] in starts)]
+    return [note for role in roles.values() for note in _check_layout(role, models[role])]
 
 
-def _check_layout(role: str, spec: ModelSpec, is_trained: bool) -> Iterator[str]:
+def _check_layout(role: str, spec: ModelSpec) -> Iterator[str]:
     if spec.backend != LOCAL or not (spec.chat_template_kwargs or spec.system_prompt):
         return
     from solon.nets import encode_prompt, find_unused_kwargs, has_system_turn, load_tokenizer
 
-    layout = "chat" if is_trained else spec.layout
     tokenizer = load_tokenizer(Path(spec.source), spec.chat_template_kwargs)
     try:
-        encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, layout), spec.system_prompt))
+        encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, spec.layout), spec.system_prompt))
     except (ModelError, PromptingError) as error:
         raise ModelError(f"models.{role}: {error}") from error
-    if layout != "chat":
+    if spec.layout == "transcript":
         if spec.chat_template_kwargs:
-            yield f"models.{role}.chat_template_kwargs: change nothing, since its layout is {layout}"
+            yield f"models.{role}.chat_template_kwargs: change nothing, since its layout is transcript"
         return
     if spec.system_prompt and not has_system_turn(tokenizer):
         raise ModelError(

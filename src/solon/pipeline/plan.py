@@ -130,12 +130,14 @@ def build_plan(
     refuse_prompts(prompts, config, rules)
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
-    checked = {models[role].source for role in trained}
-    asked = {spec.source: spec for spec in models.values() if spec.source not in checked}
+    checked = {(models[role].source, models[role].layout) for role in trained}
+    asked: dict[tuple[str, str], str] = {}
+    for role, spec in models.items():  # roles that share a model are looked at once
+        asked.setdefault((spec.source, spec.layout), role)
     notices = (
         *(notice for role in trained for notice in check_trainable(role, models[role])),
-        *(notice for spec in asked.values() for notice in check_askable(spec)),
-        *check_layouts(models, trained),
+        *(notice for key, role in asked.items() if key not in checked for notice in check_askable(role, models[role])),
+        *check_layouts(models),
         *check_constitution(rules).notes,
         *([describe_prompts(prompts)] if task.says_counts else []),
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),

@@ -14,6 +14,8 @@ from solon.prompting.rendering import (
     render_reasoning,
     render_response,
     render_revision,
+    response_lead,
+    response_stops,
 )
 
 __all__ = [
@@ -29,5 +31,7 @@ __all__ = [
     "render_reasoning",
     "render_response",
     "render_revision",
+    "response_lead",
+    "response_stops",
     "templates_digest",
 ]

@@ -80,6 +80,7 @@ class Template:
             _literal_spans(text, after=number > 0, before=number < len(self.fields))
             for number, text in enumerate(literals)
         )
+        self._leads = {name: text[len(text.rstrip(" ")) :] for name, text in zip(self.fields, literals, strict=False)}
         self._openings = {
             name: _literal_spans(literals[number].rstrip(" "), after=number > 0, before=True)
             for number, name in enumerate(self.fields)
@@ -97,6 +98,10 @@ class Template:
         """Return the template up to the field `at`, which the model writes; empty where nothing comes before."""
         number = self.fields.index(at)
         return (*self._fill(values, number), *self._openings[at])
+
+    def lead(self, at: str) -> str:
+        """Return the spaces before the field `at`, which an opened template leaves out for the model to write."""
+        return self._leads[at]
 
     def _fill(self, values: Mapping[str, Value], count: int) -> list[Span]:
         spans: list[Span] = []

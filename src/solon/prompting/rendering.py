@@ -147,6 +147,16 @@ def add_system_prompt(rendered: Rendered, system_prompt: str | None) -> Rendered
 # --------------------------------------------------------------------------------- response, stage 1
 
 
+def response_stops(layout: Layout) -> tuple[str, ...]:
+    """Return the strings that end a response in a layout, as its end token does: a model without turns writes on."""
+    return _TURN_STOPS[layout]
+
+
+def response_lead(layout: Layout) -> str:
+    """Return the spaces that a layout has before a response; after a prompt it is the model that writes them."""
+    return load_template(layout, "assistant").lead("text")
+
+
 def render_response(conversation: Conversation, layout: Layout = "chat") -> Rendered:
     """Ask for the assistant's next message.
 
