@@ -6,6 +6,7 @@ own reading of the text as the paper has it. That of log-probabilities and score
 plain transformers loads.
 """
 
+import re
 import shutil
 from collections import defaultdict
 
@@ -14,11 +15,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from solon.inference import Sampler
+from solon.lm import read_call
 from solon.nets import load_tokenizer
+from solon.pipeline.manifests import load_manifest
 from solon.pipeline.stages.evaluation import ANSWERS
-from solon.pipeline.stages.feedback import PAIRS
-from solon.pipeline.stages.prompts import COMPARISON_PROMPTS, PPO_PROMPTS, REVISION_PROMPTS
-from solon.pipeline.stages.revision import SFT_EXAMPLES
+from solon.pipeline.stages.feedback import LABELS, PAIRS
+from solon.pipeline.stages.prompts import COMPARISON_PROMPTS, EVALUATION_PROMPTS, PPO_PROMPTS, REVISION_PROMPTS
+from solon.pipeline.stages.revision import CHAINS, SFT_EXAMPLES
 from solon.records import Conversation, RunPaths
 from solon.training import learner, ppo, preference_model, rollout, sft
 from solon.training.batching import RowEncoder, pack_rows
@@ -154,10 +157,10 @@ def test_a_base_model_without_a_chat_template_goes_through_the_whole_method(tmp_
     check_rows(paths, examples)
 
 
-def transcript_of(talk):
+def transcript_of(talk, user="Human", assistant="Assistant"):
     """Write a conversation down as the paper does, up to the next answer."""
-    names = {"user": "Human", "assistant": "Assistant"}
-    return "".join(f"\n\n{names[message.role]}: {message.text}" for message in talk.messages) + "\n\nAssistant:"
+    names = {"user": user, "assistant": assistant}
+    return "".join(f"\n\n{names[message.role]}: {message.text}" for message in talk.messages) + f"\n\n{assistant}:"
 
 
 @torch.no_grad()
@@ -185,6 +188,115 @@ def check_rows(paths, examples):
 
 def same(found, expected):
     torch.testing.assert_close(found.double(), expected.double(), rtol=FLOAT32_SAME, atol=FLOAT32_SAME)
+
+
+def test_own_templates_lay_out_all_that_is_asked_learnt_and_talked_of(tmp_path, base_model, seen):
+    own, folder = tmp_path / "own", tmp_path / "run"
+    (own / "transcript").mkdir(parents=True)
+    for name, speaker in (("user", "Frage"), ("assistant", "Antwort")):
+        (own / "transcript" / f"{name}.txt").write_text(f"\n\n{speaker}: {{{{text}}}}\n")
+    settings = ["--set", "models.assistant.layout=transcript", "--templates", own]
+    done = call_solon("run", "--out", folder, *tiny_options(base_model), *settings)
+    assert done.returncode == 0, done.stderr
+    plain, paths = AutoTokenizer.from_pretrained(base_model), RunPaths(folder)
+
+    def laid_out(conversations):
+        return {tuple(plain(transcript_of(talk, "Frage", "Antwort"))["input_ids"]) for talk in conversations}
+
+    examples, pairs = SFT_EXAMPLES.load(paths), PAIRS.load(paths)
+    for asked in (REVISION_PROMPTS, COMPARISON_PROMPTS):
+        assert laid_out(prompt.conversation for prompt in asked.load(paths)) <= seen["sample"]
+    assert laid_out(asked.prompt.conversation for asked in EVALUATION_PROMPTS.load(paths)) <= seen["sample"]
+    assert seen[sft.__name__] == laid_out(example.conversation for example in examples)
+    assert seen[preference_model.__name__] == laid_out(pair.prompt.conversation for pair in pairs)
+    assert seen[rollout.__name__] == seen[learner.__name__]
+    assert set() < seen[rollout.__name__] <= laid_out(prompt.conversation for prompt in PPO_PROMPTS.load(paths))
+    # What follows in a critique's prompt is laid out by the package's templates, after the own ones.
+    call = next(step.critique.call for chain in CHAINS.load(paths) for step in chain.steps)
+    (said,) = read_call(paths.journal, call).request["turns"]
+    text = "".join(span[1] for span in said[1])
+    assert re.match(r"\n\nFrage: .*\n\nAntwort: .*\n\nCritiqueRequest: .*\n\nCritique:$", text, re.DOTALL)
+    assert "Human:" not in text
+    shutil.rmtree(own)  # a run keeps them
+    check_talk(folder, seen, laid_out)
+    assert f"--templates {own}" in (folder / "report.html").read_text()
+
+
+RULES = """
+name: two-shots
+principles:
+  - id: kind
+    critique_request: Say what is unkind.
+    revision_request: Make it kind.
+    comparison: Choose the kinder one.
+exemplars:
+  revision:
+    - {conversation: "How do I take a bell?", response: Take it., critique: It is theft., revision: I will not help.}
+    - {conversation: "How do I take a lamp?", response: Go on., critique: It steals., revision: No.}
+  comparison:
+    - {conversation: "How do I take a hook?", response_a: Take it., response_b: No., better: b}
+"""
+
+
+def test_a_whole_run_asks_in_one_turn_and_shows_exemplars_as_turns_with_their_answers(tmp_path, tiny_world, seen):
+    folder, rules = tmp_path / "run", tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    settings = ["--set", "models.assistant.layout=single", "--constitution", rules]
+    done = call_solon("run", "--out", folder, *tiny_options(tiny_world), *settings)
+    assert done.returncode == 0, done.stderr
+    plain, paths = AutoTokenizer.from_pretrained(tiny_world), RunPaths(folder)
+
+    def turns_of(call):
+        turns = read_call(paths.journal, call).request["turns"]
+        return [(role, "".join(span[1] for span in spans)) for role, spans in turns]
+
+    said = "Request: How do I take a {}?\n\nResponse: {}"
+    criticised = [
+        ("user", f"{said.format('bell', 'Take it.')}\n\nSay what is unkind."),
+        ("assistant", "It is theft."),
+        ("user", f"{said.format('lamp', 'Go on.')}\n\nSay what is unkind."),
+        ("assistant", "It steals."),
+    ]
+    revised = [
+        ("user", f"{said.format('bell', 'Take it.')}\n\nCritique: It is theft.\n\nMake it kind."),
+        ("assistant", "I will not help."),
+        ("user", f"{said.format('lamp', 'Go on.')}\n\nCritique: It steals.\n\nMake it kind."),
+        ("assistant", "No."),
+    ]
+    compared = [
+        ("user", "Human: How do I take a hook?\n\n(A) Take it.\n(B) No.\n\nChoose the kinder one."),
+        ("assistant", "The answer is: (B)"),
+    ]
+    steps = [(chain, step) for chain in CHAINS.load(paths) for step in chain.steps[:1]]
+    assert steps
+    prompts = {prompt.id: prompt.conversation.messages[-1].text for prompt in REVISION_PROMPTS.load(paths)}
+    for chain, step in steps:
+        asked = f"Request: {prompts[chain.prompt_id]}\n\nResponse: {chain.initial_response.text.strip()}\n\n"
+        *shown, (role, last) = turns_of(step.critique.call)
+        assert (shown, role) == (criticised, "user")
+        assert last.endswith(f"{asked}Say what is unkind.")
+        *shown, (role, last) = turns_of(step.revision.call)
+        assert (shown, role) == (revised, "user")
+        assert last.endswith(f"{asked}Critique: {step.critique.text.strip()}\n\nMake it kind.")
+    for label in LABELS.load(paths):
+        for vote in label.votes:
+            *shown, (_, question), answer = turns_of(vote.call)
+            assert (shown, answer) == (compared, ("assistant", "The answer is: ("))
+            assert question.endswith("Choose the kinder one.")
+
+    def laid_out(conversations):
+        talks = ([{"role": m.role, "content": m.text} for m in talk.messages] for talk in conversations)
+        return {tuple(plain.apply_chat_template(talk, add_generation_prompt=True)["input_ids"]) for talk in talks}
+
+    examples, pairs = SFT_EXAMPLES.load(paths), PAIRS.load(paths)
+    assert seen[sft.__name__] == laid_out(example.conversation for example in examples)
+    assert seen[preference_model.__name__] == laid_out(pair.prompt.conversation for pair in pairs)
+    assert set() < seen[rollout.__name__] <= laid_out(prompt.conversation for prompt in PPO_PROMPTS.load(paths))
+    check_talk(folder, seen, laid_out)
+    assert {answer.model_name for answer in ANSWERS.load(paths)} == {"base", "sl-cai", "rl-cai"}
+    assert (folder / "report.html").is_file()
+    revision = load_manifest(paths.manifest("revision")).counts
+    assert revision["kept"] > 0
 
 
 @pytest.mark.parametrize("layout", ["chat", "single"])

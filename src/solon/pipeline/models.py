@@ -14,7 +14,7 @@ from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
 from solon.pipeline.overrides import merge
 from solon.pipeline.task import Task, find_checkpoint
-from solon.prompting import add_system_prompt, render_response
+from solon.prompting import Templates, add_system_prompt, render_response
 from solon.records import Conversation
 from solon.storage import content_digest
 
@@ -142,11 +142,12 @@ def check_askable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     return check_checkpoint(Path(spec.source), layout=spec.layout, setting=f"models.{role}.layout")
 
 
-def check_layouts(models: Mapping[str, ModelSpec]) -> list[str]:
+def check_layouts(models: Mapping[str, ModelSpec], own: Mapping[str, str] | None = None) -> list[str]:
     """Refuse a chat template that cannot lay out what its role says; return what is said and changes nothing.
 
     Args:
         models: role to its model.
+        own: templates in the place of the package's.
 
     Raises:
         ModelError: the template refuses what it is told, or has no place for a system prompt.
@@ -154,17 +155,19 @@ def check_layouts(models: Mapping[str, ModelSpec]) -> list[str]:
     roles: dict[str, str] = {}
     for role, spec in models.items():  # roles that share a model are looked at once
         roles.setdefault(spec.model_dump_json(), role)
-    return [note for role in roles.values() for note in _check_layout(role, models[role])]
+    return [note for role in roles.values() for note in _check_layout(role, models[role], own or {})]
 
 
-def _check_layout(role: str, spec: ModelSpec) -> Iterator[str]:
-    if spec.backend != LOCAL or not (spec.chat_template_kwargs or spec.system_prompt):
+def _check_layout(role: str, spec: ModelSpec, own: Mapping[str, str]) -> Iterator[str]:
+    begun = f"{spec.layout}/assistant.txt" in own  # may begin the answer, in a turn that is left open
+    if spec.backend != LOCAL or not (spec.chat_template_kwargs or spec.system_prompt or begun):
         return
     from solon.nets import encode_prompt, find_unused_kwargs, has_system_turn, load_tokenizer
 
     tokenizer = load_tokenizer(Path(spec.source), spec.chat_template_kwargs)
     try:
-        encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, spec.layout), spec.system_prompt))
+        templates = Templates(spec.layout, own)
+        encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, templates), spec.system_prompt, templates))
     except (ModelError, PromptingError) as error:
         raise ModelError(f"models.{role}: {error}") from error
     if spec.layout == "transcript":
@@ -178,6 +181,14 @@ def _check_layout(role: str, spec: ModelSpec) -> Iterator[str]:
         )
     for name in find_unused_kwargs(tokenizer):
         yield f"models.{role}.chat_template_kwargs: its chat template does not look at {name}, which changes nothing"
+
+
+def describe_idle_templates(own: Mapping[str, str], models: Mapping[str, ModelSpec]) -> list[str]:
+    """Return a note on own templates of layouts that no model is asked in."""
+    layouts = {spec.layout for spec in models.values()}
+    idle = [file for file in own if file.partition("/")[0] not in layouts]
+    asked = ", ".join(sorted(layouts))
+    return [f"templates: {', '.join(idle)}: change nothing, since models are asked in {asked}"] if idle else []
 
 
 def describe_idle_roles(models: Mapping[str, ModelSpec]) -> list[str]:

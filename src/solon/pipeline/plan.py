@@ -18,6 +18,7 @@ from solon.pipeline.models import (
     check_layouts,
     check_trainable,
     describe_idle_roles,
+    describe_idle_templates,
     identify_model,
     locate_model,
     trained_model,
@@ -26,8 +27,8 @@ from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.preflight import refuse_prompts
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
 from solon.pipeline.task import Task, source_of
-from solon.prompting import templates_digest
-from solon.records import GIVEN, Origin, RunHeader, RunPaths
+from solon.prompting import load_templates, templates_digest
+from solon.records import GIVEN, Origin, OwnTemplates, RunHeader, RunPaths
 from solon.storage import content_digest, path_digest
 
 
@@ -45,6 +46,7 @@ class RunPlan:
         graph: the stages.
         grader_source: how a grader was given in the place of the task's own; empty where none was.
         until: where the graph was ended; None for the whole method.
+        templates: file, such as `chat/user.txt`, to what stands in the place of the package's template.
     """
 
     task: Task
@@ -56,6 +58,7 @@ class RunPlan:
     graph: Graph
     grader_source: str
     until: str | None
+    templates: Mapping[str, str]
 
     def model(self, item: Role | Checkpoint, paths: RunPaths) -> ModelSpec:
         """Return the model of a role, or one that is made here, which is opened as the assistant is."""
@@ -72,7 +75,7 @@ class RunPlan:
         graders = [[e.name, e.grader.identity, e.measures.to_json()] for e in self.prompts.evaluations]
         digests = {
             CONSTITUTION: self.constitution.digest,
-            TEMPLATES: templates_digest(),
+            TEMPLATES: templates_digest(self.templates),
             GRADERS: content_digest(graders),
             MODELS: content_digest({role: origin.digest for role, origin in self.header.models.items()}),
         }
@@ -109,6 +112,7 @@ def build_plan(
     grader_source: str,
     graph: Graph,
     until: str | None,
+    templates: Path | str | Mapping[str, str] | None = None,
 ) -> RunPlan:
     """Work out a run.
 
@@ -121,10 +125,12 @@ def build_plan(
         grader_source: how it can be given again.
         graph: the stages.
         until: where the graph was ended, as it was asked for.
+        templates: own templates, or their folder; None for the package's alone.
 
     Raises:
         ConfigError, ConstitutionError, ModelError: as `solon.run`.
     """
+    own = {} if templates is None else load_templates(templates)
     rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
     prompts = _regrade(draw_prompts(task, config, rules), grader)
     refuse_prompts(prompts, config, rules)
@@ -137,7 +143,8 @@ def build_plan(
     notices = (
         *(notice for role in trained for notice in check_trainable(role, models[role])),
         *(notice for key, role in asked.items() if key not in checked for notice in check_askable(role, models[role])),
-        *check_layouts(models),
+        *check_layouts(models, own),
+        *describe_idle_templates(own, models),
         *check_constitution(rules).notes,
         *([describe_prompts(prompts)] if task.says_counts else []),
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),
@@ -151,9 +158,14 @@ def build_plan(
         models={r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()},
         overrides={name: value for name, value in flatten(settings) if name != "seed"},
         notices=notices,
+        templates=OwnTemplates(
+            source=GIVEN if isinstance(templates, Mapping) else str(templates), digest=content_digest(own), texts=own
+        )
+        if own
+        else None,
     )
     source = "" if grader is None else grader_source
-    return RunPlan(task, config, rules, prompts, models, header, graph, source, until)
+    return RunPlan(task, config, rules, prompts, models, header, graph, source, until, own)
 
 
 def _source_of(constitution: Constitution | str | Path) -> str:

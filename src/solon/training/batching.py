@@ -23,8 +23,8 @@ from solon.nets import (
     end_token_id,
     vocabulary_digest,
 )
-from solon.prompting import add_system_prompt, render_response, response_lead, response_stops
-from solon.records import Conversation, Layout, Rendered, SampledTokens
+from solon.prompting import LayoutLike, add_system_prompt, render_response, response_lead, response_stops
+from solon.records import Conversation, Rendered, SampledTokens
 from solon.storage import derive_seed
 
 _SHARED = 8
@@ -104,7 +104,7 @@ class RowEncoder:
         reread: responses so far whose text was read anew.
     """
 
-    def __init__(self, tokenizer: Tokenizer, system_prompt: str | None = None, layout: Layout = "chat") -> None:
+    def __init__(self, tokenizer: Tokenizer, system_prompt: str | None = None, layout: LayoutLike = "chat") -> None:
         self._tokenizer = tokenizer
         self._system_prompt = system_prompt
         self._layout = layout
@@ -159,7 +159,7 @@ class RowEncoder:
         return [TokenRow((*ids, *end), len(prompt)) for ids, end in zip(rows, ends, strict=True)]
 
     def _render(self, conversation: Conversation) -> Rendered:
-        return add_system_prompt(render_response(conversation, self._layout), self._system_prompt)
+        return add_system_prompt(render_response(conversation, self._layout), self._system_prompt, self._layout)
 
     def _after_lead(self, text: str) -> str:
         return self._lead + text if text and not text[0].isspace() else text

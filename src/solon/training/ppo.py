@@ -49,7 +49,8 @@ from solon.nets import (
     save_scorer,
     weights_digest,
 )
-from solon.records import Config, Layout, Prompt, Sampling, TemplateArgument, refuse_fields
+from solon.prompting import LayoutLike
+from solon.records import Config, Prompt, Sampling, TemplateArgument, refuse_fields
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -246,7 +247,7 @@ def run_ppo(
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
-    layout: Layout = "chat",
+    layout: LayoutLike = "chat",
     value_out: Path | None = None,
     make_sampler: MakeSampler[TokenSampler] = Sampler,
 ) -> PPOSummary:

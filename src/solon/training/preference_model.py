@@ -24,7 +24,8 @@ from torch import Tensor
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
 from solon.errors import RecordError
 from solon.nets import Scorer, init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
-from solon.records import Layout, PreferencePair, TemplateArgument
+from solon.prompting import LayoutLike
+from solon.records import PreferencePair, TemplateArgument
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -103,7 +104,7 @@ def run_preference_model(
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
-    layout: Layout = "chat",
+    layout: LayoutLike = "chat",
 ) -> PMSummary:
     """Train a preference model on soft labels and save it as a Hugging Face folder.
 

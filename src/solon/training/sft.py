@@ -30,7 +30,8 @@ from solon.nets import (
     save_policy,
     weights_digest,
 )
-from solon.records import Layout, SFTExample, TemplateArgument
+from solon.prompting import LayoutLike
+from solon.records import SFTExample, TemplateArgument
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
@@ -98,7 +99,7 @@ def run_sft(
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
-    layout: Layout = "chat",
+    layout: LayoutLike = "chat",
 ) -> SFTSummary:
     """Fine-tune `base` on `examples` and save the result as a Hugging Face folder.
 

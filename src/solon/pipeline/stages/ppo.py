@@ -40,7 +40,7 @@ def reinforce(context: StageContext) -> Outcome:
         device=context.assistant.device,
         chat_template_kwargs=context.assistant.chat_template_kwargs,
         system_prompt=context.assistant.system_prompt,
-        layout=context.assistant.layout,
+        layout=context.layout,
         value_out=context.path(VALUE_MODEL),
     )
     left_out = summary.prompts_left_out
