@@ -81,8 +81,9 @@ def _delimiters(marks: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str
     """Return what is looked for in plain and in folded text: the marks of the package's templates, and these."""
     if not marks:
         return _DELIMITER_IN_PLAIN, _DELIMITER
-    folded = ("".join(map(_fold, mark)).split() for mark in marks)
-    own = "|".join(r"[ \t]*".join(map(re.escape, words)) for words in folded if words)
+    # Words and signs, with any space between them, in the letters that a reader sees.
+    folded = (re.findall(r"\w+|[^\w\s]", "".join(map(_fold, mark))) for mark in marks)
+    own = "|".join(r"[ \t]*".join(map(re.escape, parts)) for parts in folded if parts)
     pattern = _DELIMITER.pattern.replace(_MARK, f"{_MARK}|{own}" if own else _MARK)
     return re.compile(pattern, re.IGNORECASE | re.ASCII), re.compile(pattern)
 

@@ -14,8 +14,8 @@ from solon.errors import ModelError
 from solon.inference import Sampler
 from solon.messages import one_line
 from solon.nets import count_rows, encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
-from solon.prompting import add_system_prompt, render_response
-from solon.records import Conversation, Layout, Sampling, TemplateArgument
+from solon.prompting import LayoutLike, add_system_prompt, render_response
+from solon.records import Conversation, Sampling, TemplateArgument
 from solon.training.batching import TokenRow, pack_rows
 from solon.training.forward import can_share_prompts, read_logprobs
 
@@ -35,7 +35,7 @@ def check_reading(
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
-    layout: Layout = "chat",
+    layout: LayoutLike = "chat",
 ) -> None:
     """Make sure that sampler and training reader give a causal model's own log-probabilities.
 
@@ -52,7 +52,7 @@ def check_reading(
     tokenizer = load_tokenizer(checkpoint, chat_template_kwargs)
     model = load_policy(checkpoint, device=device)
     try:
-        prompt = encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, layout), system_prompt))
+        prompt = encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, layout), system_prompt, layout))
         with torch.no_grad():
             begun = model(input_ids=torch.tensor([prompt], device=model.device)).logits
         if begun.isnan().any():

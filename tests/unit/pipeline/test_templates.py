@@ -11,12 +11,21 @@ import pytest
 
 import solon
 from solon.errors import ConfigError, ModelError, RunError
-from solon.lm import LanguageModel, ModelSpec, ScriptedModel, find_spellings, read_call, with_templates
+from solon.lm import (
+    LanguageModel,
+    ModelSpec,
+    ScriptedModel,
+    find_spellings,
+    read_call,
+    respond,
+    with_system_prompt,
+    with_templates,
+)
 from solon.pipeline.manifests import load_manifest
 from solon.pipeline.models import check_layouts
 from solon.pipeline.observer import Observer
 from solon.prompting import Templates, render_response, templates_digest
-from solon.records import Conversation, RevisionChain, RunHeader, RunPaths, Sampling, load_records
+from solon.records import Conversation, Layout, RevisionChain, RunHeader, RunPaths, Sampling, load_records
 from tests.asking import ask
 from tests.e2e.conftest import call_solon
 from tests.pipeline_fakes import SMALL, FakeModels
@@ -147,3 +156,16 @@ def test_a_model_with_own_templates_says_so_and_is_otherwise_what_it_is() -> Non
     assert asyncio.run(model.choose(asked, ("A", "B"))).logprobs == (-0.1, -3.0)
     assert (inner.generated, inner.chosen) == ([(asked, Sampling(), 3)], [(asked, ("A", "B"))])
     assert find_spellings(model, ask(("user", "x")), ("A", "B")) == (("A",), ("B",))
+
+
+@pytest.mark.parametrize("layout", ["chat", "transcript", "single"])
+def test_a_system_prompt_stands_in_the_own_template_of_its_layout(layout: Layout) -> None:
+    own = {f"{layout}/system.txt": "Rules! {{text}}\n"}
+    inner = ScriptedModel(lambda *_: "Yes.", lambda *_: (-0.1, -3.0), layout=layout)
+    model = with_system_prompt(with_templates(inner, own), "Be brief.")
+    asyncio.run(respond(model, Conversation.of("Hello?"), Sampling(), seed=3))
+    asyncio.run(model.choose(ask(("user", "x")), ("A", "B")))  # a chat, whatever the model's layout
+    ((asked, *_),), ((weighed, _),) = inner.generated, inner.chosen
+    assert "Rules! Be brief." in asked.text
+    assert ("Rules! Be brief." in weighed.text) == (layout != "transcript")
+    assert "Be brief." in weighed.text
