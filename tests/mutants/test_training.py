@@ -426,8 +426,8 @@ METHODS: dict[str, tuple[type, Case]] = {
         batching.RowEncoder,
         (
             batching.RowEncoder._render,
-            "self._layout",
-            '"chat"',
+            "render_response(conversation, self._layout)",
+            "render_response(conversation)",
             as_asked(test_layout.test_fine_tuning, test_layout.PLAIN),
         ),
     ),
