@@ -57,7 +57,7 @@ class Plan(NamedTuple):
     choices: int
 
 
-WHOLE, QUICK = Plan((1, 8, 32), new=32, repeats=3, choices=32), Plan((1, 4), new=4, repeats=1, choices=2)
+WHOLE, QUICK = Plan((1, 8, 32), new=32, repeats=2, choices=16), Plan((1, 4), new=4, repeats=1, choices=2)
 
 
 class Took(NamedTuple):

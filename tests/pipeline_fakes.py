@@ -55,9 +55,9 @@ class FakeModels:
         patch.setattr(local, "identify", lambda spec: self.digest(Path(spec.source)))
         patch.setattr(local, "open_model", lambda spec: nullcontext(self.open_model(Path(spec.source))))
         patch.setattr(plan, "check_trainable", lambda role, spec: self.check_trainable(role, spec))
-        patch.setattr(plan, "check_askable", lambda spec: ())
+        patch.setattr(plan, "check_askable", lambda role, spec: ())
         patch.setattr(plan, "describe_thoughts", lambda models, trained: [])
-        patch.setattr(plan, "check_openings", lambda models, trained: None)
+        patch.setattr(plan, "check_openings", lambda models: None)
         patch.setattr(plan, "check_room", lambda graph, known, models: [])
         patch.setattr("solon.training.sft.run_sft", self.run_sft)
         patch.setattr("solon.training.preference_model.run_preference_model", self.run_preference_model)
@@ -83,7 +83,19 @@ class FakeModels:
         return model
 
     def run_sft(
-        self, base, examples, config, out, *, seed, metrics, on_progress, device, chat_template_kwargs, system_prompt
+        self,
+        base,
+        examples,
+        config,
+        out,
+        *,
+        seed,
+        metrics,
+        on_progress,
+        device,
+        chat_template_kwargs,
+        system_prompt,
+        layout,
     ):
         self._train(out, metrics, examples, 0.8, ("sft/loss",), on_progress)
         return SFTSummary(
@@ -113,6 +125,7 @@ class FakeModels:
         device,
         chat_template_kwargs,
         system_prompt,
+        layout,
     ):
         self._train(out, metrics, [*pairs, *heldout], 0.8, ("pm/loss",), on_progress)
         return PMSummary(
@@ -144,6 +157,7 @@ class FakeModels:
         device,
         chat_template_kwargs,
         system_prompt,
+        layout,
     ):
         self._train(out, metrics, prompts, 0.97, ("objective/score", "objective/kl"), on_progress)
         value_out.mkdir(parents=True, exist_ok=True)

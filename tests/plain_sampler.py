@@ -1,5 +1,9 @@
-"""A sampler of a few lines: every token by a forward pass over the whole row, each row alone, by the same uniforms."""
+"""A sampler of a few lines: every token by a forward pass over the whole row, each row alone, by the same uniforms.
 
+As an engine elsewhere would, it has a copy of the weights, as they were when it was last told to take them up.
+"""
+
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,15 +19,16 @@ class PlainSampler:
     """A `ChoosingSampler` over a model whose tokenizer has a token for each of its rows."""
 
     def __init__(self, model: Any, tokenizer: Any, *, batch_size: int) -> None:
-        self._model, self._tokenizer = model, tokenizer
+        self._given, self._tokenizer = model, tokenizer
         self.drawn: list[list[Generated]] = []
+        self.refresh()
 
     @property
     def context(self) -> int:
-        return int(self._model.config.max_position_embeddings)
+        return int(self._given.config.max_position_embeddings)
 
     def refresh(self) -> None:
-        """It has no copy of the weights."""
+        self._model = copy.deepcopy(self._given)
 
     @torch.no_grad()
     def sample(

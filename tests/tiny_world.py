@@ -4,10 +4,11 @@ Built in seconds, for runs of the whole pipeline in which only the machinery mat
 """
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from solon.nets import CausalLM, Tokenizer, save_policy
-from solon.records import Conversation, SFTExample
+from solon.records import Conversation, Layout, SFTExample
 from solon.training.sft import SFTConfig, run_sft
 from solon.world.grammar import render_response, sample_dialogue, sample_style
 from solon.world.nano.shape import build_nano_config, build_nano_model, build_tokenizer
@@ -57,19 +58,38 @@ def make_examples() -> list[SFTExample]:
     return examples
 
 
+def make_transcripts() -> list[SFTExample]:
+    """Return the same answers, every second of which goes on with another request, as the texts of a base model do."""
+    examples = make_examples()
+    following = [example.conversation.messages[0].text for example in examples[1:]]
+    return [
+        example.model_copy(update={"response": f" {example.response}\n\nHuman: {more}"}) if number % 2 else example
+        for number, (example, more) in enumerate(zip(examples, following, strict=False))
+    ]
+
+
 def make_world_tokenizer() -> Tokenizer:
     """Return a tokenizer for what these answers are made of."""
     texts = [text for e in make_examples() for text in (e.conversation.messages[0].text, e.response)]
     return build_tokenizer(texts, vocab_size=900, merges=64)
 
 
-def train_in_the_world(start: CausalLM, tokenizer: Tokenizer, path: Path, *, before: str = "") -> Path:
-    """Train a tiny model on these answers, each with the same text before it, and save it."""
+def train_in_the_world(
+    start: CausalLM,
+    tokenizer: Tokenizer,
+    path: Path,
+    *,
+    examples: Sequence[SFTExample] | None = None,
+    layout: Layout = "chat",
+    before: str = "",
+) -> Path:
+    """Train a tiny model on these answers, or others, each with the same text before it, and save it."""
     untrained = path.with_name(f"{path.name}-untrained")
     save_policy(start, tokenizer, untrained)
     sft = SFTConfig(epochs=4, batch_size=16, learning_rate=1e-2, eval_fraction=0.0)
-    examples = [example.model_copy(update={"response": before + example.response}) for example in make_examples()]
-    run_sft(untrained, examples, sft, path, seed=0, metrics=path.with_name("tiny.jsonl"))
+    learnt = make_examples() if examples is None else examples
+    learnt = [example.model_copy(update={"response": before + example.response}) for example in learnt]
+    run_sft(untrained, learnt, sft, path, seed=0, metrics=path.with_name("tiny.jsonl"), layout=layout)
     return path
 
 
@@ -82,6 +102,15 @@ def build_tiny_world_model(path: Path) -> Path:
     """Train a tiny Llama on these answers and save it."""
     tokenizer = make_world_tokenizer()
     return train_in_the_world(start_tiny_llama(tokenizer), tokenizer, path)
+
+
+def build_tiny_base_model(path: Path) -> Path:
+    """Train a tiny Llama without a chat template on transcripts of these answers and save it."""
+    tokenizer = make_world_tokenizer()
+    tokenizer.chat_template = None
+    config = build_nano_config(tokenizer, width=32, layers=1, heads=2, max_length=2048)
+    start = build_nano_model(config, seed=1)
+    return train_in_the_world(start, tokenizer, path, examples=make_transcripts(), layout="transcript")
 
 
 def tiny_options(model: Path) -> list[str]:

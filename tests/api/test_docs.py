@@ -25,6 +25,7 @@ from solon.pipeline.config import PromptsConfig, RunConfig
 from solon.pipeline.overrides import validate
 from solon.pipeline.prompt_pools import draw_prompts
 from solon.pipeline.task import Task
+from solon.prompting.filling import Template, shipped_templates
 from solon.records import Axis, GoldComparison, Grade, Measure, Measures, Sample, Sampling
 from solon.tasks import load
 from solon.tasks.files import EvaluationFile, FileSizes, GroupFile, TaskFile, TrainingFiles
@@ -107,6 +108,24 @@ def test_every_field_is_on_the_page_with_its_default_and_range() -> None:
 def test_no_field_is_on_the_page_that_there_is_not() -> None:
     listed = re.findall(r"^\| `([a-z_.]+)` \|", read(DOCS / "configuration.md"), re.MULTILINE)
     assert listed == [name for name, _ in config_rows()]
+
+
+# ------------------------------------------------------------------------------------------ templates
+
+
+def test_every_template_is_on_the_page_with_its_fields() -> None:
+    listed: dict[str, tuple[list[str], list[str]]] = {}
+    for names, fields in re.findall(r"^\| (`[\w`., ]+txt`) \| ([^|]+) \|", read(DOCS / "templates.md"), re.MULTILINE):
+        always, _, in_single = fields.partition("; in `single` also ")
+        for name in re.findall(r"`(\w+)\.txt`", names):
+            listed[name] = re.findall(r"`(\w+)`", always), re.findall(r"`(\w+)`", in_single)
+    shipped = shipped_templates()
+    for file, text in shipped.items():
+        layout, _, name = file.removesuffix(".txt").partition("/")
+        always, in_single = listed[name]
+        expected = [*always, *(in_single if layout == "single" else ())]
+        assert sorted(Template(text, where=file).fields) == sorted(expected)
+    assert {file.removesuffix(".txt").partition("/")[2] for file in shipped} == set(listed)
 
 
 # ---------------------------------------------------------------------------------------------- links

@@ -136,7 +136,8 @@ def test_a_layout_of_one_turn_needs_a_chat_template_too(tiny_world: Path, tmp_pa
     critic = ["--set", f"models.critic.source={folder}", "--set", "models.critic.layout=single"]
     done = call_solon("run", "--out", tmp_path / "run", *tiny_options(tiny_world), *critic)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"models.critic: {folder}: has no chat template" in done.stderr
+    assert f"{folder}: has no chat template, which the single layout needs" in done.stderr
+    assert "--set models.critic.layout=transcript" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -52,7 +52,7 @@ def check(
         given = merge(given, tree)
     task = WorldTask()
     config = build_config("smoke", given, task)
-    known = Known(config, constitution, draw_prompts(task, config, constitution), task.example())
+    known = Known(config, constitution, draw_prompts(task, config, constitution), task.example(), {})
     return check_room(choose_part(until), known, {role: locate_model(s, task) for role, s in config.models.items()})
 
 

@@ -81,6 +81,7 @@ def test_ppo_gradients_and_metrics(models: Path, own_trunk: bool) -> None:
             rows,
             [number % 3 > 0 for number in range(8)],
             [[-6.0 + 0.1 * t for t in range(row.response_length)] for row in rows],
+            stopped={},
             reference=load_policy(models / "base"),
             scorer=scorer,
             value=value,

@@ -112,8 +112,10 @@ class Bandit:
             tokens = torch.cat([tokens, drawn], dim=1)
         responses = tokens[:, 1:]
         values = learner.value.trained.score.weight[0][tokens[:, :-1]]  # type: ignore[union-attr, index]
+        rows = tuple(TokenRow(tuple(row), 1) for row in tokens.tolist())
         return Rollout(
-            rows=tuple(TokenRow(tuple(row), 1) for row in tokens.tolist()),
+            rows=rows,
+            scored=rows,
             ended=torch.ones(count, dtype=torch.bool),
             mask=torch.ones(count, self.length, dtype=torch.bool),
             logprobs=self._along(table, responses),

@@ -372,7 +372,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
         system_prompt.SystemPromptedModel,
         (
             system_prompt.SystemPromptedModel.choose,
-            "add_system_prompt(prompt, self._system_prompt)",
+            "self._under(prompt)",
             "prompt",
             draws(lambda: test_system_prompt.test_whatever_it_is_asked_begins_with_it("chat")),
         ),

@@ -50,14 +50,23 @@ def no_number(folder: Path) -> None:
         test_probe.test_no_number_is_a_difference(folder / "no number", patch)
 
 
-def as_asked(test: Callable[..., Any]) -> Callable[[Path, Path], Any]:
-    """Run a test of layouts under a system prompt and a template that is told something."""
+def as_asked(
+    test: Callable[..., Any], told: dict[str, Any] = test_layout.TOLD | test_layout.RULE
+) -> Callable[[Path, Path], Any]:
+    """Run a test of layouts, by default under a system prompt and a template that is told something."""
 
     def run(models: Path, folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            test(test_layout.TOLD | test_layout.RULE, test_layout.build(folder), folder, test_layout.Read(patch))
+            test(told, test_layout.build(folder), folder, test_layout.Read(patch))
 
     return run
+
+
+def stopped(models: Path, folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        check = test_ppo.test_an_episode_that_a_stop_string_ended_has_ended_and_is_scored_before_the_string
+        folder.mkdir()
+        check(models, folder, patch, own_trunk=True, limit=64)
 
 
 Case = tuple[Any, str, str, Callable[[Path, Path], Any]]
@@ -207,6 +216,19 @@ FUNCTIONS: dict[str, Case] = {
         "load_tokenizer(init)",
         as_asked(test_layout.test_the_preference_model),
     ),
+    "what a stop string ended is scored with the string": (
+        rollout.read_rollout,
+        "scored = [stopped.get(place, row)",
+        "stopped = {}\n    scored = [stopped.get(place, row)",
+        stopped,
+    ),
+    "what a stop string ended was cut off": (
+        ppo._roll_out,
+        'one.stop_reason != "length"',
+        'one.stop_reason == "end"',
+        stopped,
+    ),
+    "rollouts go on after a stop string": (ppo._roll_out, "stop=encoder.stop", "stop=()", stopped),
     "no number is no difference": (
         probe.check_reading,
         "if not difference <= tolerance",
@@ -400,6 +422,26 @@ FUNCTIONS: dict[str, Case] = {
 }
 
 METHODS: dict[str, tuple[type, Case]] = {
+    "rows are in the chat layout whatever their model is asked in": (
+        batching.RowEncoder,
+        (
+            batching.RowEncoder._render,
+            "render_response(conversation, self._layout)",
+            "render_response(conversation)",
+            as_asked(test_layout.test_fine_tuning, test_layout.PLAIN),
+        ),
+    ),
+    "a transcript's response follows its speaker without a space": (
+        batching.RowEncoder,
+        (
+            batching.RowEncoder._after_lead,
+            "self._lead + text",
+            "text",
+            lambda m, f: test_batching.test_in_a_transcript_a_response_read_anew_follows_the_space_of_the_template(
+                "chatml", "take the lamp"
+            ),
+        ),
+    ),
     "rows are learnt without the system prompt": (
         batching.RowEncoder,
         (

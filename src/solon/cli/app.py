@@ -106,6 +106,9 @@ def run(
     constitution: Annotated[
         str, typer.Option(metavar="FILE", help="A constitution file, or the name of a shipped one.")
     ] = "default",
+    templates: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Prompt templates in the place of some of the package's.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; runs/PRESET if left out.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every draw; 0 if left out.")] = None,
     until: Annotated[
@@ -143,7 +146,7 @@ def run(
             if value is not None:
                 settings = merge(settings, nest(("models", role, field), value))
     try:
-        part = {"until": until, "only": only, "old": old, "accept_code": accept_code}
+        part = {"until": until, "only": only, "old": old, "accept_code": accept_code, "templates": templates}
         _run(found, folder, grader, preset, constitution, seed, settings, overrides or [], part)
     except KeyboardInterrupt:
         again = shlex.join(["solon", "run", *_words(context), *([] if out is not None else ["--out", str(folder)])])
@@ -182,14 +185,17 @@ def _run(
     from solon.pipeline.folder import check_run_folder
     from solon.pipeline.overrides import merge, nest, parse_override
     from solon.pipeline.usage import Meter
+    from solon.prompting import load_templates
     from solon.tasks import load_grader
 
     meter = Meter(whole_process=True)
     arm_failpoint(os.environ)
     for text in overrides:
         settings = merge(settings, nest(*parse_override(text)))
-    check_run_folder(folder)  # what is wrong with folder or constitution is said before anything heavy is imported
+    check_run_folder(folder)  # what is wrong with these is said before anything heavy is imported
     load_constitution(constitution)
+    if (templates := part.get("templates")) is not None:
+        load_templates(templates)
     own_grader = None if grader is None else load_grader(grader, Path.cwd())
 
     from solon.cli.errors import printable

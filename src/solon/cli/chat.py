@@ -8,7 +8,7 @@ from pathlib import Path
 
 from solon.cli.errors import printable
 from solon.errors import CallFailedError, ConfigError, ModelError, RunError
-from solon.lm import ModelSpec, find_backend, respond, with_system_prompt
+from solon.lm import ModelSpec, find_backend, respond, with_system_prompt, with_templates
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT
 from solon.pipeline.config import RunConfig
@@ -106,7 +106,7 @@ def run_chat(folder: Path, name: str | None, *, temperature: float, max_tokens: 
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # bytes that are no text become U+FFFD
     with find_backend(spec).open_model(spec) as opened:
-        model = with_system_prompt(opened, spec.system_prompt)
+        model = with_system_prompt(with_templates(opened, header.own_templates), spec.system_prompt)
         messages: list[Message] = []
         for turn, line in enumerate(_lines(interactive)):
             if not line:

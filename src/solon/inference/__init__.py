@@ -6,7 +6,15 @@ prompts share read once (`prefix_sharing`); any other runs through transformers 
 and seeds into tokens.
 """
 
-from solon.inference.protocol import ChoosingSampler, Generated, MakeSampler, TokenSampler
+from solon.inference.protocol import ChoosingSampler, Generated, MakeSampler, TokenSampler, text_before_stop
 from solon.inference.sampler import Sampler, read_context
 
-__all__ = ["ChoosingSampler", "Generated", "MakeSampler", "Sampler", "TokenSampler", "read_context"]
+__all__ = [
+    "ChoosingSampler",
+    "Generated",
+    "MakeSampler",
+    "Sampler",
+    "TokenSampler",
+    "read_context",
+    "text_before_stop",
+]

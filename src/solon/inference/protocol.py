@@ -27,6 +27,11 @@ class Generated:
     stop_reason: StopReason
 
 
+def text_before_stop(text: str, stop: Sequence[str]) -> str:
+    """Return what a continuation's text is before the first of the stop strings that ended it."""
+    return text[: min(place for string in stop if (place := text.find(string)) >= 0)]
+
+
 class TokenSampler(Protocol):
     """Continues prompts by a model whose weights may be trained meanwhile."""
 

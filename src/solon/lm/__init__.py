@@ -3,9 +3,10 @@
 `protocol` says what may be asked, and `spec` which model answers: one of the `backends`, `local` with a model in this
 process (needs torch; imported by its own name, so that the rest works without), `scripted` by a file, or functions in
 tests. `journaled` replays what a `journal` remembers and adds what it does not; `system_prompt` stands before it where
-a role has one. `responding` has a model answer a conversation, and takes an answer that was cut off up to its last
-whole sentence (`sentences`). `thoughts` keeps what a model thought apart from what it answers. `spelling` knows how a
-model may spell an option. `runner` runs a stage's items side by side, and keeps the failure of one from the others.
+a role has one, and `templates` where a run has its own. `responding` has a model answer a conversation, and takes an
+answer that was cut off up to its last whole sentence (`sentences`). `thoughts` keeps what a model thought apart from
+what it answers. `spelling` knows how a model may spell an option. `runner` runs a stage's items side by side, and keeps
+the failure of one from the others.
 """
 
 from solon.lm.backends.scripted import ScriptedModel
@@ -18,6 +19,7 @@ from solon.lm.runner import ItemResults, OnProgress, PartEndedError, check_failu
 from solon.lm.spec import Backend, ModelSpec, find_backend
 from solon.lm.spelling import SpellingModel, find_spellings
 from solon.lm.system_prompt import with_system_prompt
+from solon.lm.templates import with_templates
 from solon.lm.thoughts import Thinking, keep_thought_apart
 
 __all__ = [
@@ -47,4 +49,5 @@ __all__ = [
     "run_items",
     "run_parts",
     "with_system_prompt",
+    "with_templates",
 ]

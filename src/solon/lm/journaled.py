@@ -28,7 +28,8 @@ from solon.lm.journal import Journal, Kind, StoredCall
 from solon.lm.protocol import LanguageModel, find_nameless_identity
 from solon.lm.spelling import find_spellings
 from solon.messages import describe_error
-from solon.records import Choice, Layout, Rendered, Sample, Sampling, TokenCounts
+from solon.prompting import LayoutLike
+from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts
 from solon.storage import content_digest
 
 T = TypeVar("T", Sample, Choice)
@@ -162,7 +163,7 @@ class JournaledModel:
         return self._inner.identity
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> LayoutLike:
         """The inner model's."""
         return self._inner.layout
 

@@ -7,7 +7,8 @@ layers it speaks to.
 
 from typing import Protocol, runtime_checkable
 
-from solon.records import Choice, Layout, Rendered, Sample, Sampling
+from solon.prompting import LayoutLike
+from solon.records import Choice, Rendered, Sample, Sampling
 
 
 @runtime_checkable
@@ -20,8 +21,11 @@ class LanguageModel(Protocol):
         ...
 
     @property
-    def layout(self) -> Layout:
-        """How prompts for it are laid out: `chat` or `single` with a chat template, `transcript` without one."""
+    def layout(self) -> LayoutLike:
+        """How prompts for it are laid out: `chat` or `single` with a chat template, `transcript` without one.
+
+        A backend gives the name; in a run with own templates it comes with these.
+        """
         ...
 
     @property

@@ -40,8 +40,8 @@ class ModelSpec(Config):
         source: what the backend opens: for `local` a checkpoint folder or the name of one that comes with the task.
             `BACKEND:SOURCE` names the backend too.
         backend: a module of `solon.lm.backends`, or the full name of a module of your own.
-        layout: how its prompts are laid out; `single` asks for critiques and revisions in one turn of `chat`. Paper:
-            `transcript`. Training rows are always in `chat`.
+        layout: how its prompts are laid out, and its training rows; `transcript` needs no chat template, `single` asks
+            for critiques and revisions in one turn of `chat`. Paper: `transcript`.
         dtype: precision of a local model's answers; null is that of its checkpoint. Training is in float32, rollouts of
             PPO included; the assistants that it makes are saved in the precision of the checkpoint it started from.
         device: where a local model runs and is trained, as torch names it.

@@ -5,8 +5,8 @@ It stands outside the journal: what is stored and shown is the whole prompt, and
 
 from solon.lm.protocol import LanguageModel
 from solon.lm.spelling import find_spellings
-from solon.prompting import add_system_prompt
-from solon.records import Choice, Layout, Rendered, Sample, Sampling
+from solon.prompting import LayoutLike, add_system_prompt
+from solon.records import Choice, Rendered, Sample, Sampling
 from solon.storage import content_digest
 
 
@@ -33,7 +33,7 @@ class SystemPromptedModel:
         return f"{self._inner.identity}, system prompt {content_digest(self._system_prompt, size=8)}"
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> LayoutLike:
         """The inner model's."""
         return self._inner.layout
 
@@ -44,12 +44,15 @@ class SystemPromptedModel:
 
     def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         """Return the inner model's spellings after the system prompt; see `SpellingModel`."""
-        return find_spellings(self._inner, add_system_prompt(prompt, self._system_prompt), options)
+        return find_spellings(self._inner, self._under(prompt), options)
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Continue a prompt under the system prompt; see `LanguageModel.generate`."""
-        return await self._inner.generate(add_system_prompt(prompt, self._system_prompt), sampling, seed=seed)
+        return await self._inner.generate(self._under(prompt), sampling, seed=seed)
 
     async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
         """Weigh options under the system prompt; see `LanguageModel.choose`."""
-        return await self._inner.choose(add_system_prompt(prompt, self._system_prompt), options)
+        return await self._inner.choose(self._under(prompt), options)
+
+    def _under(self, prompt: Rendered) -> Rendered:
+        return add_system_prompt(prompt, self._system_prompt, self._inner.layout)

@@ -12,59 +12,70 @@ from solon.nets.tokenizer import load_tokenizer
 from solon.nets.vocabulary import check_tokens_have_rows, describe_padding
 from solon.records import Layout, TemplateArgument
 
+LAYOUT_SETTING = "models.ROLE.layout"
 
-def check_askable(path: Path, *, layout: Layout = "chat") -> tuple[str, ...]:
+
+def check_askable(path: Path, *, layout: Layout = "chat", setting: str = LAYOUT_SETTING) -> tuple[str, ...]:
     """Make sure that a causal checkpoint can be loaded and asked: its weights are read, and let go again.
 
     Args:
         path: the folder.
         layout: how its prompts will be laid out.
+        setting: what chooses the layout, for messages.
 
     Returns:
         What a person should know of how it is loaded.
 
     Raises:
-        ModelError: it is damaged, lacks its tokenizer or, for the `chat` layout, its chat template, or its texts hold
+        ModelError: it is damaged, lacks its tokenizer or the chat template that its layout needs, or its texts hold
             tokens that its embeddings lack.
     """
-    _check_tokens(path, layout)
+    _check_tokens(path, layout, setting)
     load_policy(path)
     code = describe_code(path)
     return () if code is None else (code,)
 
 
-def check_trainable(path: Path, chat_template_kwargs: Mapping[str, TemplateArgument] | None = None) -> tuple[str, ...]:
+def check_trainable(
+    path: Path,
+    chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    *,
+    layout: Layout = "chat",
+    setting: str = LAYOUT_SETTING,
+) -> tuple[str, ...]:
     """Make sure, without loading its weights, that the method can train this causal checkpoint.
 
     Args:
         path: the folder.
         chat_template_kwargs: what its chat template is told.
+        layout: how its prompts and training rows will be laid out.
+        setting: what chooses the layout, for messages.
 
     Returns:
         What a person should know of how it will be trained: which token pads, where that is not the tokenizer's own,
         and that code which it names is not run.
 
     Raises:
-        ModelError: it is no checkpoint, has no chat template, its texts hold tokens that its embeddings lack, or it is
-            of an architecture of which no preference model can be made.
+        ModelError: it is no checkpoint, lacks the chat template that its layout needs, its texts hold tokens that its
+            embeddings lack, or it is of an architecture of which no preference model can be made.
     """
     config = read_config(path, num_labels=1)
     scorer_class(config, path)
-    tokenizer = _check_tokens(path, "chat", chat_template_kwargs)
+    tokenizer = _check_tokens(path, layout, setting, chat_template_kwargs)
     padding = describe_padding(tokenizer, count_rows(config))
     code = describe_code(path)
     return (*(() if padding is None else (f"{path}: {padding}",)), *(() if code is None else (code,)))
 
 
 def _check_tokens(
-    path: Path, layout: Layout, chat_template_kwargs: Mapping[str, TemplateArgument] | None = None
+    path: Path, layout: Layout, setting: str, chat_template_kwargs: Mapping[str, TemplateArgument] | None = None
 ) -> Tokenizer:
     rows = count_rows(read_config(path))
     tokenizer = load_tokenizer(path, chat_template_kwargs)
-    if layout == "chat" and not tokenizer.chat_template:
+    if layout != "transcript" and not tokenizer.chat_template:
         raise ModelError(
-            f"{path}: has no chat template, in which its prompts and training texts would be laid out: add the model's "
-            "chat_template.jinja to its folder"
+            f"{path}: has no chat template, which the {layout} layout needs: choose plain text with  "
+            f"--set {setting}=transcript,  or add the model's chat_template.jinja to its folder"
         )
     check_tokens_have_rows(tokenizer, rows, where=path)
     return tokenizer

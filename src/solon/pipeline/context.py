@@ -21,11 +21,13 @@ from solon.lm import (
     PartEndedError,
     find_backend,
     with_system_prompt,
+    with_templates,
 )
 from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input, Output, Records, RecordT, Role
 from solon.pipeline.manifests import ManifestWriter
 from solon.pipeline.observer import Observer
+from solon.prompting import Templates
 from solon.records import RunPaths
 from solon.storage import Closing, pass_point
 
@@ -109,6 +111,11 @@ class StageContext(Closing):
         """What training starts from: whatever it makes is read, laid out and kept where the assistant is."""
         return self._plan.models[ASSISTANT.key]
 
+    @property
+    def layout(self) -> Templates:
+        """How training rows are laid out: as what the assistant is asked."""
+        return Templates(self.assistant.layout, self._plan.templates)
+
     def model(self, model: Role | Checkpoint) -> LanguageModel:
         """Open a model that the stage declares to read; two roles that were given the same share it."""
         self._declared(model, self.stage.reads)
@@ -119,7 +126,7 @@ class StageContext(Closing):
         if key not in self._open:
             inner = self._stack.enter_context(find_backend(spec).open_model(spec))
             self._open[key] = JournaledModel(inner, self._journal, self.counter)
-        return with_system_prompt(self._open[key], spec.system_prompt)
+        return with_system_prompt(with_templates(self._open[key], self._plan.templates), spec.system_prompt)
 
     def model_of(self, role: str) -> LanguageModel:
         """Open the model of a role by its name, as graders ask for it.

@@ -3,8 +3,8 @@
 A folder is a run if it holds `run.yaml`. An absent or empty folder may become one; any other folder, and a file,
 is refused. A run that exists is resumed if it was asked for the same thing: the header on disk is compared with
 the new one field by field, and a difference is shown and refused; but a limit on what models write may grow. Where the
-constitution and the checkpoints lie does not matter, only what is in them. A run that has made nothing yet, as one
-whose model could not be asked, keeps nobody out: its folder is taken over by whatever is asked for next.
+constitution, own templates and the checkpoints lie does not matter, only what is in them. A run that has made nothing
+yet, as one whose model could not be asked, keeps nobody out: its folder is taken over by whatever is asked for next.
 """
 
 import os
@@ -39,6 +39,8 @@ def _comparable(header: RunHeader) -> dict[str, Any]:
     config = {name: value for name, value in header.config.items() if name not in _NOT_COMPARED}
     digests = {"task": header.task.digest, "constitution": header.constitution.digest}
     digests |= {f"models.{role}": origin.digest for role, origin in header.models.items() if role in _COMPARED_ROLES}
+    if header.templates is not None:
+        digests["templates"] = header.templates.digest
     models = {
         role: {name: value for name, value in spec.items() if name not in _ROUNDING_ONLY}
         for role, spec in header.config.get("models", {}).items()

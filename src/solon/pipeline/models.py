@@ -15,7 +15,7 @@ from solon.messages import nearest, shorten
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
 from solon.pipeline.overrides import merge
 from solon.pipeline.task import Task, find_checkpoint, find_shipped_model
-from solon.prompting import add_system_prompt, render_response
+from solon.prompting import Templates, add_system_prompt, render_response
 from solon.records import Conversation, Origin
 from solon.storage import content_digest
 
@@ -130,18 +130,21 @@ def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     from solon.nets import check_trainable as check_checkpoint
     from solon.training.probe import check_reading
 
-    notices = check_checkpoint(Path(spec.source), spec.chat_template_kwargs)
+    notices = check_checkpoint(
+        Path(spec.source), spec.chat_template_kwargs, layout=spec.layout, setting=f"models.{role}.layout"
+    )
     check_reading(
         Path(spec.source),
         device=spec.device,
         dtype=spec.dtype,
         chat_template_kwargs=spec.chat_template_kwargs,
         system_prompt=spec.system_prompt,
+        layout=spec.layout,
     )
     return notices
 
 
-def check_askable(spec: ModelSpec) -> tuple[str, ...]:
+def check_askable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     """Refuse a model that will not answer, before anything is done; return what to know of the others.
 
     What is behind another backend is seen when it is opened.
@@ -153,21 +156,20 @@ def check_askable(spec: ModelSpec) -> tuple[str, ...]:
         return ()
     from solon.nets import check_askable as check_checkpoint
 
-    return check_checkpoint(Path(spec.source), layout=spec.layout)
+    return check_checkpoint(Path(spec.source), layout=spec.layout, setting=f"models.{role}.layout")
 
 
-def check_layouts(models: Mapping[str, ModelSpec], trained: Collection[str]) -> list[str]:
+def check_layouts(models: Mapping[str, ModelSpec], own: Mapping[str, str] | None = None) -> list[str]:
     """Refuse a chat template that cannot lay out what its role says; return what is said and changes nothing.
 
     Args:
         models: role to its model.
-        trained: roles whose model training starts from, and lays out in `chat` whatever its prompts are in.
+        own: templates in the place of the package's.
 
     Raises:
         ModelError: the template refuses what it is told, or has no place for a system prompt.
     """
-    starts = [models[role] for role in trained]
-    return [note for role, spec in _tell_apart(models).items() for note in _check_layout(role, spec, spec in starts)]
+    return [note for role, spec in _tell_apart(models).items() for note in _check_layout(role, spec, own or {})]
 
 
 def _tell_apart(models: Mapping[str, ModelSpec]) -> dict[str, ModelSpec]:
@@ -178,20 +180,21 @@ def _tell_apart(models: Mapping[str, ModelSpec]) -> dict[str, ModelSpec]:
     return {role: models[role] for role in first.values()}
 
 
-def _check_layout(role: str, spec: ModelSpec, is_trained: bool) -> Iterator[str]:
-    if spec.backend != LOCAL or not (spec.chat_template_kwargs or spec.system_prompt):
+def _check_layout(role: str, spec: ModelSpec, own: Mapping[str, str]) -> Iterator[str]:
+    begun = f"{spec.layout}/assistant.txt" in own  # may begin the answer, in a turn that is left open
+    if spec.backend != LOCAL or not (spec.chat_template_kwargs or spec.system_prompt or begun):
         return
     from solon.nets import encode_prompt, find_unused_kwargs, has_system_turn, load_tokenizer
 
-    layout = "chat" if is_trained else spec.layout
     tokenizer = load_tokenizer(Path(spec.source), spec.chat_template_kwargs)
     try:
-        encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, layout), spec.system_prompt))
+        templates = Templates(spec.layout, own)
+        encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, templates), spec.system_prompt, templates))
     except (ModelError, PromptingError) as error:
         raise ModelError(f"models.{role}: {error}") from error
-    if layout != "chat":
+    if spec.layout == "transcript":
         if spec.chat_template_kwargs:
-            yield f"models.{role}.chat_template_kwargs: change nothing, since its layout is {layout}"
+            yield f"models.{role}.chat_template_kwargs: change nothing, since its layout is transcript"
         return
     if spec.system_prompt and not has_system_turn(tokenizer):
         raise ModelError(
@@ -215,7 +218,7 @@ def describe_thoughts(models: Mapping[str, ModelSpec], trained: Collection[str])
 
 
 def _describe_thoughts(role: str, spec: ModelSpec, is_trained: bool) -> str | None:
-    if spec.backend != LOCAL or (spec.layout == "transcript" and not is_trained):
+    if spec.backend != LOCAL or spec.layout == "transcript":
         return None
     from solon.nets import find_thoughts, load_tokenizer
 
@@ -234,12 +237,11 @@ def _describe_thoughts(role: str, spec: ModelSpec, is_trained: bool) -> str | No
     return f"{said}: {off}"
 
 
-def check_openings(models: Mapping[str, ModelSpec], trained: Collection[str]) -> None:
+def check_openings(models: Mapping[str, ModelSpec]) -> None:
     """Refuse a chat template by which a model would be asked to go on with the user's turn.
 
     Args:
         models: role to its model.
-        trained: roles whose model training starts from, and lays out in `chat` whatever its prompts are in.
 
     Raises:
         ModelError: there is no chat template where one is needed, or it does not open an assistant's turn when asked.
@@ -249,7 +251,7 @@ def check_openings(models: Mapping[str, ModelSpec], trained: Collection[str]) ->
     seen = []
     for role, spec in models.items():
         asked = (spec.source, spec.chat_template_kwargs)
-        if spec.backend != LOCAL or asked in seen or (spec.layout == "transcript" and role not in trained):
+        if spec.backend != LOCAL or asked in seen or spec.layout == "transcript":
             continue
         seen.append(asked)
         try:
@@ -257,12 +259,20 @@ def check_openings(models: Mapping[str, ModelSpec], trained: Collection[str]) ->
         except ModelError as error:
             raise ModelError(f"models.{role}: {error}") from error
         if opening:
-            mend = "" if role in trained else f", or set  models.{role}.layout=transcript"
             raise ModelError(
                 f"models.{role}: the chat template of {spec.source} ignores add_generation_prompt: it opens an "
                 f"assistant's turn with {shorten(opening)} in a conversation and with nothing where it is to be "
-                f"written, so that the model would go on with the user's turn: mend chat_template.jinja{mend}"
+                f"written, so that the model would go on with the user's turn: mend "
+                f"chat_template.jinja, or set  models.{role}.layout=transcript"
             )
+
+
+def describe_idle_templates(own: Mapping[str, str], models: Mapping[str, ModelSpec]) -> list[str]:
+    """Return a note on own templates of layouts that no model is asked in."""
+    layouts = {spec.layout for spec in models.values()}
+    idle = [file for file in own if file.partition("/")[0] not in layouts]
+    asked = ", ".join(sorted(layouts))
+    return [f"templates: {', '.join(idle)}: change nothing, since models are asked in {asked}"] if idle else []
 
 
 def describe_idle_roles(models: Mapping[str, ModelSpec]) -> list[str]:

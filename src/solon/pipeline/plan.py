@@ -19,6 +19,7 @@ from solon.pipeline.models import (
     check_openings,
     check_trainable,
     describe_idle_roles,
+    describe_idle_templates,
     describe_judges,
     describe_thoughts,
     identify_model,
@@ -32,8 +33,8 @@ from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_promp
 from solon.pipeline.requests import Known
 from solon.pipeline.room import check_room
 from solon.pipeline.task import Task, source_of
-from solon.prompting import templates_digest
-from solon.records import GIVEN, Origin, RunHeader, RunPaths
+from solon.prompting import load_templates, templates_digest
+from solon.records import GIVEN, Origin, OwnTemplates, RunHeader, RunPaths
 from solon.storage import content_digest, path_digest
 
 
@@ -51,6 +52,7 @@ class RunPlan:
         graph: the stages.
         grader_source: how a grader was given in the place of the task's own; empty where none was.
         until: where the graph was ended; None for the whole method.
+        templates: file, such as `chat/user.txt`, to what stands in the place of the package's template.
     """
 
     task: Task
@@ -62,6 +64,7 @@ class RunPlan:
     graph: Graph
     grader_source: str
     until: str | None
+    templates: Mapping[str, str]
 
     def model(self, item: Role | Checkpoint, paths: RunPaths) -> ModelSpec:
         """Return the model of a role, or one that is made here, which is opened as the assistant is."""
@@ -78,7 +81,7 @@ class RunPlan:
         graders = [[e.name, e.grader.identity, e.measures.to_json()] for e in self.prompts.evaluations]
         digests = {
             CONSTITUTION: self.constitution.digest,
-            TEMPLATES: templates_digest(),
+            TEMPLATES: templates_digest(self.templates),
             GRADERS: content_digest(graders),
             MODELS: content_digest({role: origin.digest for role, origin in self.header.models.items()}),
         }
@@ -115,6 +118,7 @@ def build_plan(
     grader_source: str,
     graph: Graph,
     until: str | None,
+    templates: Path | str | Mapping[str, str] | None = None,
 ) -> RunPlan:
     """Work out a run.
 
@@ -127,28 +131,33 @@ def build_plan(
         grader_source: how it can be given again.
         graph: the stages.
         until: where the graph was ended, as it was asked for.
+        templates: own templates, or their folder; None for the package's alone.
 
     Raises:
         ConfigError, ConstitutionError, ModelError: as `solon.run`.
     """
+    own = {} if templates is None else load_templates(templates)
     rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
     prompts = _regrade(draw_prompts(task, config, rules), grader)
     refuse_prompts(prompts, config, rules)
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
-    checked = {models[role].source for role in trained}
-    asked = {spec.source: spec for spec in models.values() if spec.source not in checked}
+    checked = {(models[role].source, models[role].layout) for role in trained}
+    asked: dict[tuple[str, str], str] = {}
+    for role, spec in models.items():  # roles that share a model are looked at once
+        asked.setdefault((spec.source, spec.layout), role)
     notices = (
         *(notice for role in trained for notice in check_trainable(role, models[role])),
-        *(notice for spec in asked.values() for notice in check_askable(spec)),
-        *check_layouts(models, trained),
+        *(notice for key, role in asked.items() if key not in checked for notice in check_askable(role, models[role])),
+        *check_layouts(models, own),
+        *describe_idle_templates(own, models),
         *describe_thoughts(models, trained),
         *check_constitution(rules).notes,
         *([describe_prompts(prompts)] if task.says_counts else []),
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),
         *describe_idle_roles(models),
     )
-    check_openings(models, trained)
+    check_openings(models)
     origins = {r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()}
     header = RunHeader(
         code_version=__version__,
@@ -161,11 +170,16 @@ def build_plan(
         notices=(
             *notices,
             *describe_judges(prompts.evaluations, origins),
-            *check_room(graph, Known(config, rules, prompts, task.example()), models),
+            *check_room(graph, Known(config, rules, prompts, task.example(), own), models),
         ),
+        templates=OwnTemplates(
+            source=GIVEN if isinstance(templates, Mapping) else str(templates), digest=content_digest(own), texts=own
+        )
+        if own
+        else None,
     )
     source = "" if grader is None else grader_source
-    return RunPlan(task, config, rules, prompts, models, header, graph, source, until)
+    return RunPlan(task, config, rules, prompts, models, header, graph, source, until, own)
 
 
 def _source_of(constitution: Constitution | str | Path) -> str:

@@ -4,14 +4,15 @@ Prompts are known before a run, and so are principles, exemplars and limits. Res
 one can be. Whether all that fits the models is worked out in `room`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from solon.constitution import Constitution
 from solon.pipeline.artifacts import Checkpoint, Role
-from solon.records import Conversation, Layout, Prompt, PromptKind, Rendered
+from solon.prompting import LayoutLike
+from solon.records import Conversation, Prompt, PromptKind, Rendered
 
 if TYPE_CHECKING:  # stages do not run on the configuration of others
     from solon.pipeline.config import RunConfig
@@ -33,12 +34,14 @@ class Known:
         constitution: what governs it.
         prompts: every prompt.
         example: the prompt that the report follows; None for none.
+        templates: own templates in the place of the package's.
     """
 
     config: "RunConfig"
     constitution: Constitution
     prompts: "RunPrompts"
     example: Prompt | None
+    templates: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +90,7 @@ class Request:
     model: Role | Checkpoint
     what: str
     pool: Pool
-    render: Callable[[Conversation, Layout], Rendered]
+    render: Callable[[Conversation, LayoutLike], Rendered]
     limit: str | None = None
     filled: tuple[str, ...] = ()
     principle: str | None = None

@@ -24,7 +24,7 @@ from solon.pipeline.artifacts import ASSISTANT, Role
 from solon.pipeline.config import RunConfig
 from solon.pipeline.graph import Graph
 from solon.pipeline.requests import Known, Pool, Request
-from solon.prompting import add_system_prompt, render_response
+from solon.prompting import Templates, add_system_prompt, render_response
 from solon.records import Conversation, Rendered
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def check_room(graph: Graph, known: Known, models: Mapping[str, ModelSpec]) -> l
             spec = models[role]
             if spec.backend != LOCAL or not request.pool.conversations:
                 continue
-            reader = readers.setdefault(spec.model_dump_json(), _Reader(spec))
+            reader = readers.setdefault(spec.model_dump_json(), _Reader(spec, known.templates))
             check = _Check(stage.name, role, request, known.config, reader)
             if not check.surely_fits():
                 check.refuse()
@@ -63,8 +63,9 @@ def check_room(graph: Graph, known: Known, models: Mapping[str, ModelSpec]) -> l
 class _Reader:
     """How many tokens prompts have for a model, and how many it takes."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, own: Mapping[str, str]) -> None:
         self.spec = spec
+        self.layout = Templates(spec.layout, own)
         self._longest: dict[Pool, Conversation] = {}
 
     @cached_property
@@ -86,15 +87,18 @@ class _Reader:
         from solon.nets import encode_prompt
 
         try:
-            return len(encode_prompt(self._tokenizer, add_system_prompt(rendered, self.spec.system_prompt)))
+            return len(
+                encode_prompt(self._tokenizer, add_system_prompt(rendered, self.spec.system_prompt, self.layout))
+            )
         except (ModelError, PromptingError):
             return 0
 
     def find_longest(self, pool: Pool) -> Conversation:
         """Return the conversation of the most tokens."""
         if pool not in self._longest:
-            layout = self.spec.layout
-            self._longest[pool] = max(pool.conversations, key=lambda asked: self.count(render_response(asked, layout)))
+            self._longest[pool] = max(
+                pool.conversations, key=lambda asked: self.count(render_response(asked, self.layout))
+            )
         return self._longest[pool]
 
 
@@ -177,7 +181,7 @@ class _Check:
         return inf if self.request.skips is None else self._value(self.request.skips)
 
     def _count(self, asked: Conversation) -> int:
-        return self.reader.count(self.request.render(asked, self.reader.spec.layout))
+        return self.reader.count(self.request.render(asked, self.reader.layout))
 
     def _value(self, field: str) -> int:
         value: int = attrgetter(field)(self.config)

@@ -65,6 +65,7 @@ def run(
     old: str | Path | None = None,
     accept_code: bool = False,
     meter: Meter | None = None,
+    templates: str | Path | Mapping[str, str] | None = None,
 ) -> RunResult:
     """Run the whole method, or resume the run in `out`.
 
@@ -86,9 +87,11 @@ def run(
         old: the folder of another run, whose calls are not made again but copied.
         accept_code: keep stages that other sources of this package made; without it they are made again.
         meter: measures what the run uses; begins now by default.
+        templates: prompt templates in the place of some of the package's: their folder, or file, such as
+            `chat/user.txt`, to text.
 
     Raises:
-        ConfigError: the task, the preset or a field is wrong, or a training prompt is an evaluation prompt.
+        ConfigError: the task, the preset, a field or a template is wrong, or a training prompt is an evaluation prompt.
         ConstitutionError: the constitution is wrong.
         RunError: `out` cannot be this run's folder, or a stage failed.
         ModelError: a checkpoint cannot be used.
@@ -121,6 +124,7 @@ def run(
                 grader_source=grader_source,
                 graph=graph,
                 until=until,
+                templates=templates,
             )
             paths = stack.enter_context(claim_folder(Path(out), plan.header, observer.notice))
             runner = Runner(plan, paths, observer, meter, method=choose_part(None, method), accept_code=accept_code)

@@ -1,9 +1,10 @@
-"""Prompts as files, filled in one pass, in two layouts; and what keeps untrusted text from acting as a template."""
+"""Prompts as files, filled in one pass, in three layouts; and what keeps untrusted text from acting as a template."""
 
 from solon.prompting.escaping import escape
 from solon.prompting.filling import templates_digest
+from solon.prompting.layouts import LayoutLike, Templates, as_templates
+from solon.prompting.own import load_templates
 from solon.prompting.rendering import (
-    ANSWER_MARK,
     ANSWERS,
     OPTIONS,
     add_system_prompt,
@@ -14,14 +15,19 @@ from solon.prompting.rendering import (
     render_reasoning,
     render_response,
     render_revision,
+    response_lead,
+    response_stops,
 )
 
 __all__ = [
     "ANSWERS",
-    "ANSWER_MARK",
     "OPTIONS",
+    "LayoutLike",
+    "Templates",
     "add_system_prompt",
+    "as_templates",
     "escape",
+    "load_templates",
     "render_comparison",
     "render_critique",
     "render_prompt_list",
@@ -29,5 +35,7 @@ __all__ = [
     "render_reasoning",
     "render_response",
     "render_revision",
+    "response_lead",
+    "response_stops",
     "templates_digest",
 ]

@@ -76,11 +76,24 @@ def _fold(character: str) -> str:
     return "".join(folded)
 
 
-def _marks(text: str) -> list[int]:
+@cache
+def _delimiters(marks: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what is looked for in plain and in folded text: the marks of the package's templates, and these."""
+    if not marks:
+        return _DELIMITER_IN_PLAIN, _DELIMITER
+    # Words and signs, with any space between them, in the letters that a reader sees.
+    folded = (re.findall(r"\w+|[^\w\s]", "".join(map(_fold, mark))) for mark in marks)
+    own = "|".join(r"[ \t]*".join(map(re.escape, parts)) for parts in folded if parts)
+    pattern = _DELIMITER.pattern.replace(_MARK, f"{_MARK}|{own}" if own else _MARK)
+    return re.compile(pattern, re.IGNORECASE | re.ASCII), re.compile(pattern)
+
+
+def _marks(text: str, marks: tuple[str, ...]) -> list[int]:
     """Return the index of every character of `text` that must be preceded by a backslash, in order."""
+    in_plain, in_folded = _delimiters(marks)
     if _NOT_PLAIN.search(text) is None:
         where: range | list[int] = range(len(text))
-        found = _DELIMITER_IN_PLAIN.finditer(text)
+        found = in_plain.finditer(text)
     else:
         where = []
         pieces = []
@@ -88,7 +101,7 @@ def _marks(text: str) -> list[int]:
             piece = _fold(character)
             pieces.append(piece)
             where.extend([index] * len(piece))
-        found = _DELIMITER.finditer("".join(pieces))
+        found = in_folded.finditer("".join(pieces))
     indices: list[int] = []
     for match in found:
         start, end = match.span(match.lastgroup or 0)
@@ -96,12 +109,16 @@ def _marks(text: str) -> list[int]:
     return list(dict.fromkeys(indices))
 
 
-def escape(text: str) -> str:
+def escape(text: str, marks: tuple[str, ...] = ()) -> str:
     r"""Put a backslash before every textual delimiter in untrusted text, seen as a reader sees it.
 
     `escape(escape(x)) == escape(x)`, and text without a delimiter is returned as it is.
+
+    Args:
+        text: what people or models wrote.
+        marks: what counts at the beginning of a line, beside the marks of the package's templates.
     """
-    indices = _marks(text)
+    indices = _marks(text, marks)
     if not indices:
         return text
     pieces = []

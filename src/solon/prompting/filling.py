@@ -59,14 +59,16 @@ class Template:
     Args:
         source: text of the file.
         where: its name, for messages.
+        marks: what is escaped in data beside the marks of the package's templates.
 
     Raises:
         PromptingError: a field is unknown, or braces are left over.
     """
 
-    def __init__(self, source: str, *, where: str) -> None:
+    def __init__(self, source: str, *, where: str, marks: tuple[str, ...] = ()) -> None:
         pieces = _FIELD.split(source.removesuffix("\n"))
         self.where = where
+        self._marks = marks
         self.fields: tuple[str, ...] = tuple(pieces[1::2])
         literals = pieces[0::2]
         for name in self.fields:
@@ -76,6 +78,7 @@ class Template:
             if "{{" in literal or "}}" in literal:
                 raise PromptingError(f"{where}: braces that open or close no field, near {literal.strip()!r}")
         self.bare = len(self.fields) == 1 and not any(literals)
+        self._texts = tuple(literals)
         self._literals = tuple(
             _literal_spans(text, after=number > 0, before=number < len(self.fields))
             for number, text in enumerate(literals)
@@ -98,6 +101,20 @@ class Template:
         number = self.fields.index(at)
         return (*self._fill(values, number), *self._openings[at])
 
+    @property
+    def beginning(self) -> str:
+        """What stands before the first field, without white space at its end."""
+        return self._texts[0].rstrip()
+
+    def after(self, name: str) -> str:
+        """Return what stands between a field and the next, or the end."""
+        return self._texts[self.fields.index(name) + 1]
+
+    def lead(self, at: str) -> str:
+        """Return the spaces before the field `at`, which an opened template leaves out for the model to write."""
+        text = self._texts[self.fields.index(at)]
+        return text[len(text.rstrip(" ")) :]
+
     def _fill(self, values: Mapping[str, Value], count: int) -> list[Span]:
         spans: list[Span] = []
         for number, name in enumerate(self.fields[:count]):
@@ -117,9 +134,9 @@ class Template:
         if kind == "option":
             return Span(text=value, trusted=True)
         if kind == "line":
-            value = escape(" ".join(value.split()))
+            value = escape(" ".join(value.split()), self._marks)
         elif kind == "data" and not self.bare:
-            value = escape(value.strip())
+            value = escape(value.strip(), self._marks)
         return Span(text=value, trusted=False)
 
 
@@ -143,27 +160,34 @@ def _folder(layout: Layout) -> Traversable:
 
 
 @cache
-def load_template(layout: Layout, name: str) -> Template:
-    """Return a shipped template.
-
-    Raises:
-        PromptingError: the layout has no such template, or the file is wrong.
-    """
-    if layout not in _LAYOUTS:
-        raise PromptingError(f"unknown layout {layout!r}: there are {', '.join(_LAYOUTS)}")
-    file = _folder(layout) / f"{name}.txt"
-    if not file.is_file():
-        raise PromptingError(f"the {layout} layout has no template called {name!r}")
-    return Template(file.read_text(encoding="utf-8"), where=f"{layout}/{name}.txt")
-
-
-@cache
-def templates_digest() -> str:
-    """Return a digest of every template file of every layout; any change to one changes it."""
-    content = {
+def shipped_templates() -> Mapping[str, str]:
+    """Return every template of the package: file, such as `chat/user.txt`, to its text."""
+    return {
         f"{layout}/{file.name}": file.read_text(encoding="utf-8")
         for layout in _LAYOUTS
         for file in _folder(layout).iterdir()
         if file.name.endswith(".txt")
     }
-    return content_digest(content)
+
+
+def templates_digest(own: Mapping[str, str] | None = None) -> str:
+    """Return a digest of the templates that hold, of every layout; any change to one changes it.
+
+    Args:
+        own: file to the text that stands in the place of the package's.
+    """
+    return content_digest({**shipped_templates(), **(own or {})})
+
+
+def read_template(layout: Layout, name: str) -> str:
+    """Return the text of a template of the package.
+
+    Raises:
+        PromptingError: the layout has no such template.
+    """
+    if layout not in _LAYOUTS:
+        raise PromptingError(f"unknown layout {layout!r}: there are {', '.join(_LAYOUTS)}")
+    try:
+        return shipped_templates()[f"{layout}/{name}.txt"]
+    except KeyError:
+        raise PromptingError(f"the {layout} layout has no template called {name!r}") from None

@@ -29,17 +29,15 @@ from typing import Final
 
 from solon.constitution.principles import ComparisonExemplar, Principle, RevisionExemplar
 from solon.errors import PromptingError
-from solon.prompting.filling import Value, load_template
-from solon.records import Conversation, Layout, PromptKind, Rendered, Role, Span, Turn
+from solon.prompting.filling import Value
+from solon.prompting.layouts import LayoutLike, Templates, as_templates
+from solon.records import Conversation, PromptKind, Rendered, Role, Span, Turn
 
 OPTIONS: Final[tuple[str, str]] = ("A", "B")
 """What a comparison is continued with: the letter of the better response."""
 
 ANSWERS: Final[tuple[str, str]] = ("Yes", "No")
 """What a question about one response is answered with; the model may spell them otherwise."""
-
-ANSWER_MARK: Final = "The answer is:"
-"""Where a chain of thought ends and its answer begins, in every layout."""
 
 _ROLES: Final[Mapping[str, Role]] = {
     "system": "system",
@@ -58,19 +56,6 @@ _ROLES: Final[Mapping[str, Role]] = {
     "more_prompts": "assistant",
 }
 
-# A model without turns goes on in the other speaker's name; four strings, the most that servers commonly take.
-_TURN_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {
-    "chat": (),
-    "transcript": ("\n\nHuman:", "\n\nAssistant:", "\n\nCritiqueRequest:", "\n\nRevisionRequest:"),
-    "single": (),
-}
-_REASONING_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {
-    "chat": (ANSWER_MARK,),
-    "transcript": (ANSWER_MARK, "\n\nHuman:", "\n\nAssistant:"),
-    "single": (ANSWER_MARK,),
-}
-_LIST_STOPS: Final[Mapping[Layout, tuple[str, ...]]] = {"chat": (), "transcript": ("\n\n",), "single": ()}
-
 
 @dataclass(frozen=True, slots=True)
 class _Block:
@@ -81,17 +66,17 @@ class _Block:
     open_at: str | None = None
 
 
-def _assemble(layout: Layout, blocks: Sequence[_Block], stop: tuple[str, ...]) -> Rendered:
+def _assemble(templates: Templates, blocks: Sequence[_Block], stop: tuple[str, ...]) -> Rendered:
     filled: list[tuple[Role, tuple[Span, ...]]] = []
     for block in blocks:
-        template = load_template(layout, block.name)
+        template = templates.load(block.name)
         spans = template.fill(block.values) if block.open_at is None else template.open(block.open_at, block.values)
         if spans:
             filled.append((_ROLES[block.name], spans))
-    if layout == "transcript":
+    if templates.layout == "transcript":
         filled = [("user", tuple(span for _, spans in filled for span in spans))]
     turns = tuple(Turn(role=role, spans=spans) for role, spans in filled)
-    return Rendered(layout="transcript" if layout == "transcript" else "chat", turns=turns, stop=stop)
+    return Rendered(layout="transcript" if templates.layout == "transcript" else "chat", turns=turns, stop=stop)
 
 
 def _messages(conversation: Conversation) -> Iterator[_Block]:
@@ -120,7 +105,7 @@ def _wanted(principle: Principle, field: str, text: str | None) -> str:
 # ------------------------------------------------------------------------------------- system prompts
 
 
-def add_system_prompt(rendered: Rendered, system_prompt: str | None) -> Rendered:
+def add_system_prompt(rendered: Rendered, system_prompt: str | None, layout: LayoutLike | None = None) -> Rendered:
     """Put a model's system prompt before a prompt of any kind.
 
     In the `chat` layout it is the system turn, in the `transcript` layout a block like that of a system message. Where
@@ -130,11 +115,15 @@ def add_system_prompt(rendered: Rendered, system_prompt: str | None) -> Rendered
     Args:
         rendered: the prompt.
         system_prompt: what comes first; None leaves the prompt as it is.
+        layout: the model's; None for the package's templates.
     """
     if system_prompt is None:
         return rendered
     first, *rest = rendered.turns
-    spans = load_template(rendered.layout, "system").fill({"text": (Span(text=system_prompt, trusted=False),)})
+    templates = as_templates(layout or rendered.layout)
+    if (templates.layout == "transcript") != (rendered.layout == "transcript"):  # not as the model says
+        templates = Templates(rendered.layout, templates.own)
+    spans = templates.load("system").fill({"text": (Span(text=system_prompt, trusted=False),)})
     if rendered.layout == "transcript":
         turns = [Turn(role=first.role, spans=(*spans, *first.spans))]
     elif first.role == "system":
@@ -147,14 +136,25 @@ def add_system_prompt(rendered: Rendered, system_prompt: str | None) -> Rendered
 # --------------------------------------------------------------------------------- response, stage 1
 
 
-def render_response(conversation: Conversation, layout: Layout = "chat") -> Rendered:
+def response_stops(layout: LayoutLike) -> tuple[str, ...]:
+    """Return the strings that end a response in a layout, as its end token does: a model without turns writes on."""
+    return as_templates(layout).turn_stops
+
+
+def response_lead(layout: LayoutLike) -> str:
+    """Return the spaces that a layout has before a response; after a prompt it is the model that writes them."""
+    return as_templates(layout).load("assistant").lead("text")
+
+
+def render_response(conversation: Conversation, layout: LayoutLike = "chat") -> Rendered:
     """Ask for the assistant's next message.
 
     Raises:
         PromptingError: the conversation does not end with a user message.
     """
+    templates = as_templates(layout)
     blocks = [*_messages(_asking(conversation)), _Block("assistant", {}, open_at="text")]
-    return _assemble(layout, blocks, _TURN_STOPS[layout])
+    return _assemble(templates, blocks, templates.turn_stops)
 
 
 def render_critique(
@@ -162,7 +162,7 @@ def render_critique(
     response: str,
     principle: Principle,
     *,
-    layout: Layout = "chat",
+    layout: LayoutLike = "chat",
     exemplars: Sequence[RevisionExemplar] = (),
 ) -> Rendered:
     """Ask what is wrong with a response.
@@ -177,10 +177,11 @@ def render_critique(
     Raises:
         PromptingError: the principle has no critique request, or the conversation does not end with the user.
     """
+    templates = as_templates(layout)
     request = _wanted(principle, "critique_request", principle.critique_request)
-    item = [*_ask_critique(layout, conversation, response, request), _Block("critique", {}, open_at="text")]
-    shots = [block for exemplar in exemplars for block in _critique_shot(layout, exemplar, principle)]
-    return _assemble(layout, _after_system(item, shots), _TURN_STOPS[layout])
+    item = [*_ask_critique(templates, conversation, response, request), _Block("critique", {}, open_at="text")]
+    shots = [block for exemplar in exemplars for block in _critique_shot(templates, exemplar, principle)]
+    return _assemble(templates, _after_system(item, shots), templates.turn_stops)
 
 
 def render_revision(
@@ -189,7 +190,7 @@ def render_revision(
     principle: Principle,
     critique: str | None,
     *,
-    layout: Layout = "chat",
+    layout: LayoutLike = "chat",
     exemplars: Sequence[RevisionExemplar] = (),
 ) -> Rendered:
     """Ask for a better response.
@@ -205,35 +206,36 @@ def render_revision(
     Raises:
         PromptingError: the principle has no revision request, or the conversation does not end with the user.
     """
+    templates = as_templates(layout)
     direct = critique is None
     critiqued = None if critique is None else (_critique_request(principle), critique)
     request = _wanted(principle, "revision_request", principle.revision_request)
-    asked = _ask_revision(layout, conversation, response, critiqued, request)
+    asked = _ask_revision(templates, conversation, response, critiqued, request)
     item = [*asked, _Block("revision", {}, open_at="text")]
-    shots = [block for exemplar in exemplars for block in _revision_shot(layout, exemplar, principle, direct=direct)]
-    return _assemble(layout, _after_system(item, shots), _TURN_STOPS[layout])
+    shots = [block for exemplar in exemplars for block in _revision_shot(templates, exemplar, principle, direct=direct)]
+    return _assemble(templates, _after_system(item, shots), templates.turn_stops)
 
 
-def _ask_critique(layout: Layout, conversation: Conversation, response: str, request: str) -> list[_Block]:
+def _ask_critique(templates: Templates, conversation: Conversation, response: str, request: str) -> list[_Block]:
     """Return what stands before a critique."""
-    if layout == "single":
-        said = _said_so_far(layout, conversation, response)
+    if templates.layout == "single":
+        said = _said_so_far(templates, conversation, response)
         return [_Block("critique_request", {"conversation": said, "request": request})]
     return [*_answered(conversation, response), _Block("critique_request", {"request": request})]
 
 
 def _ask_revision(
-    layout: Layout, conversation: Conversation, response: str, critiqued: tuple[str, str] | None, request: str
+    templates: Templates, conversation: Conversation, response: str, critiqued: tuple[str, str] | None, request: str
 ) -> list[_Block]:
     """Return what stands before a revision; `critiqued` is a critique request and its critique."""
-    if layout == "single":
-        said = _said_so_far(layout, conversation, response, None if critiqued is None else critiqued[1])
+    if templates.layout == "single":
+        said = _said_so_far(templates, conversation, response, None if critiqued is None else critiqued[1])
         return [_Block("revision_request", {"conversation": said, "request": request})]
     asked = _Block("revision_request", {"request": request})
     if critiqued is None:
         return [*_answered(conversation, response), asked]
     wanted, critique = critiqued
-    return [*_ask_critique(layout, conversation, response, wanted), _Block("critique", {"text": critique}), asked]
+    return [*_ask_critique(templates, conversation, response, wanted), _Block("critique", {"text": critique}), asked]
 
 
 def _answered(conversation: Conversation, response: str) -> Iterator[_Block]:
@@ -242,7 +244,7 @@ def _answered(conversation: Conversation, response: str) -> Iterator[_Block]:
 
 
 def _said_so_far(
-    layout: Layout, conversation: Conversation, response: str, critique: str | None = None
+    templates: Templates, conversation: Conversation, response: str, critique: str | None = None
 ) -> tuple[Span, ...]:
     """Write a dialogue down up to the critique, for the single layout: its last two messages are what is judged."""
     *earlier, last = _asking(conversation).messages
@@ -250,25 +252,27 @@ def _said_so_far(
     said += [("said_request", last.text), ("said_response", response)]
     if critique is not None:
         said.append(("said_critique", critique))
-    return _join(layout, "conversation", [load_template(layout, name).fill({"text": text}) for name, text in said])
+    return _join(templates, "conversation", [templates.load(name).fill({"text": text}) for name, text in said])
 
 
 def _critique_request(principle: Principle, own: str | None = None) -> str:
     return _wanted(principle, "critique_request", own or principle.critique_request)
 
 
-def _critique_shot(layout: Layout, exemplar: RevisionExemplar, principle: Principle) -> list[_Block]:
-    if layout != "single":  # a dialogue is shown to its end
-        return _revision_shot(layout, exemplar, principle, direct=False)
+def _critique_shot(templates: Templates, exemplar: RevisionExemplar, principle: Principle) -> list[_Block]:
+    if templates.layout != "single":  # a dialogue is shown to its end
+        return _revision_shot(templates, exemplar, principle, direct=False)
     request = _critique_request(principle, exemplar.critique_request)
-    asked = _ask_critique(layout, exemplar.conversation, exemplar.response, request)
+    asked = _ask_critique(templates, exemplar.conversation, exemplar.response, request)
     return [*asked, _Block("critique", {"text": exemplar.critique})]
 
 
-def _revision_shot(layout: Layout, exemplar: RevisionExemplar, principle: Principle, *, direct: bool) -> list[_Block]:
+def _revision_shot(
+    templates: Templates, exemplar: RevisionExemplar, principle: Principle, *, direct: bool
+) -> list[_Block]:
     critiqued = None if direct else (_critique_request(principle, exemplar.critique_request), exemplar.critique)
     request = _wanted(principle, "revision_request", exemplar.revision_request or principle.revision_request)
-    asked = _ask_revision(layout, exemplar.conversation, exemplar.response, critiqued, request)
+    asked = _ask_revision(templates, exemplar.conversation, exemplar.response, critiqued, request)
     return [*asked, _Block("revision", {"text": exemplar.revision})]
 
 
@@ -281,7 +285,7 @@ def render_comparison(
     response_b: str,
     principle: Principle,
     *,
-    layout: Layout = "chat",
+    layout: LayoutLike = "chat",
     exemplars: Sequence[ComparisonExemplar] = (),
     reasoning: str | None = None,
 ) -> Rendered:
@@ -302,14 +306,15 @@ def render_comparison(
         PromptingError: the principle has no comparison instruction, or the conversation does not end with the
             user.
     """
+    templates = as_templates(layout)
     if reasoning is None:
         answer = _Block("answer", {}, open_at="option")
     else:
         answer = _Block("reasoned_answer", {"reasoning": reasoning}, open_at="option")
     instruction = _wanted(principle, "comparison", principle.comparison)
-    item = [_compared(layout, conversation, response_a, response_b, instruction), answer]
-    shots = _comparison_shots(layout, exemplars, instruction, reasoned=reasoning is not None)
-    return _assemble(layout, [*shots, *item], ())
+    item = [_compared(templates, conversation, response_a, response_b, instruction), answer]
+    shots = _comparison_shots(templates, exemplars, instruction, reasoned=reasoning is not None)
+    return _assemble(templates, [*shots, *item], ())
 
 
 def render_reasoning(
@@ -318,7 +323,7 @@ def render_reasoning(
     response_b: str,
     principle: Principle,
     *,
-    layout: Layout = "chat",
+    layout: LayoutLike = "chat",
     exemplars: Sequence[ComparisonExemplar] = (),
 ) -> Rendered:
     """Ask for a chain of thought about two responses; `render_comparison` with it asks for the answer.
@@ -326,17 +331,18 @@ def render_reasoning(
     Arguments and errors are those of `render_comparison`. The text stops where the answer would begin, whether
     the model ends its turn there or writes on.
     """
+    templates = as_templates(layout)
     instruction = _wanted(principle, "comparison", principle.comparison)
     item = [
-        _compared(layout, conversation, response_a, response_b, instruction),
+        _compared(templates, conversation, response_a, response_b, instruction),
         _Block("reasoned_answer", {}, open_at="reasoning"),
     ]
-    shots = _comparison_shots(layout, exemplars, instruction, reasoned=True)
-    return _assemble(layout, [*shots, *item], _REASONING_STOPS[layout])
+    shots = _comparison_shots(templates, exemplars, instruction, reasoned=True)
+    return _assemble(templates, [*shots, *item], templates.reasoning_stops)
 
 
 def render_question(
-    conversation: Conversation, response: str, principle: Principle, *, layout: Layout = "chat"
+    conversation: Conversation, response: str, principle: Principle, *, layout: LayoutLike = "chat"
 ) -> Rendered:
     """Ask a question about one response; the continuation is one of `ANSWERS`.
 
@@ -349,22 +355,25 @@ def render_question(
     Raises:
         PromptingError: the principle has no question, or the conversation does not end with the user.
     """
+    templates = as_templates(layout)
     question = _wanted(principle, "question", principle.question)
-    said = _join(layout, "conversation", _said(layout, conversation))
+    said = _join(templates, "conversation", _said(templates, conversation))
     values: dict[str, Value] = {"conversation": said, "response": response, "question": question}
-    return _assemble(layout, [_Block("question", values), _Block("assistant", {}, open_at="text")], ())
+    return _assemble(templates, [_Block("question", values), _Block("assistant", {}, open_at="text")], ())
 
 
-def _said(layout: Layout, conversation: Conversation) -> list[tuple[Span, ...]]:
+def _said(templates: Templates, conversation: Conversation) -> list[tuple[Span, ...]]:
     return [
-        load_template(layout, f"said_{message.role}").fill({"text": message.text})
+        templates.load(f"said_{message.role}").fill({"text": message.text})
         for message in _asking(conversation).messages
     ]
 
 
-def _compared(layout: Layout, conversation: Conversation, response_a: str, response_b: str, instruction: str) -> _Block:
+def _compared(
+    templates: Templates, conversation: Conversation, response_a: str, response_b: str, instruction: str
+) -> _Block:
     values: dict[str, Value] = {
-        "conversation": _join(layout, "conversation", _said(layout, conversation)),
+        "conversation": _join(templates, "conversation", _said(templates, conversation)),
         "instruction": instruction,
         "response_a": response_a,
         "response_b": response_b,
@@ -373,13 +382,17 @@ def _compared(layout: Layout, conversation: Conversation, response_a: str, respo
 
 
 def _comparison_shots(
-    layout: Layout, exemplars: Sequence[ComparisonExemplar], instruction: str, *, reasoned: bool
+    templates: Templates, exemplars: Sequence[ComparisonExemplar], instruction: str, *, reasoned: bool
 ) -> Iterator[_Block]:
     for exemplar in exemplars:
         if reasoned and not exemplar.reasoning:
             continue
         yield _compared(
-            layout, exemplar.conversation, exemplar.response_a, exemplar.response_b, exemplar.comparison or instruction
+            templates,
+            exemplar.conversation,
+            exemplar.response_a,
+            exemplar.response_b,
+            exemplar.comparison or instruction,
         )
         option = OPTIONS[0] if exemplar.better == "a" else OPTIONS[1]
         if reasoned:
@@ -388,8 +401,8 @@ def _comparison_shots(
             yield _Block("answer", {"option": option})
 
 
-def _join(layout: Layout, name: str, lines: Sequence[tuple[Span, ...]]) -> tuple[Span, ...]:
-    template = load_template(layout, name)
+def _join(templates: Templates, name: str, lines: Sequence[tuple[Span, ...]]) -> tuple[Span, ...]:
+    template = templates.load(name)
     joined = lines[0]
     for line in lines[1:]:
         joined = template.fill({"earlier": joined, "line": line})
@@ -399,7 +412,7 @@ def _join(layout: Layout, name: str, lines: Sequence[tuple[Span, ...]]) -> tuple
 # -------------------------------------------------------------------------------------------- prompts
 
 
-def render_prompt_list(kind: PromptKind, prompts: Sequence[str], layout: Layout = "chat") -> Rendered:
+def render_prompt_list(kind: PromptKind, prompts: Sequence[str], layout: LayoutLike = "chat") -> Rendered:
     """Ask for more prompts like those given; the model writes one on each line.
 
     Args:
@@ -410,9 +423,10 @@ def render_prompt_list(kind: PromptKind, prompts: Sequence[str], layout: Layout 
     Raises:
         PromptingError: there are no prompts.
     """
+    templates = as_templates(layout)
     if not prompts:
         raise PromptingError("a list of prompts needs at least one to go on from")
-    listed = load_template(layout, "listed_prompt")
-    lines = _join(layout, "prompt_list", [listed.fill({"prompt": prompt}) for prompt in prompts])
+    listed = templates.load("listed_prompt")
+    lines = _join(templates, "prompt_list", [listed.fill({"prompt": prompt}) for prompt in prompts])
     blocks = [_Block(f"more_{kind}", {"prompts": lines}), _Block("more_prompts", {}, open_at="text")]
-    return _assemble(layout, blocks, _LIST_STOPS[layout])
+    return _assemble(templates, blocks, templates.list_stops)

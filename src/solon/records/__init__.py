@@ -43,7 +43,7 @@ from solon.records.preference import (
 )
 from solon.records.results import BASE, AskedResults, Chart, Figure, Results, count_cut
 from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
-from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, RunHeader, RunPaths
+from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, OwnTemplates, RunHeader, RunPaths
 
 __all__ = [
     "BASE",
@@ -77,6 +77,7 @@ __all__ = [
     "Measures",
     "Message",
     "Origin",
+    "OwnTemplates",
     "PointwiseVote",
     "PreferenceLabel",
     "PreferencePair",

@@ -44,6 +44,16 @@ class Origin(Record):
     digest: str
 
 
+class OwnTemplates(Origin):
+    """Templates that a run was given in the place of some of the package's.
+
+    Attributes:
+        texts: file, such as `chat/user.txt`, to its text; those alone that differ from the package's.
+    """
+
+    texts: dict[str, str]
+
+
 class RunHeader(Record):
     """What a run was asked to do. A folder holds one run, and this says which.
 
@@ -56,6 +66,7 @@ class RunHeader(Record):
         places: role to where its checkpoint lay, as an absolute path; none for one that ships.
         overrides: what was set over the preset, as `a.b` to value.
         notices: what the user was told before the run, e.g. principles that the model's world does not know.
+        templates: own templates of prompts, and where they came from; None, and left out, where there are none.
     """
 
     SCHEMA: ClassVar[int] = 3
@@ -68,6 +79,12 @@ class RunHeader(Record):
     places: dict[str, str] = Field(default_factory=dict)
     overrides: dict[str, Any] = Field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    templates: OwnTemplates | None = None
+
+    @property
+    def own_templates(self) -> dict[str, str]:
+        """File to the text that stands in the place of the package's."""
+        return {} if self.templates is None else self.templates.texts
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -80,6 +97,8 @@ class RunHeader(Record):
     def save(self, path: Path) -> None:
         """Write the header as YAML, whole or not at all."""
         body = {"schema": self.SCHEMA, **self.model_dump(mode="json")}
+        if self.templates is None:  # headers of runs without are what they were
+            del body["templates"]
         with replace_file(path) as temporary:
             text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=100)
             temporary.write_text(text, encoding="utf-8")

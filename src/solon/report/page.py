@@ -467,6 +467,8 @@ def _command(run: RunData) -> str:
     source = header.constitution.source
     if source != "default":
         words += ["--constitution", _placeholder(source, "YOUR-FILE")]
+    if header.templates is not None:
+        words += ["--templates", _placeholder(header.templates.source, "YOUR-TEMPLATES")]
     if run.results["until"] is not None:
         words += ["--until", run.results["until"]]
     for name, value in header.overrides.items():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from solon.inference import text_before_stop
 from solon.nets import (
     Tokenizer,
     decode_response,
@@ -22,7 +23,7 @@ from solon.nets import (
     end_token_id,
     vocabulary_digest,
 )
-from solon.prompting import add_system_prompt, render_response
+from solon.prompting import LayoutLike, add_system_prompt, render_response, response_lead, response_stops
 from solon.records import Conversation, Rendered, SampledTokens
 from solon.storage import derive_seed
 
@@ -89,21 +90,29 @@ class RowEncoder:
     otherwise is its text read anew, which may give other tokens than were sampled, and is counted. Prompts are encoded
     once.
 
+    In the `transcript` layout too a response ends with the end token, whether it was sampled with one or a stop string
+    ended it, and begins with the space of the template where its text is read anew and brings none of its own.
+
     Args:
         tokenizer: the trained model's.
         system_prompt: what comes before every conversation; None for nothing.
+        layout: how conversations are laid out.
 
     Attributes:
         end: the token that ends a response.
+        stop: strings that end a response while it is sampled, beside the end token.
         reread: responses so far whose text was read anew.
     """
 
-    def __init__(self, tokenizer: Tokenizer, system_prompt: str | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, system_prompt: str | None = None, layout: LayoutLike = "chat") -> None:
         self._tokenizer = tokenizer
         self._system_prompt = system_prompt
+        self._layout = layout
+        self._lead = response_lead(layout)
         self._vocabulary = vocabulary_digest(tokenizer)
         self._prompts: dict[Conversation, tuple[int, ...]] = {}
         self.end = end_token_id(tokenizer)
+        self.stop = response_stops(layout)
         self.reread = 0
 
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
@@ -123,6 +132,16 @@ class RowEncoder:
         """
         return self.rows(conversation, (response, tokens, True))[0]
 
+    def stopped(self, conversation: Conversation, ids: Sequence[int]) -> TokenRow:
+        """Return the row of a response that a stop string ended, as it is learnt: its text up to there, and the end.
+
+        Args:
+            conversation: what it answers.
+            ids: what was sampled, the stop string included.
+        """
+        text = text_before_stop(decode_response(self._tokenizer, list(ids)), self.stop)
+        return self.row(conversation, text, SampledTokens(ids=tuple(ids), vocabulary=self._vocabulary))
+
     def rows(self, conversation: Conversation, *responses: tuple[str, SampledTokens | None, bool]) -> list[TokenRow]:
         """Return the rows of several responses to one conversation: each a text, what it was sampled as, and its end.
 
@@ -132,7 +151,7 @@ class RowEncoder:
         before that token for all of them.
         """
         sampled = [self._sampled(text, tokens) for text, tokens, _ in responses]
-        anew = [text for (text, *_), ids in zip(responses, sampled, strict=True) if ids is None]
+        anew = [self._after_lead(text) for (text, *_), ids in zip(responses, sampled, strict=True) if ids is None]
         prompt, rests = encode_continuations(self._tokenizer, self._render(conversation), anew)
         self.reread += len(anew)
         whole, texts = self.prompt(conversation), iter(rests)
@@ -141,7 +160,10 @@ class RowEncoder:
         return [TokenRow((*ids, *end), len(prompt)) for ids, end in zip(rows, ends, strict=True)]
 
     def _render(self, conversation: Conversation) -> Rendered:
-        return add_system_prompt(render_response(conversation), self._system_prompt)
+        return add_system_prompt(render_response(conversation, self._layout), self._system_prompt, self._layout)
+
+    def _after_lead(self, text: str) -> str:
+        return self._lead + text if text and not text[0].isspace() else text
 
     def _sampled(self, text: str, tokens: SampledTokens | None) -> tuple[int, ...] | None:
         """Return the tokens that a text was sampled as, where they are on record and of this vocabulary."""

@@ -10,6 +10,11 @@ Scores are standardised by the mean and standard deviation of SL-CAI's own score
 policy is SL-CAI, frozen for the rest of the run. So one unit of reward means the same in every iteration and for
 every preference model, and `kl_coef` and `missing_end_penalty` are in those units. Metrics give scores as they are.
 
+In the `transcript` layout a response may end with a stop string (`Human:` on a new line) as well as with the end token.
+Such an episode has ended: no penalty for a missing end falls on it. The preference model scores it as it learnt such
+texts, up to the string and with the end token behind; policy and value model learn from all that was sampled, tokens of
+the stop string included, since these are the actions that were taken and by whose log-probabilities the ratio divides.
+
 Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.2, which refers to arXiv 2204.05862):
 1. Scores are standardised, so `kl_coef` is not comparable with the paper's coefficient of 0.001.
 2. A response that does not end scores at most `missing_end_penalty`; the paper does not say what it does.
@@ -45,6 +50,7 @@ from solon.nets import (
     stored_dtype,
     weights_digest,
 )
+from solon.prompting import LayoutLike
 from solon.records import Config, Prompt, Sampling, TemplateArgument, refuse_fields
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, shuffle_order
@@ -185,7 +191,7 @@ class Actors(NamedTuple):
         reference: what the policy pays to leave.
         scorer: the preference model.
         value: the value model.
-        end: the token that ends a response.
+        encoder: turns prompts and responses into rows.
         absent: rows of policy and reference that stand for no token; None where there are none.
     """
 
@@ -193,7 +199,7 @@ class Actors(NamedTuple):
     reference: CausalLM
     scorer: Scorer
     value: ValueModel
-    end: int
+    encoder: RowEncoder
     absent: Tensor | None
 
 
@@ -242,6 +248,7 @@ def run_ppo(
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
+    layout: LayoutLike = "chat",
     value_out: Path | None = None,
     make_sampler: MakeSampler[TokenSampler] = Sampler,
 ) -> PPOSummary:
@@ -261,6 +268,7 @@ def run_ppo(
         device: where the models run.
         chat_template_kwargs: what the chat template is told beside the conversation, as where the model is asked.
         system_prompt: what comes before every conversation, as where the model is asked; None for nothing.
+        layout: how conversations are laid out, as where the model is asked.
         value_out: folder for the value model; None does not keep it.
         make_sampler: puts over the policy what its responses are drawn by.
 
@@ -276,7 +284,7 @@ def run_ppo(
             f"{preference_model}: its tokens are not those of {policy}, whose responses it would score: "
             "train the preference model from that policy"
         )
-    encoder = RowEncoder(tokenizer, system_prompt)
+    encoder = RowEncoder(tokenizer, system_prompt, layout)
     queries = [(prompt, encoder.prompt(prompt.conversation)) for prompt in prompts]
     asked = [query for query in queries if len(query[1]) <= config.max_prompt_tokens]
     if not asked:
@@ -290,6 +298,7 @@ def run_ppo(
             weights_digest(policy),
             weights_digest(preference_model),
             [[prompt.id, ids] for prompt, ids in asked],
+            encoder.stop,
         ]
     )
     checkpoint = Checkpoint(out, identity)
@@ -307,7 +316,7 @@ def run_ppo(
         absent = find_absent_rows(tokenizer, count_rows(trained.config), trained.device)
         learner = Learner.build(trained, ValueModel(scorer, network), absent)
         sampler = make_sampler(trained, tokenizer, batch_size=config.responses_per_iteration)
-        actors = Actors(sampler, reference, scorer, learner.value, encoder.end, absent)
+        actors = Actors(sampler, reference, scorer, learner.value, encoder, absent)
         # Restored before the logs are opened: they keep what was written up to the checkpoint and no more.
         resumed = checkpoint.restore(learner.models, learner.optimizers)
         start, state = (resumed.step, PPOState.from_json(resumed.extra)) if resumed else (0, PPOState())
@@ -406,21 +415,28 @@ def _pick(asked: Sequence[Query], iteration: int, config: PPOConfig, seed: int) 
 
 def _roll_out(actors: Actors, picked: Sequence[Query], config: PPOConfig, *, iteration: int, seed: int) -> Rollout:
     """Sample a response to each prompt and let every network read it."""
+    encoder = actors.encoder
     # The policy has learnt since the last time, or was restored from a checkpoint after the sampler was made.
     actors.sampler.refresh()
     drawn = actors.sampler.sample(
         [list(ids) for _, ids in picked],
         Sampling(temperature=1.0, max_tokens=config.max_response_tokens),
         [derive_seed(seed, "response", iteration, place) for place in range(len(picked))],
+        stop=encoder.stop,
     )
     return read_rollout(
         [TokenRow((*ids, *one.token_ids), len(ids)) for (_, ids), one in zip(picked, drawn, strict=True)],
-        [one.stop_reason == "end" for one in drawn],
+        [one.stop_reason != "length" for one in drawn],
         [one.logprobs for one in drawn],
+        stopped={
+            place: encoder.stopped(prompt.conversation, one.token_ids)
+            for place, ((prompt, _), one) in enumerate(zip(picked, drawn, strict=True))
+            if one.stop_reason == "stop"
+        },
         reference=actors.reference,
         scorer=actors.scorer,
         value=actors.value,
-        end=actors.end,
+        end=encoder.end,
         absent=actors.absent,
         microbatch_tokens=config.microbatch_tokens,
     )
@@ -431,16 +447,15 @@ def _show(prompts: Sequence[Prompt], rollout: Rollout, tokenizer: Tokenizer) -> 
     kl = kl_k1(rollout.logprobs, rollout.ref_logprobs, rollout.mask)
     shown: list[Mapping[str, Any]] = []
     for row in range(min(_SHOWN, len(prompts))):
-        tokens = rollout.rows[row].ids[rollout.rows[row].prompt_length :]
-        ended = bool(rollout.ended[row])
+        scored = rollout.scored[row]
         shown.append(
             {
                 "prompt_id": prompts[row].id,
                 "prompt": prompts[row].conversation.messages[-1].text,
-                "response": decode_response(tokenizer, list(tokens[:-1] if ended else tokens)),
+                "response": decode_response(tokenizer, list(scored.ids[scored.prompt_length : -1])),
                 "score": float(rollout.scores[row]),
                 "kl": float(kl[row]),
-                "ended": ended,
+                "ended": bool(rollout.ended[row]),
             }
         )
     return shown

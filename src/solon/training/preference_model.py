@@ -24,6 +24,7 @@ from torch import Tensor
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
 from solon.errors import RecordError
 from solon.nets import Scorer, init_scorer_from_policy, load_tokenizer, save_scorer, weights_digest
+from solon.prompting import LayoutLike
 from solon.records import PreferencePair, TemplateArgument
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
@@ -103,6 +104,7 @@ def run_preference_model(
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
+    layout: LayoutLike = "chat",
 ) -> PMSummary:
     """Train a preference model on soft labels and save it as a Hugging Face folder.
 
@@ -121,6 +123,7 @@ def run_preference_model(
         device: where the model runs.
         chat_template_kwargs: what the chat template is told beside the conversation, as where the model is asked.
         system_prompt: what comes before every conversation, as where the model is asked; None for nothing.
+        layout: how conversations are laid out, as where the model is asked.
 
     Raises:
         RecordError: no pair is left to learn from, or a held-out pair shares its prompt with one.
@@ -129,7 +132,7 @@ def run_preference_model(
     """
     _check_apart(pairs, heldout)
     tokenizer = load_tokenizer(init, chat_template_kwargs)
-    encoder = RowEncoder(tokenizer, system_prompt)
+    encoder = RowEncoder(tokenizer, system_prompt, layout)
     rows = _encode(pairs, config, encoder)
     measured = _encode(heldout, config, encoder)
     if not rows:

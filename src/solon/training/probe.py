@@ -14,7 +14,7 @@ from solon.errors import ModelError
 from solon.inference import Sampler
 from solon.messages import one_line
 from solon.nets import count_rows, encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
-from solon.prompting import add_system_prompt, render_response
+from solon.prompting import LayoutLike, add_system_prompt, render_response
 from solon.records import Conversation, Sampling, TemplateArgument
 from solon.training.batching import TokenRow, pack_rows
 from solon.training.forward import can_share_prompts, read_logprobs
@@ -36,15 +36,17 @@ def check_reading(
     dtype: str | None = None,
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
+    layout: LayoutLike = "chat",
 ) -> None:
     """Make sure that sampler and training reader give a causal model's own log-probabilities.
 
     Args:
-        checkpoint: a folder with a chat template.
+        checkpoint: a folder, with a chat template unless `layout` is `transcript`.
         device: where the model runs.
         dtype: name of the precision in which it will be asked; None is its own.
         chat_template_kwargs: what its chat template is told beside the conversation.
         system_prompt: what comes before the conversation; None for nothing.
+        layout: how the conversation is laid out.
 
     Raises:
         ModelError: they do not, by more than rounding; or the model cannot be loaded or read.
@@ -52,7 +54,7 @@ def check_reading(
     tokenizer = load_tokenizer(checkpoint, chat_template_kwargs)
     model = load_policy(checkpoint, device=device, dtype=None if dtype is None else getattr(torch, dtype))
     try:
-        prompt = encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED), system_prompt))
+        prompt = encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, layout), system_prompt, layout))
         with torch.no_grad():
             begun = model(input_ids=torch.tensor([prompt], device=model.device)).logits
         if begun.isnan().any():

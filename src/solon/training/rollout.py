@@ -1,10 +1,11 @@
 """What PPO knows about its own responses before it learns from them: the rollout, and the targets made of it.
 
-Each network reads each response once. The policy's log-probabilities come from the sampler, which had them anyway;
-the reference, the preference model and the value model share one padded batch.
+Each network reads each response once; the policy's log-probabilities come from the sampler, which had them anyway. The
+reference, the preference model and the value model share one padded batch. What stands before a stop string is another
+text than what was sampled, and is read once more for its score.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ class Rollout:
 
     Attributes:
         rows: query and response of each, as tokens. Length B.
+        scored: the same rows as the preference model reads them, each up to an end token. Length B.
         ended: True where the policy ended its response, False where it was cut off. Shape (B,).
         mask: True where a response has a token; a prefix of each row. Shape (B, R).
         logprobs: of each token under the policy that sampled it. Shape (B, R).
@@ -35,6 +37,7 @@ class Rollout:
     """
 
     rows: tuple[TokenRow, ...]
+    scored: tuple[TokenRow, ...]
     ended: Tensor
     mask: Tensor
     logprobs: Tensor
@@ -128,6 +131,7 @@ def read_rollout(
     ended: Sequence[bool],
     logprobs: Sequence[Sequence[float]],
     *,
+    stopped: Mapping[int, TokenRow],
     reference: CausalLM,
     scorer: Scorer,
     value: ValueModel,
@@ -138,12 +142,13 @@ def read_rollout(
     """Let reference, preference model and value model read sampled responses.
 
     A response that was cut off is scored as if it had ended there, which is how the preference model knows texts;
-    nothing else sees the added end token.
+    nothing else sees the added end token. One that a stop string ended is scored as it stands before the string.
 
     Args:
         rows: query and response of each, as sampled.
-        ended: whether each response has its own end token.
+        ended: whether each response came to an end: has its own end token, or a stop string.
         logprobs: of each response token, from the sampler.
+        stopped: place of each response that a stop string ended, to its row up to there with the end token.
         reference: the policy's reference.
         scorer: the preference model.
         value: the value model.
@@ -158,6 +163,7 @@ def read_rollout(
         row if has_end else TokenRow((*row.ids, end), row.prompt_length)
         for row, has_end in zip(rows, ended, strict=True)
     ]
+    scored = [stopped.get(place, row) for place, row in enumerate(closed)]
     ref_logprobs, values = torch.zeros(mask.shape), torch.zeros(mask.shape)
     scores = torch.zeros(len(rows))
     features: Tensor | None = None
@@ -179,12 +185,19 @@ def read_rollout(
                 score = read_scores(scorer, batch)
                 values[group, :width] = value.read(batch, None)[:, :width].cpu()
             scores[group] = score.cpu()
+        # These scores take the place of those above, which are of a text that goes on with the stop string.
+        apart = list(stopped)
+        texts = [scored[place] for place in apart]
+        for group in plan_microbatches(texts, max_tokens=microbatch_tokens, share_prompts=share):
+            batch = pack_rows([texts[index] for index in group], share_prompts=share, device=reference.device)
+            scores[[apart[index] for index in group]] = read_scores(scorer, batch).cpu()
     # The policy's own are those that the sampler drew by, and had anyway.
     behaviour = torch.zeros(mask.shape)
     behaviour[mask] = torch.tensor([value for row in logprobs for value in row])
     # Where a response was cut off, the networks have read one token more than it has: that is masked away.
     return Rollout(
         rows=tuple(rows),
+        scored=tuple(scored),
         ended=torch.tensor(list(ended)),
         mask=mask,
         logprobs=behaviour,

@@ -31,6 +31,7 @@ from solon.nets import (
     stored_dtype,
     weights_digest,
 )
+from solon.prompting import LayoutLike
 from solon.records import SFTExample, TemplateArgument
 from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
@@ -99,6 +100,7 @@ def run_sft(
     device: str = "cpu",
     chat_template_kwargs: Mapping[str, TemplateArgument] | None = None,
     system_prompt: str | None = None,
+    layout: LayoutLike = "chat",
 ) -> SFTSummary:
     """Fine-tune `base` on `examples` and save the result as a Hugging Face folder, in the precision of `base`.
 
@@ -115,6 +117,7 @@ def run_sft(
         device: where the model runs.
         chat_template_kwargs: what the chat template is told beside the conversation, as where the model is asked.
         system_prompt: what comes before every conversation, as where the model is asked; None for nothing.
+        layout: how conversations are laid out, as where the model is asked.
 
     Raises:
         RecordError: no example is left to learn from.
@@ -122,7 +125,7 @@ def run_sft(
         ModelError: `base` cannot be loaded, or training diverged.
     """
     tokenizer = load_tokenizer(base, chat_template_kwargs)
-    encoder = RowEncoder(tokenizer, system_prompt)
+    encoder = RowEncoder(tokenizer, system_prompt, layout)
     rows, held_out, left_out = _encode(examples, config, encoder)
     identity = content_digest(
         [

@@ -277,7 +277,7 @@ def test_a_template_is_told_what_its_role_says(told_model_dir: Path) -> None:
 
 def test_what_is_told_and_changes_nothing_is_said_once_for_a_model(told_model_dir: Path, tmp_path: Path) -> None:
     def notes(**models: Any) -> list[str]:
-        return check_layouts({role: ModelSpec(**spec) for role, spec in models.items()}, ["assistant"])
+        return check_layouts({role: ModelSpec(**spec) for role, spec in models.items()})
 
     source = {"source": str(told_model_dir)}
     misspelt = {**source, "chat_template_kwargs": {"pase": 1, "pace": 2}}
@@ -286,10 +286,11 @@ def test_what_is_told_and_changes_nothing_is_said_once_for_a_model(told_model_di
     assert notes(assistant=misspelt, critic=misspelt) == [said.format("assistant")]
     assert notes(assistant=source, critic=misspelt, judge=misspelt) == [said.format("critic")]
     plain = {**source, **TOLD, "layout": "transcript"}
-    assert notes(assistant=plain) == []  # its training rows are in the chat layout
-    assert notes(assistant=source, critic=plain) == [
-        "models.critic.chat_template_kwargs: change nothing, since its layout is transcript"
-    ]
+    nothing = "models.{}.chat_template_kwargs: change nothing, since its layout is transcript"
+    assert notes(assistant=plain) == [nothing.format("assistant")]
+    assert notes(assistant=source, critic=plain) == [nothing.format("critic")]
+    assert notes(assistant={**source, **TOLD, "layout": "single"}) == []
+    assert notes(critic={**misspelt, "layout": "single"}) == [said.format("critic")]
     assert notes(assistant=source, critic={**ECHO, **TOLD}) == []
 
 
@@ -305,10 +306,11 @@ def test_a_system_prompt_without_a_place_makes_no_folder(template: str, tmp_path
         start(tmp_path, fakes, critic=spec)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
-    assert check_layouts({"critic": ModelSpec(**spec, layout="transcript")}, []) == []
-    with pytest.raises(ModelError, match=r"^models\.assistant\.system_prompt: .* no place for a system turn"):
-        check_layouts({"assistant": ModelSpec(**spec, layout="transcript")}, ["assistant"])
-    check_layouts({"assistant": ModelSpec(source=str(checkpoint))}, ["assistant"])
+    for role in ("critic", "assistant"):
+        assert check_layouts({role: ModelSpec(**spec, layout="transcript")}) == []
+        with pytest.raises(ModelError, match=rf"^models\.{role}\.system_prompt: .* no place for a system turn"):
+            check_layouts({role: ModelSpec(**spec, layout="single")})
+    check_layouts({"assistant": ModelSpec(source=str(checkpoint))})
 
 
 def test_every_backend_is_given_the_system_prompt_and_the_journal_keeps_it(tmp_path: Path, fakes: FakeModels) -> None:

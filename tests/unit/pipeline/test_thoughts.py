@@ -190,11 +190,12 @@ def test_it_is_told_apart_by_role_and_by_what_it_is_told(tmp_path: Path) -> None
     assert describe_thoughts(models, ["assistant"]) == [note]
 
 
-def test_a_model_in_the_transcript_layout_is_named_where_it_is_trained(tmp_path: Path) -> None:
+def test_a_model_in_the_transcript_layout_is_not_laid_out_by_its_template(tmp_path: Path) -> None:
     source = str(build_thinking_policy(tmp_path / "model", "opens"))
-    models = {"assistant": ModelSpec(source=source, layout="transcript")}
-    assert describe_thoughts(models, []) == []
-    assert len(describe_thoughts(models, ["assistant"])) == 1
+    for layout, count in (("transcript", 0), ("chat", 1), ("single", 1)):
+        models = {"assistant": ModelSpec(source=source, layout=layout)}
+        for trained in ([], ["assistant"]):
+            assert len(describe_thoughts(models, trained)) == count
 
 
 def test_the_note_is_in_the_header_of_the_run(tmp_path: Path) -> None:

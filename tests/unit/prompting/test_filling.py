@@ -6,9 +6,9 @@ import pytest
 
 import solon.prompting.filling as filling
 from solon.errors import PromptingError
-from solon.prompting import escape, templates_digest
-from solon.prompting.filling import FIELDS, Template, load_template
-from solon.records import Span
+from solon.prompting import Templates, escape, templates_digest
+from solon.prompting.filling import FIELDS, Template, shipped_templates
+from solon.records import Layout, Span
 
 FOLDERS = Path(filling.__file__).parent / "templates"
 FILES = sorted(FOLDERS.glob("*/*.txt"))
@@ -77,14 +77,16 @@ def test_a_missing_value_or_template_or_layout_is_named() -> None:
     with pytest.raises(PromptingError, match=r"t: no value for \{\{text\}\}"):
         Template("{{text}}", where="t").fill({})
     with pytest.raises(PromptingError, match="chat layout has no template called 'nope'"):
-        load_template("chat", "nope")
+        Templates("chat").load("nope")
     with pytest.raises(PromptingError, match="unknown layout 'poem'"):
-        load_template("poem", "user")  # type: ignore[arg-type]
+        Templates("poem").load("user")  # type: ignore[arg-type]
 
 
 def test_both_layouts_ship_the_same_templates_with_the_same_fields() -> None:
-    chat = {file.stem: {*load_template("chat", file.stem).fields} for file in (FOLDERS / "chat").glob("*.txt")}
-    transcript = {f.stem: {*load_template("transcript", f.stem).fields} for f in (FOLDERS / "transcript").glob("*.txt")}
+    def fields_of(layout: Layout) -> dict[str, set[str]]:
+        return {file.stem: {*Templates(layout).load(file.stem).fields} for file in (FOLDERS / layout).glob("*.txt")}
+
+    chat, transcript = fields_of("chat"), fields_of("transcript")
     assert chat == transcript
     assert {field for fields in chat.values() for field in fields} == set(FIELDS)
 
@@ -99,7 +101,7 @@ def test_single_ships_those_of_chat_but_that_its_requests_hold_what_was_said() -
     assert changed == {"conversation", "critique_request", "revision_request", *said}
     assert chat.keys() == single.keys() - said
     for name in ("critique_request", "revision_request"):
-        assert load_template("single", name).fields == ("conversation", *load_template("chat", name).fields)
+        assert Templates("single").load(name).fields == ("conversation", *Templates("chat").load(name).fields)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
@@ -116,16 +118,16 @@ def test_the_digest_covers_every_file_and_every_byte(tmp_path: Path, monkeypatch
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(file.read_bytes())
     monkeypatch.setattr(filling, "_folder", lambda layout: tmp_path / layout)
-    templates_digest.cache_clear()
+    shipped_templates.cache_clear()
     seen = {templates_digest()}
     for file in FILES:
         copy = tmp_path / file.parent.name / file.name
         copy.write_bytes(file.read_bytes() + b"\n")
-        templates_digest.cache_clear()
+        shipped_templates.cache_clear()
         seen.add(templates_digest())
         copy.write_bytes(file.read_bytes())
     assert len(seen) == 1 + len(FILES)
-    templates_digest.cache_clear()
+    shipped_templates.cache_clear()
     monkeypatch.undo()
     assert templates_digest() in seen
-    templates_digest.cache_clear()
+    shipped_templates.cache_clear()

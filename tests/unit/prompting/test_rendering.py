@@ -7,8 +7,8 @@ import pytest
 from solon.constitution import ComparisonExemplar, Principle, RevisionExemplar
 from solon.errors import PromptingError
 from solon.prompting import (
-    ANSWER_MARK,
     OPTIONS,
+    Templates,
     add_system_prompt,
     render_comparison,
     render_critique,
@@ -18,7 +18,6 @@ from solon.prompting import (
     render_response,
     render_revision,
 )
-from solon.prompting.filling import load_template
 from solon.records import Conversation, Layout, Message, Rendered
 
 LAYOUTS: tuple[Layout, ...] = ("chat", "transcript", "single")
@@ -223,15 +222,15 @@ def test_reasoning_is_scored_where_it_was_sampled(layout: Layout) -> None:
     assert scored.text.startswith(opened.text)
     assert "It is so." in scored.text
     assert scored.text.endswith("The answer is: (")
-    assert opened.stop[0] == ANSWER_MARK
+    assert opened.stop[0] == "The answer is:"
     assert len(opened.stop) <= 4
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["answer", "reasoned_answer"])
 def test_the_answer_mark_is_what_the_templates_write(layout: Layout, name: str) -> None:
-    assert f"{ANSWER_MARK} (" in "".join(
-        span.text for span in load_template(layout, name).open("option", {"reasoning": ""})
+    assert "The answer is: (" in "".join(
+        span.text for span in Templates(layout).load(name).open("option", {"reasoning": ""})
     )
 
 

@@ -18,6 +18,7 @@ from solon.records import (
     Grade,
     Manifest,
     Measures,
+    OwnTemplates,
     RevisionChain,
     RevisionGrade,
     RunHeader,
@@ -179,6 +180,10 @@ def as_it_is(paths):
 
 CONDITIONS = {
     "it began as a preset": ([as_it_is], [lambda p: edit_header(p, config={"preset": None, "seed": 3})]),
+    "prompts are laid out by own templates": (
+        [lambda p: edit_header(p, templates=OwnTemplates(source="mine", digest="d", texts={"chat/user.txt": "x"}))],
+        [as_it_is],
+    ),
     "an evaluation has no grader": ([without_grader], [as_it_is, nothing_told]),
     "rates are declared": ([as_it_is, lambda p: declare(p, ungraded=[])], [declare_nothing, ungraded_groups]),
     "shares of ungraded answers are in the tables": (
@@ -271,6 +276,7 @@ SECTIONS = {
         Another method than that of Bai et al. (2022); its stages, in order: _. | A program gave the stages, as
         solon.run(method=...); what else it was asked for is said here as a command.""",
     "it began as a preset": "preset _",
+    "prompts are laid out by own templates": "Templates of prompts",
     "an evaluation has no grader": "nobody",
     "rates are declared": "Rates are of the answers of which the grader could tell.",
     "shares of ungraded answers are in the tables": "“Not graded” is a share of all answers.",

@@ -80,6 +80,43 @@ def test_a_response_that_was_cut_off_has_the_tokens_it_was_sampled_as_and_no_end
     assert encoder.reread == 0
 
 
+@pytest.mark.parametrize("name", [name for name in made_up_tokenizers.ALL if name != "unigram"])
+@pytest.mark.parametrize("text", ["take the lamp", " take the lamp", "\ntake the lamp", ""])
+def test_in_a_transcript_a_response_read_anew_follows_the_space_of_the_template(name: str, text: str) -> None:
+    tokenizer = made_up_tokenizers.ALL[name]()
+    encoder, conversation = RowEncoder(tokenizer, layout="transcript"), make_prompt(3).conversation
+    row = encoder.row(conversation, text)
+    read = decode_response(tokenizer, list(row.ids)).removeprefix("<s>")
+    said = " take the lamp" if text == "take the lamp" else text
+    end = tokenizer.convert_ids_to_tokens(encoder.end)
+    assert read == f"\n\nHuman: {conversation.messages[0].text}\n\nAssistant:{said}{end}"
+    assert row.ids[: row.prompt_length] == encoder.prompt(conversation)
+    assert encoder.row(conversation, text, sampled(tokenizer, *encode_text(tokenizer, text))).ids[
+        row.prompt_length :
+    ] == (*encode_text(tokenizer, text), encoder.end)
+
+
+@pytest.mark.parametrize("after", ["", " how", "\n\nAssistant:"])
+@pytest.mark.parametrize("text", [" say no.", " say no. Say why.\n", ""])
+def test_a_response_that_a_stop_string_ended_is_its_text_before_it_and_the_end(text: str, after: str) -> None:
+    tokenizer = made_up_tokenizers.without_template()
+    encoder, conversation = RowEncoder(tokenizer, layout="transcript"), make_prompt(3).conversation
+    spelled = [index for letter in text for index in encode_text(tokenizer, letter)]
+    ids = [*spelled, *encode_text(tokenizer, f"\n\nHuman:{after}")]
+    row = encoder.stopped(conversation, ids)
+    assert row.ids == (*encoder.prompt(conversation), *spelled, encoder.end)
+    assert row == encoder.row(conversation, text, sampled(tokenizer, *ids))  # as fine-tuning has it from the records
+
+
+def test_a_response_whose_last_token_reaches_into_the_stop_string_is_read_anew() -> None:
+    tokenizer = made_up_tokenizers.chatml()
+    tokenizer.add_tokens([".\n\nHuman"])
+    encoder, conversation = RowEncoder(tokenizer, layout="transcript"), make_prompt(3).conversation
+    ids = encode_text(tokenizer, " say no.\n\nHuman:")
+    assert ids == [*encode_text(tokenizer, " say no"), len(tokenizer) - 1, *encode_text(tokenizer, ":")]
+    assert encoder.stopped(conversation, ids) == encoder.row(conversation, " say no.")
+
+
 @pytest.mark.parametrize("name", made_up_tokenizers.CHATTING)
 def test_a_text_that_was_cut_is_a_run_of_what_was_sampled(name: str) -> None:
     tokenizer = made_up_tokenizers.CHATTING[name]()

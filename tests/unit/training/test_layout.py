@@ -1,7 +1,8 @@
-"""Proves that every training row, rollout and probe is laid out as the model is asked: under its system prompt and in
-what its template is told.
+"""Proves that every training row, rollout and probe is laid out as the model is asked: in its layout, under its system
+prompt and in what its template is told.
 
-The witness is transformers' own chat template, given the same.
+The witness is transformers' own chat template, given the same; of the transcript layout, the tokenizer's own reading of
+the text as it stands in the paper.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ import pytest
 
 from solon.inference import Sampler
 from solon.nets import encode_text, init_scorer_from_policy, load_scorer, load_tokenizer, save_scorer
+from solon.prompting import Templates
 from solon.records import Conversation
 from solon.training import learner, preference_model, probe, rollout, sft
 from solon.training.batching import TokenRow, pack_rows
@@ -24,6 +26,10 @@ from tests.tiny import build_tiny_policy, make_example, make_pair, make_prompt
 
 TOLD: dict[str, Any] = {"chat_template_kwargs": {"pace": "slow"}}
 RULE: dict[str, Any] = {"system_prompt": "take the lamp to the <|end|> gate"}
+PLAIN: dict[str, Any] = {"layout": "transcript"}
+PLAIN_RULE: dict[str, Any] = PLAIN | {"system_prompt": "take the lamp to the gate"}
+OWN_TEMPLATES = Templates("transcript", {"transcript/system.txt": "\n\nRule: {{text}}\n"})
+OWN: dict[str, Any] = PLAIN_RULE | {"layout": OWN_TEMPLATES}
 EXAMPLES = [make_example(number) for number in range(6)]
 PAIRS = [make_pair(number) for number in range(6)]
 PROMPTS = [make_prompt(number) for number in range(4)]
@@ -72,6 +78,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
 def laid_out(base: Path, conversations: Iterable[Conversation], told: dict[str, Any]) -> set[tuple[int, ...]]:
     """Return the tokens that transformers gives to prompts."""
     tokenizer: Any = load_tokenizer(base)
+    if told.get("layout", "chat") not in ("chat", "single"):
+        name = "Rule" if told == OWN else "System"
+        rule = f"\n\n{name}: {told['system_prompt']}" if "system_prompt" in told else ""
+        texts = [f"{rule}\n\nHuman: {talk.messages[0].text}\n\nAssistant:" for talk in conversations]
+        return {tuple(tokenizer(text)["input_ids"]) for text in texts}
     found = set()
     for conversation in conversations:
         rule = [{"role": "system", "content": "RULE"}] if "system_prompt" in told else []
@@ -86,7 +97,11 @@ def laid_out(base: Path, conversations: Iterable[Conversation], told: dict[str, 
     return found
 
 
-settings = pytest.mark.parametrize("told", [{}, TOLD, RULE, TOLD | RULE], ids=["nothing", "told", "rule", "both"])
+settings = pytest.mark.parametrize(
+    "told",
+    [{}, TOLD, RULE, TOLD | RULE, {"layout": "single"}, PLAIN, PLAIN_RULE, OWN],
+    ids=["nothing", "told", "rule", "both", "single", "transcript", "transcript, rule", "own templates"],
+)
 
 
 @settings

@@ -13,7 +13,15 @@ from pydantic import ValidationError
 
 from solon.errors import ModelError, RecordError
 from solon.inference import Generated, Sampler
-from solon.nets import init_scorer_from_policy, load_policy, load_scorer, load_tokenizer, save_policy, save_scorer
+from solon.nets import (
+    encode_text,
+    init_scorer_from_policy,
+    load_policy,
+    load_scorer,
+    load_tokenizer,
+    save_policy,
+    save_scorer,
+)
 from solon.training import learner, ppo, rollout
 from solon.training.batching import RowEncoder, TokenRow
 from solon.training.ppo import PPOConfig, run_ppo
@@ -229,6 +237,7 @@ def read(models: Path, *, own_trunk: bool) -> tuple[Rollout, list[TokenRow]]:
         sampled,
         [True, True, False],
         [[-0.5] * row.response_length for row in sampled],
+        stopped={},
         reference=load_policy(models / "sl-cai"),
         scorer=scorer,
         value=value,
@@ -258,10 +267,74 @@ def test_a_rollout_holds_what_each_network_says_of_each_response_alone(models: P
         assert bool((values[~found.mask] == 0).all())
 
 
+class Stopping(Sampler):
+    """Ends every second response by a stop string."""
+
+    def sample(self, prompts: Any, sampling: Any, seeds: Any, *, stop: Any = ()) -> list[Generated]:
+        assert "\n\nHuman:" in stop
+        drawn = super().sample(prompts, sampling, seeds, stop=stop)
+        ids = encode_text(self._tokenizer, " take the lamp\n\nHuman:")
+        return [Generated(ids, [-2.0] * len(ids), "stop") if n % 2 else one for n, one in enumerate(drawn)]
+
+
+@pytest.mark.parametrize("own_trunk", [True, False])
+@pytest.mark.parametrize("limit", [1, 1024])
+def test_an_episode_that_a_stop_string_ended_has_ended_and_is_scored_before_the_string(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_trunk: bool, limit: int
+) -> None:
+    found: list[tuple[Rollout, Any]] = []
+    whole = ppo.update
+    monkeypatch.setattr(
+        ppo, "update", lambda learner, *given, **options: found.append(given) or whole(learner, *given, **options)
+    )
+    changes = {"iterations": 1, "minibatches": 1, "train_value_trunk": own_trunk, "microbatch_tokens": limit}
+    run_ppo(
+        models / "sl-cai",
+        models / "pm",
+        PROMPTS,
+        CONFIG.model_copy(update=changes),
+        tmp_path / "out",
+        seed=3,
+        metrics=tmp_path / "m.jsonl",
+        layout="transcript",
+        make_sampler=Stopping,
+    )
+    ((rollout, targets, scale, _),) = found
+    tokenizer, scorer = load_tokenizer(models / "sl-cai"), load_scorer(models / "pm")
+    reference = load_policy(models / "sl-cai")
+    written, kept = (encode_text(tokenizer, text) for text in (" take the lamp\n\nHuman:", " take the lamp"))
+    assert written[: len(kept)] == kept
+    for place, row in enumerate(rollout.rows):
+        length, before = row.response_length, row.prompt_length - 1
+        prompt, response = row.ids[: row.prompt_length], row.ids[row.prompt_length :]
+        if place % 2:
+            assert response == tuple(written)
+            assert bool(rollout.ended[place])
+            text = (*prompt, *kept, tokenizer.eos_token_id)
+        else:
+            text = row.ids if response[-1] == tokenizer.eos_token_id else (*row.ids, tokenizer.eos_token_id)
+        assert rollout.scored[place].ids == text
+        for said, expected in (
+            (rollout.scores[place], score_alone(scorer, text)),
+            # Policy and value model learn from every token that was sampled, those of the string included.
+            (rollout.ref_logprobs[place, :length], logprobs_alone(reference, row.ids)[before:]),
+            (rollout.values[place, :length], values_alone(scorer, row.ids)[before:-1]),
+        ):
+            torch.testing.assert_close(said.double(), expected, rtol=FLOAT32_SAME, atol=FLOAT32_SAME)
+    # The whole score is earned with the last token of the string, and no penalty for a missing end is.
+    length = len(written)
+    gap = rollout.logprobs[1, length - 1] - rollout.ref_logprobs[1, length - 1]
+    expected = scale.apply(rollout.scores[1]) - CONFIG.kl_coef * gap
+    torch.testing.assert_close(targets.rewards[1, length - 1], expected)
+    shown = [line["response"] for line in map(json.loads, (tmp_path / "m_samples.jsonl").read_text().splitlines())]
+    assert shown[1] == shown[3] == " take the lamp"
+
+
 def plain_rollout(scores: list[float], ended: list[bool]) -> Rollout:
     count = len(scores)
     return Rollout(
         rows=tuple(TokenRow((1, 2, 3), 1) for _ in scores),
+        scored=tuple(TokenRow((1, 2, 3), 1) for _ in scores),
         ended=torch.tensor(ended),
         mask=torch.ones(count, 2, dtype=torch.bool),
         logprobs=torch.full((count, 2), -1.0),

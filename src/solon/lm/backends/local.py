@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from solon.errors import CallFailedError, ModelError, PromptingError
-from solon.inference import ChoosingSampler, Generated, MakeSampler, Sampler
+from solon.inference import ChoosingSampler, Generated, MakeSampler, Sampler, text_before_stop
 from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
 from solon.lm.spelling import keep_distinct, spell
@@ -232,7 +232,7 @@ class LocalModel:
         ids = drawn.token_ids
         text = decode_response(self._tokenizer, ids[:-1] if drawn.stop_reason == "end" else ids)
         if drawn.stop_reason == "stop":
-            text = text[: min(place for stop in prompt.stop if (place := text.find(stop)) >= 0)]
+            text = text_before_stop(text, prompt.stop)
         sample = Sample(
             text=text,
             token_ids=tuple(ids),

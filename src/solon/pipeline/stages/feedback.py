@@ -17,8 +17,8 @@ from solon.pipeline.graph import Stage
 from solon.pipeline.manifests import Outcome
 from solon.pipeline.requests import LEAST, Known, Pool, Request
 from solon.pipeline.stages.comparisons import COMPARISONS
-from solon.prompting import render_comparison, render_question, render_reasoning
-from solon.records import Conversation, Layout, PreferenceLabel, PreferencePair, PromptKind, Rendered
+from solon.prompting import LayoutLike, render_comparison, render_question, render_reasoning
+from solon.records import Conversation, PreferenceLabel, PreferencePair, PromptKind, Rendered
 
 LABELS = Records("preference_labels", PreferenceLabel, named_by="comparison_id")
 PAIRS = Records("preference_pairs", PreferencePair)
@@ -76,13 +76,13 @@ def _foresee_label(known: Known, pool: Pool, principle: Principle) -> Iterator[R
     exemplars = known.constitution.comparison_exemplars[: config.exemplars]
     remedy = "shorten the principle or its longest prompts"
 
-    def render_alone(asked: Conversation, layout: Layout) -> Rendered:
+    def render_alone(asked: Conversation, layout: LayoutLike) -> Rendered:
         return render_question(asked, LEAST, principle, layout=layout)
 
-    def render_thought(asked: Conversation, layout: Layout) -> Rendered:
+    def render_thought(asked: Conversation, layout: LayoutLike) -> Rendered:
         return render_reasoning(asked, LEAST, LEAST, principle, layout=layout, exemplars=exemplars)
 
-    def render_both(asked: Conversation, layout: Layout) -> Rendered:
+    def render_both(asked: Conversation, layout: LayoutLike) -> Rendered:
         reasoning = LEAST if config.chain_of_thought else None
         return render_comparison(
             asked, LEAST, LEAST, principle, layout=layout, exemplars=exemplars, reasoning=reasoning

@@ -44,6 +44,7 @@ def reinforce(context: StageContext) -> Outcome:
         device=context.assistant.device,
         chat_template_kwargs=context.assistant.chat_template_kwargs,
         system_prompt=context.assistant.system_prompt,
+        layout=context.layout,
         value_out=context.path(VALUE_MODEL),
     )
     left_out = summary.prompts_left_out
@@ -52,12 +53,12 @@ def reinforce(context: StageContext) -> Outcome:
 
 
 def foresee(known: Known) -> Iterator[Request]:
-    """Say what is asked: responses, in the `chat` layout; one that is cut off is scored with an end after it."""
+    """Say what is asked: responses; one that is cut off is scored with an end after it."""
     yield Request(
         SL_CAI,
         "a response",
         Pool.of(known.prompts.pools["ppo"]),
-        lambda asked, _: render_response(asked),
+        render_response,
         limit="ppo.max_response_tokens",
         skips="ppo.max_prompt_tokens",
         ends=1,

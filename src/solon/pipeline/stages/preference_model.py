@@ -48,6 +48,7 @@ def train_preference_model(context: StageContext) -> Outcome:
         device=context.assistant.device,
         chat_template_kwargs=context.assistant.chat_template_kwargs,
         system_prompt=context.assistant.system_prompt,
+        layout=context.layout,
     )
     counts = {
         "in": len(pairs),

@@ -18,12 +18,11 @@ from solon.pipeline.graph import Stage
 from solon.pipeline.manifests import Outcome
 from solon.pipeline.requests import LEAST, Known, Pool, Request
 from solon.pipeline.stages.prompts import REVISION_PROMPTS
-from solon.prompting import render_critique, render_response, render_revision
+from solon.prompting import LayoutLike, render_critique, render_response, render_revision
 from solon.records import (
     Conversation,
     Failure,
     HelpfulSample,
-    Layout,
     PromptKind,
     Rendered,
     RevisionChain,
@@ -105,10 +104,10 @@ def _foresee_step(known: Known, pool: Pool, principle: Principle) -> Iterator[Re
     if exemplars:
         remedy += ", or show fewer exemplars with  --set revision.exemplars=N"
 
-    def render_first(asked: Conversation, layout: Layout) -> Rendered:
+    def render_first(asked: Conversation, layout: LayoutLike) -> Rendered:
         return render_critique(asked, LEAST, principle, layout=layout, exemplars=exemplars)
 
-    def render_second(asked: Conversation, layout: Layout) -> Rendered:
+    def render_second(asked: Conversation, layout: LayoutLike) -> Rendered:
         critique = None if config.direct else LEAST
         return render_revision(asked, LEAST, principle, critique, layout=layout, exemplars=exemplars)
 

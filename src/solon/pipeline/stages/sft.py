@@ -29,6 +29,7 @@ def fine_tune(context: StageContext) -> Outcome:
         device=context.assistant.device,
         chat_template_kwargs=context.assistant.chat_template_kwargs,
         system_prompt=context.assistant.system_prompt,
+        layout=context.layout,
     )
     counts = {
         "in": len(examples),
