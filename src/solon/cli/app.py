@@ -101,7 +101,10 @@ def run(
         bool, typer.Option("--drop-leaks", help="Leave out training prompts that are evaluation prompts.")
     ] = False,
     preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of the world: nano (minutes) or smoke (under a minute).")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of the world nano or smoke; of a task from files small, small-gpu or paper."
+        ),
     ] = None,
     constitution: Annotated[
         str, typer.Option(metavar="FILE", help="A constitution file, or the name of a shipped one.")
@@ -109,7 +112,7 @@ def run(
     templates: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Prompt templates in the place of some of the package's.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; runs/PRESET if left out.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; in runs/ if left out.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every draw; 0 if left out.")] = None,
     until: Annotated[
         str | None, typer.Option(metavar="NAME", help="End with this stage, record file or model, e.g. sl-cai.")

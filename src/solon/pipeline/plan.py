@@ -118,6 +118,7 @@ def build_plan(
     grader_source: str,
     graph: Graph,
     until: str | None,
+    notes: tuple[str, ...] = (),
     templates: Path | str | Mapping[str, str] | None = None,
 ) -> RunPlan:
     """Work out a run.
@@ -131,6 +132,7 @@ def build_plan(
         grader_source: how it can be given again.
         graph: the stages.
         until: where the graph was ended, as it was asked for.
+        notes: what the user should know before what is found here.
         templates: own templates, or their folder; None for the package's alone.
 
     Raises:
@@ -147,6 +149,7 @@ def build_plan(
     for role, spec in models.items():  # roles that share a model are looked at once
         asked.setdefault((spec.source, spec.layout), role)
     notices = (
+        *notes,
         *(notice for role in trained for notice in check_trainable(role, models[role])),
         *(notice for key, role in asked.items() if key not in checked for notice in check_askable(role, models[role])),
         *check_layouts(models, own),

@@ -112,8 +112,6 @@ def run(
         with ExitStack() as stack:
             chosen, said = (preset, "") if preset is not None else found.choose_preset(has_gpu=has_gpu())
             config = resolve_config(found, constitution, chosen, settings)
-            if said:
-                observer.notice(said)
             stack.enter_context(limit_threads(config.threads))
             plan = build_plan(
                 found,
@@ -124,6 +122,7 @@ def run(
                 grader_source=grader_source,
                 graph=graph,
                 until=until,
+                notes=(said,) if said else (),
                 templates=templates,
             )
             paths = stack.enter_context(claim_folder(Path(out), plan.header, observer.notice))

@@ -73,7 +73,7 @@ class RevisionConfig(DrawConfig):
     helpful_samples: int = Field(2, ge=0)
     max_tokens: TokenLimit = 256
     max_critique_tokens: TokenLimit = 256
-    helpful_max_tokens: Annotated[TokenLimit | None, MAY_GROW] = None
+    helpful_max_tokens: Annotated[int | None, Field(ge=1), MAY_GROW] = None
     exemplars: int | None = Field(None, ge=0)
     exemplar_choice: Literal["first", "unlike"] = "first"
     cut_responses: bool = False

@@ -412,7 +412,7 @@ def test_a_fault_in_a_text_file_is_named_too(fault: str, write: Callable[..., Pa
 
 def test_what_is_no_file_says_what_to_name_instead(tmp_path: Path) -> None:
     assert complaint(tmp_path).startswith(": this is a directory: name a constitution file inside it")
-    assert complaint(tmp_path / "no such.yaml").endswith("or one of those shipped: default")
+    assert complaint(tmp_path / "no such.yaml").endswith("or one of those shipped: default, small")
     os.mkfifo(tmp_path / "pipe.yaml")
     assert complaint(tmp_path / "pipe.yaml").startswith(": this is not a regular file")
 

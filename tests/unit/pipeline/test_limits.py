@@ -76,6 +76,7 @@ def test_the_limits_are_those_on_what_models_write_in_data_stages():
     assert {
         "revision.max_tokens",
         "revision.max_critique_tokens",
+        "revision.helpful_max_tokens",
         "comparisons.max_tokens",
         "feedback.max_reasoning_tokens",
         "evaluation.max_tokens",

@@ -82,3 +82,13 @@ def test_a_helpful_sample_is_learnt_and_so_must_end() -> None:
         max_failure_fraction=1.0,
     )
     assert all(isinstance(item, Failure) for item in wait_for(work).results)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(None, 256), (31, 31)])
+def test_helpful_answers_may_have_a_limit_of_their_own(limit: int | None, expected: int) -> None:
+    model = ScriptedModel(lambda *_: "Yes.")
+    config = RevisionConfig(helpful_samples=1, helpful_max_tokens=limit)
+    wait_for(
+        sample_helpful(make_prompts(2, "helpful"), assistant=model, config=config, seed=1, max_failure_fraction=0.0)
+    )
+    assert {sampling.max_tokens for _, sampling, _ in model.generated} == {expected}
