@@ -29,10 +29,10 @@ from solon.words import split_words
 FilterName = Literal["not_repeating", "no_leak", "not_a_critique", "not_copied", "no_steps", "on_topic"]
 
 _COPIED: Final = 8
-"""Words in a row that an answer shares with an exemplar only by copying it. Of answers to the 450 requests of XSTest by
-two models, none to different requests share more than seven (1,498 pairs), and no stock phrase such as "sorry, but I
-can't assist with that" is longer in those of GPT-4. Of answers to one and the same request 7.8 % share eight: so many
-revisions may be lost where an exemplar asks exactly what is asked."""
+"""Words in a row that an answer shares with an exemplar only by copying it. Of answers of two models to the 450
+requests of XSTest, none to different requests share more than seven (1,498 pairs); the commonest stock phrase of one of
+them, "sorry, but I can't assist with that", has seven. Of answers to one and the same request 7.8 % share eight: so
+many revisions may be lost where an exemplar asks exactly what is asked."""
 
 _LEAKED: Final = 6
 _SHORTEST_REQUEST: Final = 4
