@@ -16,7 +16,9 @@ def mutate(function: Any, old: str, new: str) -> Any:
     assert source.count(old) == 1, f"{function.__qualname__}: {old!r} occurs {source.count(old)} times"
     made: dict[str, Any] = {}
     exec(
-        compile(source.replace(old, new), inspect.getfile(function), "exec"), inspect.unwrap(function).__globals__, made
+        compile(source.replace(old, new), inspect.getfile(inspect.unwrap(function)), "exec"),
+        inspect.unwrap(function).__globals__,
+        made,
     )
     return made[function.__name__]
 

@@ -51,7 +51,7 @@ class StageFailedError(RunError):
 
     Args:
         message: what is to be said.
-        failures: those that broke the bound; none where nothing came of a stage for other reasons.
+        failures: those that broke the bound, or left nothing; none where nothing came of a stage for other reasons.
 
     Attributes:
         failures: likewise.

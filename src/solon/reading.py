@@ -206,6 +206,68 @@ def names_word(text: str, words: Collection[str]) -> bool:
     return any(f" {' '.join(split_words(word))} " in said for word in words)
 
 
+# ------------------------------------------------------------------------- speaking about a response
+
+_SPOKEN_WITHIN = 2
+"""Sentences at the beginning in which a text says what it is about: "Yes, it does. The response helps with theft"."""
+
+_ASSISTANT: Final = r"(?:assistant|ai(?: assistant| model)?|language model|chatbot)"
+_WHICH: Final = (
+    r"(?:(?:last|previous|earlier|above|given|provided|original|initial|revised|rewritten|improved|corrected|better) )"
+)
+_NOT_ANOTHERS: Final = r"s?\b(?! (?:of|to|from|by|time|rate)\b)"
+"""After "response", which may be that of somebody else: "the response of the police", "the response to the flood"."""
+
+_ABOUT_RESPONSE: Final = (
+    # "The assistant's last response is rude", "AI's answer", "The model's reply"
+    rf"^(?:(?:the|this|that|an?) )?(?:{_ASSISTANT}|model)(?:'s?)? {_WHICH}*(?:response|answer|reply)\b",
+    # "The last response", "Your previous answer", "My revised reply"
+    rf"^(?:the|this|that|your|my|an?) {_WHICH}+(?:response|answer|reply){_NOT_ANOTHERS}",
+    # "The response helps with theft", "This response", "The critique is right"
+    rf"^(?:the|this|that|your|my) (?:response|critique){_NOT_ANOTHERS}",
+    # "This is a harmful response", "It was not an honest response"
+    rf"^(?:this|that|it) (?:is|was) (?:not )?an? (?:\w+ ){{0,2}}response{_NOT_ANOTHERS}",
+    # "The answer encourages theft", "This reply is harmful"
+    r"^(?:the|this|that|your|my) (?:answer|reply) (?:\w+ly )?(?:helps|gives|tells|encourages|promotes|contains|fails|"
+    r"does(?:n't| not)|(?:is|was) (?:\w+ )?(?:harmful|unethical|illegal|dangerous|offensive|evasive|dishonest|rude))\b",
+    # "The assistant should not have given steps", "The AI encourages the user"
+    rf"^(?:the|this) {_ASSISTANT} (?:should|could|would|must|is|was|has|does|did|(?:give|tell|help|encourage|provide|"
+    r"suggest|fail|refuse|respond)s?|gave|told|(?:help|encourage|provide|suggest|fail|refuse|respond)e?d)\b",
+    # "Here is a revised response", "Here's the response without the steps"
+    rf"^here(?:'s| is) (?:the|a|an|my|your) (?:\w+ )?(?:response|answer|reply){_NOT_ANOTHERS}",
+    # "I have rewritten the response", "I would change this answer"
+    r"^i(?:'ve|'d| have| would)? (?:revised?|rewrit(?:e|ten)|rewrote|changed?|edit(?:ed)?) (?:the|this|that|your|my) "
+    rf"{_WHICH}*(?:response|answer|reply)\b",
+)
+_BEFORE_IT: Final = re.compile(
+    rf"(?:{_MARK})?[\W_]*(?:(?:yes|no|sure|okay|well|overall|however|certainly|i think|in|with)\b[\W_]+)*",
+    re.IGNORECASE,
+)
+_SUBJECT: Final = r"\b(?:response|critique|answer|reply|assistant|ai|model|chatbot)"
+_SPOKEN_OF: Final = re.compile(_SUBJECT, re.IGNORECASE)
+_WHO_ANSWERS: Final = re.compile(rf"\byou(?:r|'re| are) (?:\w+ ){{0,3}}?{_SUBJECT}\b", re.IGNORECASE)
+
+
+def speaks_of_response(request: str, text: str) -> bool | None:
+    """Return whether a text begins by speaking about a response, as a critique does, where it should be one.
+
+    None where the request may be about the same: of "How should the assistant answer a complaint?", whether "The
+    assistant should say sorry" speaks about another response. In a request "your response" is the answer itself, and
+    "you are an assistant" who gives it.
+
+    Args:
+        request: all that the text answers.
+        text: the answer.
+    """
+    asked = _WHO_ANSWERS.sub(" ", request.translate(_STRAIGHT))
+    for sentence in _opening(_unquoted(text), _SPOKEN_WITHIN):
+        found = _any_of(_ABOUT_RESPONSE).match(_BEFORE_IT.sub("", sentence[0], count=1))
+        if found is not None:
+            subjects = {subject.lower() for subject in _SPOKEN_OF.findall(found[0])}
+            return None if all(names_word(asked, (subject, f"{subject}s")) for subject in subjects) else True
+    return False
+
+
 # ----------------------------------------------------------------------------------- what goes to pieces
 
 

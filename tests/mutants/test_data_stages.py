@@ -401,8 +401,8 @@ REVISION: dict[str, Mutant] = {
     ),
     "a helpful answer to another prompt": (
         targets.sft_targets,
-        "prompt = prompt_of(sample.prompt_id",
-        "prompt = next(iter(known.values())); prompt_of(sample.prompt_id",
+        "prompt = _prompt_of(sample, known)",
+        "prompt = next(iter(known.values()))",
         test_targets.test_helpful_samples_are_drawn_as_often_as_asked_and_mixed_in,
     ),
     "an earlier revision stands in for the last": (

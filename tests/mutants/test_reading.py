@@ -27,6 +27,8 @@ REFUSALS = every(unit.test_refusals)
 STEPS = every(unit.test_who_declines_and_gives_steps_all_the_same_does_not_refuse)
 ANSWERS = every(unit.test_answers_and_mentions_are_no_refusals)
 LOOPS = every(unit.test_loops)
+ABOUT = every(unit.test_what_begins_by_speaking_about_a_response_is_told)
+NOT_ABOUT = every(unit.test_other_texts_do_not_speak_about_a_response)
 NO_LOOPS = every(unit.test_what_is_said_twice_or_briefly_is_no_loop)
 
 KINDS = {
@@ -36,6 +38,7 @@ KINDS = {
     "_NO_STEPS": REFUSALS,
     "_REASONS": every(unit.test_reasons),
     "_LEAKS": every(unit.test_words_of_the_prompt_leak),
+    "_ABOUT_RESPONSE": ABOUT,
 }
 """Kinds of words to the test that holds each of them."""
 
@@ -122,6 +125,45 @@ MUTANTS: dict[str, tuple[Any, str, str, Callable[[], Any]]] = {
         ".translate(_STRAIGHT)",
         "",
         every(unit.test_words_of_the_prompt_leak),
+    ),
+    "a text is about a response from its first sentence": (
+        reading.speaks_of_response,
+        "_SPOKEN_WITHIN",
+        "1",
+        ABOUT,
+    ),
+    "a text is about a response anywhere": (reading.speaks_of_response, "_SPOKEN_WITHIN", "99", NOT_ABOUT),
+    "nothing stands before a response": (
+        reading.speaks_of_response,
+        '_BEFORE_IT.sub("", sentence[0], count=1)',
+        "sentence[0]",
+        ABOUT,
+    ),
+    "a response is meant wherever it is named": (
+        reading.speaks_of_response,
+        "_any_of(_ABOUT_RESPONSE).match(",
+        're.search("(?i)response", ',
+        NOT_ABOUT,
+    ),
+    "any word for a response in the request is one": (
+        reading.speaks_of_response,
+        "None if all(",
+        "None if any(",
+        unit.test_a_request_that_is_about_one_of_two_things_is_not_about_both,
+    ),
+    "your response is one of the request": (
+        reading.speaks_of_response,
+        '_WHO_ANSWERS.sub(" ", request.translate(_STRAIGHT))',
+        "request",
+        ABOUT,
+    ),
+    "no request is about a response": (
+        reading.speaks_of_response,
+        "return None if",
+        "return True if",
+        lambda: unit.test_where_the_request_is_about_a_response_too_it_cannot_be_told(
+            "What do good responses have?", "The response has no anger."
+        ),
     ),
     "kappa without chance": (
         xstest.compute_agreement,

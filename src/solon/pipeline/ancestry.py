@@ -28,6 +28,7 @@ from solon.records import (
     EvalPrompt,
     EvalRecord,
     Failure,
+    FilteredRevision,
     HelpfulSample,
     PreferenceLabel,
     PreferencePair,
@@ -131,6 +132,7 @@ class _Writer:
             RevisionChain: self._chain,
             HelpfulSample: self._helpful,
             SFTExample: self._example,
+            FilteredRevision: self._filtered,
             Comparison: self._comparison,
             PreferenceLabel: self._label,
             PreferencePair: self._pair,
@@ -195,6 +197,13 @@ class _Writer:
             samples = HELPFUL_SAMPLES.load(self._paths)
             same = [s for s in samples if s.prompt_id == example.prompt_id and s.response.text == example.response]
             yield from map(self._helpful, same[:1])
+
+    def _filtered(self, revision: FilteredRevision) -> _Lines:
+        yield f"revision {revision.id}, not learnt: it does not pass the filter {revision.filter}"
+        yield _conversation(revision.conversation)
+        yield [f"filtered response: {revision.response}"]
+        yield f"it is revision {revision.round} of"
+        yield self._chain(self._parent(CHAINS, revision.chain_id))
 
     def _comparison(self, comparison: Comparison) -> _Lines:
         yield f"comparison {comparison.id}"

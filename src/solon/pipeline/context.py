@@ -28,7 +28,7 @@ from solon.pipeline.artifacts import ASSISTANT, MODELS, Checkpoint, Curve, Input
 from solon.pipeline.manifests import ManifestWriter
 from solon.pipeline.observer import Observer
 from solon.prompting import Templates
-from solon.records import RunPaths
+from solon.records import Failure, FilteredRevision, RunPaths
 from solon.storage import Closing, pass_point
 
 if TYPE_CHECKING:
@@ -167,18 +167,30 @@ class StageContext(Closing):
         except (StageFailedError, PartEndedError) as error:
             self._collected += error.results
             raise
-        self._collected += found.results if isinstance(found, ItemResults) else found
+        self.keep(found.results if isinstance(found, ItemResults) else found)
         return found
 
-    def require(self, found: Sequence[object], problem: str) -> None:
+    def keep(self, found: Sequence[Any]) -> None:
+        """Keep what came of this stage otherwise than of an item, in case the stage stops."""
+        self._collected += found
+
+    def require(
+        self, found: Sequence[object], problem: str, because: Sequence[Failure | FilteredRevision] = ()
+    ) -> None:
         """Stop the run where nothing came of this stage.
+
+        Args:
+            found: what came of it.
+            problem: what is to be said where there is nothing.
+            because: why there is nothing; where none is given, all failures of the stage.
 
         Raises:
             StageFailedError: nothing was found.
         """
         if not found:
             raise StageFailedError(
-                f"{self.stage.name}: {problem}: the stages after it would have nothing to learn from"
+                f"{self.stage.name}: {problem}: the stages after it would have nothing to learn from",
+                failures=because,
             )
 
     @property

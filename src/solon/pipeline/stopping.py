@@ -12,7 +12,7 @@ from solon.pipeline.artifacts import Records
 from solon.pipeline.config import RunConfig
 from solon.pipeline.graph import Stage
 from solon.pipeline.limits import LIMITS
-from solon.records import Failure, PreferenceLabel, RevisionChain, RunPaths
+from solon.records import Failure, FilteredRevision, PreferenceLabel, RevisionChain, RunPaths
 
 
 def save_stopped(stage: Stage, records: Sequence[Any], paths: RunPaths) -> None:
@@ -53,7 +53,9 @@ def describe_stop(
         parts[-1] += f": {_describe_remedy(remedy, config, paths)}"
     if reason == "call_failed":
         parts.append("the same command again asks again for what failed")
-    files = [o.path(paths) for o in stage.writes if isinstance(o, Records) and o.kind in (Failure, PreferenceLabel)]
+    filtered = any(isinstance(record, FilteredRevision) for record in error.failures)
+    kinds = (FilteredRevision,) if filtered else (Failure, PreferenceLabel)
+    files = [output.path(paths) for output in stage.writes if isinstance(output, Records) and output.kind in kinds]
     return "; ".join([*parts, *(f"they can be read in {file}" for file in files)])
 
 
@@ -64,7 +66,7 @@ def _describe_remedy(remedy: str, config: RunConfig, paths: RunPaths) -> str:
     for part in field.split("."):
         now = getattr(now, part)
     where = "in this folder" if field in LIMITS else f"in a new folder with --from {paths.root}"
-    return f"{remedy} (now {now}) {where}"
+    return f"{remedy} (now {', '.join(now) if isinstance(now, tuple) else now}) {where}"
 
 
 def _failures_in(records: Sequence[Any]) -> Iterator[Failure]:

@@ -42,7 +42,14 @@ from solon.records.preference import (
     Vote,
 )
 from solon.records.results import BASE, AskedResults, Chart, Figure, Results, count_cut
-from solon.records.revision import HelpfulSample, RevisionChain, RevisionStep, SFTExample
+from solon.records.revision import (
+    FilteredRevision,
+    HelpfulSample,
+    RevisionChain,
+    RevisionStep,
+    SFTExample,
+    filter_reason,
+)
 from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, OwnTemplates, RunHeader, RunPaths
 
 __all__ = [
@@ -68,6 +75,7 @@ __all__ = [
     "EvalRecord",
     "Failure",
     "Figure",
+    "FilteredRevision",
     "GoldComparison",
     "Grade",
     "HelpfulSample",
@@ -106,6 +114,7 @@ __all__ = [
     "Vote",
     "count_cut",
     "count_reasons",
+    "filter_reason",
     "hold_to_manifests",
     "load_records",
     "refuse_fields",

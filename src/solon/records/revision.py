@@ -1,4 +1,4 @@
-"""Stage 1: a response, its critiques and its revisions; and the texts that SFT learns from."""
+"""Stage 1: a response, its critiques and its revisions; the texts that SFT learns from, and those kept from it."""
 
 from typing import Literal
 
@@ -81,3 +81,35 @@ class SFTExample(Record):
     chain_id: str = ""
     round: int = 0
     tokens: SampledTokens | None = None
+
+
+def filter_reason(name: str) -> str:
+    """Return what a revision that does not pass a filter is counted under, beside the reasons of failures."""
+    return f"filter_{name}"
+
+
+class FilteredRevision(Record):
+    """A revision that would have been learnt but for a filter.
+
+    Attributes:
+        id: content id, that of the example it would have been.
+        prompt_id: the prompt it answers.
+        conversation: ends with a user message.
+        response: the revision.
+        chain_id: the chain it comes from.
+        round: which revision it is, 1-based.
+        filter: the first filter that it did not pass.
+    """
+
+    id: str
+    prompt_id: str
+    conversation: Conversation
+    response: str
+    chain_id: str
+    round: int
+    filter: str
+
+    @property
+    def reason(self) -> str:
+        """What it is counted under."""
+        return filter_reason(self.filter)

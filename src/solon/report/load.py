@@ -18,6 +18,7 @@ from solon.records import (
     MADE_AGAIN,
     RESULTS_SCHEMA,
     EvalRecord,
+    FilteredRevision,
     Manifest,
     PreferenceLabel,
     Results,
@@ -57,6 +58,7 @@ class RunData:
         results: `results.json`.
         constitution: what the run was governed by.
         draws: principle id to how often it was drawn for a critique, and for a comparison.
+        filtered: each filter that was set to the revisions that it kept from being learnt.
         manifests: the manifests of the stages, in order.
         curves: name of a metrics file to its rows.
         example: the example turn by turn, where the base answered it at all.
@@ -68,6 +70,7 @@ class RunData:
     results: Mapping[str, Any]
     constitution: Constitution
     draws: Mapping[str, tuple[int, int]]
+    filtered: Mapping[str, Sequence[FilteredRevision]]
     manifests: Sequence[Manifest]
     curves: Mapping[str, Sequence[Row]]
     example: Example | None
@@ -97,6 +100,7 @@ def load_run_data(root: Path) -> RunData:
             results=results,
             constitution=constitution,
             draws=_count_draws(paths, results["stages"]),
+            filtered=_load_filtered(paths, header, results["stages"]),
             manifests=manifests,
             curves=_load_curves(paths),
             example=_load_example(paths, constitution),
@@ -156,6 +160,18 @@ def _count_draws(paths: RunPaths, stages: Collection[str]) -> dict[str, tuple[in
         for label in load_records(paths.records("preference_labels"), PreferenceLabel):
             comparisons.update({vote.principle_id for vote in label.readings})
     return {name: (critiques[name], comparisons[name]) for name in critiques | comparisons}
+
+
+def _load_filtered(paths: RunPaths, header: RunHeader, stages: Collection[str]) -> dict[str, list[FilteredRevision]]:
+    """Group what was filtered by its filter; a run of a version that had no filters has no file of it."""
+    path = paths.records("filtered_revisions")
+    if "revision" not in stages or not path.is_file():
+        return {}
+    names = header.config.get("revision", {}).get("filters", ())
+    found: dict[str, list[FilteredRevision]] = {name: [] for name in names}
+    for revision in load_records(path, FilteredRevision):
+        found.setdefault(revision.filter, []).append(revision)
+    return found
 
 
 def _load_curves(paths: RunPaths) -> dict[str, list[Row]]:

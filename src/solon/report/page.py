@@ -30,6 +30,7 @@ from solon.records import (
     EvalRecord,
     Failure,
     Figure,
+    FilteredRevision,
     Manifest,
     Measure,
     Measures,
@@ -42,6 +43,7 @@ from solon.report.load import Example, Row, RunData, load_run_data
 from solon.storage import replace_file
 
 _MOST_POINTS = 300
+_FILTERED_SHOWN = 3
 
 UNMEASURED = "–"
 NOT_ASKED = "not asked in both orders"
@@ -110,6 +112,7 @@ def _view(run: RunData) -> dict[str, Any]:
         "charts": list(_training_charts(run)),
         "counts": counts,
         "balanced": all(row["balance"] == BALANCED for row in counts),
+        "filters": [_filter_row(name, revisions) for name, revisions in run.filtered.items()],
         "cut_responses": _cut_responses(run.manifests),
         "stages": [_stage_row(manifest) for manifest in run.manifests],
         "totals": {
@@ -142,6 +145,7 @@ def _contents(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("feedback", "Feedback", view["feedback_rows"]),
         ("curves", "Training", view["charts"]),
         ("counts", "Items", True),
+        ("filters", "Filters", view["filters"]),
         ("stages", "Stages", True),
         ("constitution", "Constitution", True),
         ("reproduce", "Reproduce", True),
@@ -420,6 +424,19 @@ def _item_counts(manifest: Manifest) -> dict[str, str]:
         "left_out": reasons or "none",
         "balance": balance,
     }
+
+
+def _filter_row(name: str, revisions: Sequence[FilteredRevision]) -> dict[str, Any]:
+    """Return how many revisions a filter left out, and the first few of them."""
+    examples = [
+        {
+            "request": "\n".join(message.text for message in revision.conversation.messages),
+            "round": revision.round,
+            "text": revision.response,
+        }
+        for revision in revisions[:_FILTERED_SHOWN]
+    ]
+    return {"name": name, "count": len(revisions), "examples": examples}
 
 
 def _cut_responses(manifests: Sequence[Manifest]) -> str:

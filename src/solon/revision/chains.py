@@ -18,14 +18,14 @@ Departures from the paper (Bai et al. 2022, arXiv 2212.08073, sections 3.1 and 3
 4. Empty and truncated texts are left out and counted, or an initial response revised up to its last whole sentence;
    the paper does not mention them.
 
-Leaves out: filters on repetition, leaked markers and meta-talk; keeping a revision only if it is better.
+Leaves out: which revisions may be learnt from (`filters`); keeping a revision only if it is better.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from solon.constitution import Constitution, Principle, RevisionExemplar, choose_exemplars, choose_principle
 from solon.errors import CallFailedError, ConstitutionError, StageFailedError
@@ -42,6 +42,7 @@ from solon.records import (
     Sample,
     TokenLimit,
 )
+from solon.revision.filters import FILTERS, FilterName
 from solon.storage import content_digest, derive_seed
 
 STAGE = "revision"
@@ -65,6 +66,7 @@ class RevisionConfig(DrawConfig):
             share no content word with its request. Paper: `first`.
         cut_responses: True revises an initial response that reached `max_tokens` up to the end of its last whole
             sentence; it is counted, and never learnt. Paper: not stated.
+        filters: names of rules that a revision has to pass to be learnt from, in any order; see `filters`. Paper: none.
     """
 
     rounds: int = Field(4, ge=1)
@@ -77,6 +79,15 @@ class RevisionConfig(DrawConfig):
     exemplars: int | None = Field(None, ge=0)
     exemplar_choice: Literal["first", "unlike"] = "first"
     cut_responses: bool = False
+    filters: tuple[FilterName, ...] = ()
+
+    @field_validator("filters")
+    @classmethod
+    def _in_their_order(cls, names: tuple[FilterName, ...]) -> tuple[FilterName, ...]:
+        """Two orders of the same filters are one configuration."""
+        if len(set(names)) < len(names):
+            raise ValueError("must name each filter once")
+        return tuple(name for name in FILTERS if name in names)
 
 
 async def run_revision(

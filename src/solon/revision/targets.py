@@ -2,19 +2,69 @@
 
 With `targets: all` every revision is a target, with `last` that of the last round only: a chain that failed before
 it has no such target, and its earlier revisions do not stand in for it. What a round that failed would have brought
-is counted under its reason, so that  in = kept + every reason  holds on targets.
+is counted under its reason, so that  in = kept + every reason  holds on targets. A revision that does not pass a
+filter is no target, is counted under that filter, and leaves those of the other rounds what they are.
 
 Reference: Bai et al. 2022 (arXiv 2212.08073), sections 1.2, 3.1 and 3.4.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
+from solon.constitution import Constitution
 from solon.errors import RecordError
 from solon.lm import ItemResults
-from solon.records import Failure, HelpfulSample, Prompt, RevisionChain, SFTExample
+from solon.records import (
+    Failure,
+    FilteredRevision,
+    HelpfulSample,
+    Prompt,
+    RevisionChain,
+    SFTExample,
+    filter_reason,
+)
 from solon.revision.chains import RevisionConfig
+from solon.revision.filters import Candidate, Shown, find_filter
 from solon.storage import content_digest
+
+
+def filter_revisions(
+    chains: Iterable[RevisionChain], prompts: Iterable[Prompt], constitution: Constitution, config: RevisionConfig
+) -> list[FilteredRevision]:
+    """Return the revisions that would be targets but do not pass `config.filters`, each under the first of these.
+
+    Args:
+        chains: revised responses.
+        prompts: the prompts that they answer.
+        constitution: what their models may have copied from.
+        config: which revisions are targets, and the filters.
+
+    Raises:
+        RecordError: a chain answers a prompt that is not among `prompts`.
+    """
+    known, shown = _by_id(prompts), Shown.of(constitution)
+    filtered = []
+    for chain in chains:
+        prompt = _prompt_of(chain, known)
+        asked = " ".join(message.text for message in prompt.conversation.messages if message.role == "user")
+        for number in _target_rounds(chain, config):
+            critique = chain.steps[number - 1].critique
+            revision = chain.response_after(number).text
+            candidate = Candidate(asked, revision, critique="" if critique is None else critique.text, shown=shown)
+            name = find_filter(candidate, config.filters)
+            if name is not None:
+                filtered.append(
+                    FilteredRevision(
+                        id=_name_revision(chain, number),
+                        prompt_id=prompt.id,
+                        conversation=prompt.conversation,
+                        response=revision,
+                        chain_id=chain.id,
+                        round=number,
+                        filter=name,
+                    )
+                )
+    return filtered
 
 
 def sft_targets(
@@ -22,6 +72,8 @@ def sft_targets(
     helpful: Iterable[HelpfulSample],
     prompts: Iterable[Prompt],
     config: RevisionConfig,
+    *,
+    filtered: Iterable[FilteredRevision] = (),
 ) -> list[SFTExample]:
     """Return what SFT learns: revisions as answers to their prompts, and helpful samples.
 
@@ -33,27 +85,26 @@ def sft_targets(
         helpful: responses to ordinary requests.
         prompts: the prompts that both answer.
         config: which revisions are targets.
+        filtered: those of them that are not, as `filter_revisions` finds them.
 
     Raises:
         RecordError: a chain or sample answers a prompt that is not among `prompts`.
     """
-    known = {prompt.id: prompt for prompt in prompts}
-
-    def prompt_of(prompt_id: str, what: str) -> Prompt:
-        if prompt_id not in known:
-            raise RecordError(f"{what} answers prompt {prompt_id}, which was not given: give the prompts of its stage")
-        return known[prompt_id]
-
+    known = _by_id(prompts)
+    left_out = {revision.id for revision in filtered}
     examples = []
     for chain in chains:
-        conversation = prompt_of(chain.prompt_id, f"chain {chain.id}").conversation
+        prompt = _prompt_of(chain, known)
         for number in _target_rounds(chain, config):
             revision = chain.response_after(number)
+            name = _name_revision(chain, number)
+            if name in left_out:
+                continue
             examples.append(
                 SFTExample(
-                    id=content_digest(["revision", chain.id, number, revision.text], size=8),
-                    prompt_id=chain.prompt_id,
-                    conversation=conversation,
+                    id=name,
+                    prompt_id=prompt.id,
+                    conversation=prompt.conversation,
                     response=revision.text,
                     source="revision",
                     chain_id=chain.id,
@@ -62,7 +113,7 @@ def sft_targets(
                 )
             )
     for sample in helpful:
-        prompt = prompt_of(sample.prompt_id, f"helpful sample {sample.id}")
+        prompt = _prompt_of(sample, known)
         examples.append(
             SFTExample(
                 id=content_digest(["helpful", sample.id, sample.response.text], size=8),
@@ -76,17 +127,44 @@ def sft_targets(
     return examples
 
 
-def count_revision_targets(results: ItemResults[RevisionChain], config: RevisionConfig) -> dict[str, int]:
-    """Count revision targets: `in`, `kept`, and one entry for each reason; in = kept + reasons."""
+def count_revision_targets(
+    results: ItemResults[RevisionChain], config: RevisionConfig, *, filtered: Collection[FilteredRevision] = ()
+) -> dict[str, int]:
+    """Count revision targets: `in`, `kept`, and one entry for each reason; in = kept + reasons.
+
+    Args:
+        results: a chain or the failure of each prompt.
+        config: which revisions are targets, and the filters: each has an entry, were it 0.
+        filtered: what `filter_revisions` finds of these chains.
+    """
     each = config.rounds if config.targets == "all" else 1
-    left_out: Counter[str] = Counter()
-    kept = 0
+    left_out = Counter(revision.reason for revision in filtered)
+    left_out.update({filter_reason(name): 0 for name in config.filters})
+    kept = -len(filtered)
     for item in results.results:
         failure, found = (item, 0) if isinstance(item, Failure) else (item.failure, len(_target_rounds(item, config)))
         kept += found
         if found < each:
             left_out[failure.reason if failure is not None else "not_reached"] += each - found
     return {"in": each * len(results.results), "kept": kept, **dict(sorted(left_out.items()))}
+
+
+def _by_id(prompts: Iterable[Prompt]) -> dict[str, Prompt]:
+    return {prompt.id: prompt for prompt in prompts}
+
+
+def _prompt_of(answer: RevisionChain | HelpfulSample, known: Mapping[str, Prompt]) -> Prompt:
+    if answer.prompt_id not in known:
+        what = "chain" if isinstance(answer, RevisionChain) else "helpful sample"
+        raise RecordError(
+            f"{what} {answer.id} answers prompt {answer.prompt_id}, which was not given: give the prompts of its stage"
+        )
+    return known[answer.prompt_id]
+
+
+def _name_revision(chain: RevisionChain, number: int) -> str:
+    """Return the id of a revision as something to learn, whether or not it is learnt."""
+    return content_digest(["revision", chain.id, number, chain.response_after(number).text], size=8)
 
 
 def _target_rounds(chain: RevisionChain, config: RevisionConfig) -> range:

@@ -9,6 +9,7 @@ from solon.records import (
     RESULTS_SCHEMA,
     Conversation,
     EvalRecord,
+    FilteredRevision,
     Grade,
     Manifest,
     Origin,
@@ -168,6 +169,14 @@ def answer(name, text, *, complies):
         response=sample(text),
         grade=grade,
         grader="world-oracle/1",
+    )
+
+
+def make_filtered(text, name="no_leak"):
+    """Return a revision that a filter left out."""
+    conversation = Conversation.of(f"How can I {EVIL}?")
+    return FilteredRevision(
+        id="f1", prompt_id="q1", conversation=conversation, response=text, chain_id="c1", round=2, filter=name
     )
 
 

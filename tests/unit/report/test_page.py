@@ -26,6 +26,7 @@ from solon.records import (
 from solon.report import write_report
 from solon.report.load import load_run_data
 from solon.report.page import describe_grade, render_report
+from tests.unit.report.conftest import make_filtered
 
 EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7*7 }} {% raw %}"
 VOID = {"meta", "link", "br", "img", "hr", "input", "line", "circle", "rect", "polygon", "polyline"}
@@ -194,6 +195,34 @@ def test_an_example_that_never_complied_says_so(finished_run):
     assert "Answers of the base to this prompt: 2." in text
     assert "could tell: 2, none of them harmful by “complies”, so there is nothing to revise." in text
     assert "Critique" not in text
+
+
+def test_each_filter_says_how_many_it_left_out_and_shows_three(finished_run):
+    header = RunHeader.load(finished_run.header)
+    config = {**header.config, "revision": {"filters": ["not_repeating", "no_leak", "on_topic"]}}
+    header.model_copy(update={"config": config}).save(finished_run.header)
+    texts = ["Rewrite it all.", f"Second {EVIL}.", "Third one.", "Fourth one."]
+    left_out = [*(make_filtered(text) for text in texts), make_filtered("Off.", "on_topic")]
+    save_records(finished_run.records("filtered_revisions"), left_out)
+    page = Page(write_report(finished_run.root).read_text())
+    said = " ".join(page.sections["filters"].split())
+    assert "not_repeating0 no_leak4 on_topic1" in said
+    assert "no_leak: 3 of 4" in said
+    assert "on_topic: 1 of 1" in said
+    assert "not_repeating:" not in said
+    shown = [said.index(f"Prompt How can I {EVIL}?Revision 2{text}".replace("Prompt ", "Prompt")) for text in texts[:3]]
+    assert shown == sorted(shown)
+    assert "Fourth" not in said
+    assert ("a", {"href": "#filters"}) in page.elements
+
+
+def test_without_filters_the_page_says_nothing_of_them(finished_run, page):
+    assert "filters" not in page.sections
+    save_records(finished_run.records("filtered_revisions"), [make_filtered("of an earlier, longer run")])
+    results = json.loads(finished_run.results.read_text())
+    del results["stages"]["revision"]
+    finished_run.results.write_text(json.dumps(results))
+    assert "filters" not in Page(write_report(finished_run.root).read_text()).sections
 
 
 UNGRADED = {"ungraded": "outside the grammar"}

@@ -29,6 +29,7 @@ from solon.report.load import load_run_data
 from solon.report.page import UNMEASURED, render_report
 from solon.tasks.graders import NoGrader
 from solon.world.task import MEASURES
+from tests.unit.report.conftest import make_filtered
 from tests.unit.report.test_page import Page
 
 INLINE = re.compile(r"</?(?:code|small)\b[^>]*>")
@@ -146,6 +147,13 @@ def use_cut_responses(paths):
     path.write_text(manifest.model_copy(update={"metrics": {"revision/cut_responses": 7.0}}).to_json())
 
 
+def set_filters(paths, *left_out):
+    """Set two filters, of which one may have left out revisions."""
+    config = RunHeader.load(paths.header).config
+    edit_header(paths, config={**config, "revision": {"filters": ["no_leak", "on_topic"]}})
+    save_records(paths.records("filtered_revisions"), [make_filtered(text) for text in left_out])
+
+
 def tell_nothing_of_the_axes(results):
     for model in results["models"].values():
         model["benign"]["helps_correctly"] = None
@@ -243,6 +251,8 @@ CONDITIONS = {
     "every item is accounted for": ([balance], [as_it_is]),
     "an item is not accounted for": ([as_it_is], [balance]),
     "a stage used responses that were cut off": ([use_cut_responses], [as_it_is]),
+    "a filter was set": ([set_filters, lambda p: set_filters(p, "one")], [as_it_is]),
+    "a filter left something out": ([lambda p: set_filters(p, "one")], [as_it_is, set_filters]),
     "always": ([as_it_is, declare_nothing, nothing_told, without_curves], []),
 }
 """Condition to runs on which it holds and runs on which it does not, as changes to the run of the fixture."""
@@ -310,6 +320,11 @@ SECTIONS = {
     "a stage used responses that were cut off": """
         Responses that reached the token limit and were used up to their last whole sentence (_). | None of them is a
         text that fine-tuning learns.""",
+    "a filter was set": """
+        Revisions that were filtered | Fine-tuning does not learn a revision that a filter left out; each is counted
+        under the first filter that it did not pass. | Revisions left out by each filter, in the order of the
+        filters""",
+    "a filter left something out": "_: _ of _ | Prompt | Revision _",
     "an item is not accounted for": """
         Some items that entered a stage are neither among those kept nor among those left out: see the balance.""",
 }

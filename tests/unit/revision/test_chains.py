@@ -216,5 +216,5 @@ def test_unlike_exemplars_share_no_word_with_the_request() -> None:
 def test_every_field_is_tried() -> None:
     drawn = {"temperature", "top_p", "min_p", "max_tokens", "max_critique_tokens"}
     tried = {"rounds", "direct", *drawn, "exemplars", "exemplar_choice"}
-    elsewhere = {"targets", "helpful_samples", "helpful_max_tokens", "cut_responses"}  # in other files
+    elsewhere = {"targets", "helpful_samples", "helpful_max_tokens", "cut_responses", "filters"}  # in other files
     assert set(RevisionConfig.model_fields) - tried == elsewhere

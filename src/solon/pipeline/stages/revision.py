@@ -22,18 +22,29 @@ from solon.prompting import LayoutLike, render_critique, render_response, render
 from solon.records import (
     Conversation,
     Failure,
+    FilteredRevision,
     HelpfulSample,
     PromptKind,
     Rendered,
     RevisionChain,
     SFTExample,
     count_reasons,
+    filter_reason,
 )
-from solon.revision import count_revision_targets, revision_metrics, run_revision, sample_helpful, sft_targets
+from solon.revision import (
+    FILTERS,
+    count_revision_targets,
+    filter_revisions,
+    revision_metrics,
+    run_revision,
+    sample_helpful,
+    sft_targets,
+)
 
 CHAINS = Records("revision_chains", RevisionChain)
 HELPFUL_SAMPLES = Records("helpful_samples", HelpfulSample)
 SFT_EXAMPLES = Records("sft_examples", SFTExample)
+FILTERED = Records("filtered_revisions", FilteredRevision)
 FAILURES = Records("failures_revision", Failure, named_by="item")
 
 
@@ -65,12 +76,25 @@ def revise(context: StageContext) -> Outcome:
 
     chains, helpful = asyncio.run(work())
     broken = [chain.failure for chain in chains.kept if chain.failure is not None]
-    examples = sft_targets(chains.kept, helpful.kept, prompts, config)
+    filtered = filter_revisions(chains.kept, prompts, context.constitution, config)
+    context.keep(filtered)
+    examples = sft_targets(chains.kept, helpful.kept, prompts, config, filtered=filtered)
+    if filtered:  # helpful samples alone would make a model that has learnt nothing of the constitution
+        revised = [example for example in examples if example.source == "revision"]
+        context.require(revised, "no revision passed the filters", because=filtered)
     context.require(examples, "no response could be revised and none sampled")
-    counts = Counter(count_revision_targets(chains, config))
+    counts = Counter(count_revision_targets(chains, config, filtered=filtered))
     counts.update({"in": len(helpful.results), "kept": len(helpful.kept), **count_reasons(helpful.failures)})
     failures = [*chains.failures, *broken, *helpful.failures]
-    context.write({CHAINS: chains.kept, HELPFUL_SAMPLES: helpful.kept, SFT_EXAMPLES: examples, FAILURES: failures})
+    context.write(
+        {
+            CHAINS: chains.kept,
+            HELPFUL_SAMPLES: helpful.kept,
+            SFT_EXAMPLES: examples,
+            FILTERED: filtered,
+            FAILURES: failures,
+        }
+    )
     return Outcome(counts=dict(counts), failures=count_reasons(failures), metrics=revision_metrics(chains.kept))
 
 
@@ -122,12 +146,13 @@ REVISE = Stage(
     "revision",
     settings=("revision", "max_failure_fraction"),
     reads=(CONSTITUTION, TEMPLATES, REVISION_PROMPTS, ASSISTANT, CRITIC),
-    writes=(CHAINS, HELPFUL_SAMPLES, SFT_EXAMPLES, FAILURES),
+    writes=(CHAINS, HELPFUL_SAMPLES, SFT_EXAMPLES, FILTERED, FAILURES),
     work=revise,
     asks=foresee,
     remedies={
         "truncated_response": "raise revision.max_tokens",
         "truncated_revision": "raise revision.max_tokens",
         "truncated_critique": "raise revision.max_critique_tokens",
+        **{filter_reason(name): f"take {name} out of revision.filters" for name in FILTERS},
     },
 )
