@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from solon.inference import Sampler
 from solon.lm import read_call
-from solon.nets import load_tokenizer
+from solon.nets import decode_response, load_tokenizer
 from solon.pipeline.manifests import load_manifest
 from solon.pipeline.stages.evaluation import ANSWERS
 from solon.pipeline.stages.feedback import LABELS, PAIRS
@@ -323,3 +323,25 @@ def test_every_layout_that_a_checkpoint_is_asked_in_is_looked_at(tmp_path, base_
     done = call_solon("run", "--out", tmp_path / "run", *tiny_options(base_model), *words)
     assert "--set models.critic.layout=transcript" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("assistant", ["tiny_world", "base_model"])
+def test_no_first_letter_tells_a_revision_of_a_critic_in_another_layout(tmp_path, tiny_world, base_model, assistant):
+    """Both layouts have one vocabulary, and only one of them a space before a response."""
+    models = {"tiny_world": (tiny_world, "chat"), "base_model": (base_model, "transcript")}
+    critic = next(name for name in models if name != assistant)
+    settings = []
+    for role, name in (("assistant", assistant), ("critic", critic)):
+        for field, value in zip(("source", "layout"), models[name], strict=True):
+            settings += ["--set", f"models.{role}.{field}={value}"]
+    folder = tmp_path / "run"
+    done = call_solon("run", "--out", folder, "--until", "sft_examples", *tiny_options(models[assistant][0]), *settings)
+    assert done.returncode == 0, done.stderr
+    examples = SFT_EXAMPLES.load(RunPaths(folder))
+    assert {example.source for example in examples} == {"revision", "helpful"}
+    source, layout = models[assistant]
+    encoder = RowEncoder(load_tokenizer(source), layout=layout)
+    revisions = [example for example in examples if example.source == "revision"]
+    rows = [encoder.row(example.conversation, example.response, example.tokens) for example in revisions]
+    first = {decode_response(load_tokenizer(source), list(row.ids[row.prompt_length :]))[:1].isspace() for row in rows}
+    assert first == {layout == "transcript"}

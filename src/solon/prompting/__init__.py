@@ -17,6 +17,7 @@ from solon.prompting.rendering import (
     render_revision,
     response_lead,
     response_stops,
+    revision_lead,
 )
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "render_revision",
     "response_lead",
     "response_stops",
+    "revision_lead",
     "templates_digest",
 ]

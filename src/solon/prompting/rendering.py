@@ -146,6 +146,11 @@ def response_lead(layout: LayoutLike) -> str:
     return as_templates(layout).load("assistant").lead("text")
 
 
+def revision_lead(layout: LayoutLike) -> str:
+    """Return the same before a revision."""
+    return as_templates(layout).load("revision").lead("text")
+
+
 def render_response(conversation: Conversation, layout: LayoutLike = "chat") -> Rendered:
     """Ask for the assistant's next message.
 

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from solon.constitution import Constitution
 from solon.errors import RecordError
 from solon.lm import ItemResults
+from solon.prompting import LayoutLike, response_lead, revision_lead
 from solon.records import (
     Failure,
     FilteredRevision,
@@ -74,10 +75,16 @@ def sft_targets(
     config: RevisionConfig,
     *,
     filtered: Iterable[FilteredRevision] = (),
+    written_in: LayoutLike = "chat",
+    learnt_in: LayoutLike = "chat",
 ) -> list[SFTExample]:
     """Return what SFT learns: revisions as answers to their prompts, and helpful samples.
 
     Critiques and initial responses are never targets.
+
+    A layout may have spaces before a response, which the model writes. Where a revision was written after others than
+    it is learnt after, it is learnt without them, read anew: the first letter must not tell a revision from a helpful
+    sample.
 
     Args:
         chains: revised responses; rounds after `config.rounds` are passed over, so that one set of chains gives
@@ -86,12 +93,16 @@ def sft_targets(
         prompts: the prompts that both answer.
         config: which revisions are targets.
         filtered: those of them that are not, as `filter_revisions` finds them.
+        written_in: the critic's layout.
+        learnt_in: the assistant's.
 
     Raises:
         RecordError: a chain or sample answers a prompt that is not among `prompts`.
     """
     known = _by_id(prompts)
     left_out = {revision.id for revision in filtered}
+    lead = revision_lead(written_in)
+    is_at_home = lead == response_lead(learnt_in)
     examples = []
     for chain in chains:
         prompt = _prompt_of(chain, known)
@@ -105,11 +116,11 @@ def sft_targets(
                     id=name,
                     prompt_id=prompt.id,
                     conversation=prompt.conversation,
-                    response=revision.text,
+                    response=revision.text if is_at_home else revision.text.removeprefix(lead),
                     source="revision",
                     chain_id=chain.id,
                     round=number,
-                    tokens=revision.tokens,
+                    tokens=revision.tokens if is_at_home else None,
                 )
             )
     for sample in helpful:

@@ -4,7 +4,7 @@ import pytest
 
 from solon.errors import RecordError
 from solon.lm import ItemResults, ScriptedModel
-from solon.records import Failure, HelpfulSample, RevisionChain, RevisionStep, SampledTokens, Sampling
+from solon.records import Failure, HelpfulSample, Layout, RevisionChain, RevisionStep, SampledTokens, Sampling
 from solon.revision import (
     RevisionConfig,
     count_revision_targets,
@@ -103,6 +103,29 @@ def test_targets_carry_what_they_were_sampled_as() -> None:
     examples = sft_targets([made], [helpful], [*PROMPTS, *ASKED], RevisionConfig(rounds=2))
     same = SampledTokens(ids=(7, 8), vocabulary="v")  # the end token is no part of the text
     assert [example.tokens for example in examples] == [None, same, same]
+
+
+@pytest.mark.parametrize(
+    ("written", "learnt", "text", "expected", "sampled"),
+    [
+        ("chat", "chat", "No.", "No.", True),
+        ("chat", "single", " No.", " No.", True),
+        ("transcript", "transcript", " No.", " No.", True),
+        ("transcript", "chat", " No.", "No.", False),
+        ("transcript", "chat", "No.", "No.", False),
+        ("transcript", "single", "  No.", " No.", False),
+        ("chat", "transcript", "No.", "No.", False),
+    ],
+)
+def test_a_revision_is_learnt_without_the_space_of_the_layout_it_was_written_in(
+    written: Layout, learnt: Layout, text: str, expected: str, sampled: bool
+) -> None:
+    revision = make_sample(text, token_ids=(7, 8), vocabulary="v", stop_reason="stop")
+    step = RevisionStep(principle_id="p", critique=None, revision=revision)
+    made = chain(0, 1).model_copy(update={"steps": (step,)})
+    (example,) = sft_targets([made], [], PROMPTS, RevisionConfig(rounds=1), written_in=written, learnt_in=learnt)
+    assert example.response == expected
+    assert example.tokens == (SampledTokens(ids=(7, 8), vocabulary="v") if sampled else None)
 
 
 def test_none_are_drawn_where_none_are_asked_for() -> None:

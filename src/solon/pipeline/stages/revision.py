@@ -78,7 +78,15 @@ def revise(context: StageContext) -> Outcome:
     broken = [chain.failure for chain in chains.kept if chain.failure is not None]
     filtered = filter_revisions(chains.kept, prompts, context.constitution, config)
     context.keep(filtered)
-    examples = sft_targets(chains.kept, helpful.kept, prompts, config, filtered=filtered)
+    examples = sft_targets(
+        chains.kept,
+        helpful.kept,
+        prompts,
+        config,
+        filtered=filtered,
+        written_in=context.model(CRITIC).layout,
+        learnt_in=context.layout,
+    )
     if filtered:  # helpful samples alone would make a model that has learnt nothing of the constitution
         revised = [example for example in examples if example.source == "revision"]
         context.require(revised, "no revision passed the filters", because=filtered)
