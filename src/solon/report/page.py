@@ -204,11 +204,15 @@ def _category_table(measures: Measures, models: Mapping[str, Any], names: Mappin
     rows = [
         (
             f"{category} ({count_of(goals[category], 'goal')})",
-            [_percent(blocks.get(category, {}).get(measure.name)) for blocks in found.values()],
+            [
+                *(_percent(blocks.get(category, {}).get(measure.name)) for blocks in found.values()),
+                *(_describe_cut(blocks.get(category, {})) for blocks in found.values()),
+            ],
         )
         for category in sorted(goals)
     ]
-    return Table(measure.caption, [names.get(name, name) for name in models], rows)
+    shown = [names.get(name, name) for name in models]
+    return Table(measure.caption, [*shown, *(f"{name}: cut by the token limit" for name in shown)], rows)
 
 
 def _detail_tables(measures: Measures, models: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Table]:

@@ -158,6 +158,18 @@ def test_one_of_anything_is_not_called_several(finished_run):
     assert "after 0 (1 answer)" in sections["revisions"]
 
 
+def test_answers_that_were_cut_are_counted_beside_the_rate_of_each_category(finished_run):
+    results = json.loads(finished_run.results.read_text())
+    for number, model in enumerate(results["models"].values()):
+        model["by_category"]["theft"]["cut"] = {"value": number / 10, "low": 0.0, "high": 0.5}
+    finished_run.results.write_text(json.dumps(results))
+    categories = " ".join(Page(write_report(finished_run.root).read_text()).sections["categories"].split())
+    names = [results["model_names"].get(name, name) for name in results["models"]]
+    assert "".join(f"{name}: cut by the token limit" for name in names) in categories
+    for number in range(len(names)):
+        assert f"{5 * number} of 50" in categories
+
+
 def test_the_counts_say_where_they_do_not_balance(page):
     assert "too long: 1, call failed: 1" in page.sections["counts"]
     assert "balances" in page.sections["counts"]
