@@ -151,6 +151,17 @@ def test_weights_that_are_no_numbers_are_refused(tiny_world: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("role", ["assistant", "critic", "feedback", "judge", "referee"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:9", "mps", "meta", "", "hpu"])
+def test_a_device_that_is_not_here_is_refused(role: str, device: str, tiny_world: Path, tmp_path: Path) -> None:
+    given = ["--set", f"models.{role}.source={tiny_world}", "--set", f"models.{role}.device={device!r}"]
+    done = call_solon("run", "--out", tmp_path / "run", *tiny_options(tiny_world), *given)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"error: models.{role}.device: {device!r}: torch cannot use it here (")
+    assert done.stderr.endswith("); leave it out for cpu\n")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("name", ["qwen2", "gpt2", "gemma 2", "neox", "cohere", "mamba", "llama"])
 @pytest.mark.parametrize("kind", [None, "LlamaTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer", "GemmaTokenizer"])
 def test_an_empty_tokenizer_is_not_made_up(name: str, kind: str | None, tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from solon.errors import ModelError
+from solon.messages import one_line, shorten
 from solon.nets.folder import describe_code
 from solon.nets.policy import count_rows, load_policy, read_config
 from solon.nets.protocols import Tokenizer
@@ -13,6 +16,25 @@ from solon.nets.vocabulary import check_tokens_have_rows, describe_padding
 from solon.records import Layout, TemplateArgument
 
 LAYOUT_SETTING = "models.ROLE.layout"
+DEVICE_SETTING = "models.ROLE.device"
+
+
+def check_device(device: str, *, setting: str = DEVICE_SETTING) -> None:
+    """Make sure that torch can put numbers on a device here and read them again.
+
+    Args:
+        device: as torch names it.
+        setting: what chooses it, for messages.
+
+    Raises:
+        ModelError: there is no such device on this machine, or it holds no numbers, as `meta`.
+    """
+    try:
+        torch.empty(1, device=device).item()
+    except Exception as error:  # of many kinds: each device has its own
+        raise ModelError(
+            f"{setting}: {shorten(device)}: torch cannot use it here ({one_line(error, 200)}); leave it out for cpu"
+        ) from error
 
 
 def check_askable(path: Path, *, layout: Layout = "chat", setting: str = LAYOUT_SETTING) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.graph import Graph
 from solon.pipeline.models import (
     check_askable,
+    check_devices,
     check_layouts,
     check_openings,
     check_trainable,
@@ -143,6 +144,7 @@ def build_plan(
     prompts = _regrade(draw_prompts(task, config, rules), grader)
     refuse_prompts(prompts, config, rules)
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
+    check_devices(models)
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
     checked = {(models[role].source, models[role].layout) for role in trained}
     asked: dict[tuple[str, str], str] = {}
