@@ -172,7 +172,13 @@ def check_askable(role: str, spec: ModelSpec) -> tuple[str, ...]:
         return ()
     from solon.nets import check_askable as check_checkpoint
 
-    return check_checkpoint(Path(spec.source), layout=spec.layout, setting=f"models.{role}.layout")
+    return check_checkpoint(
+        Path(spec.source),
+        device=spec.device,
+        dtype=spec.dtype,
+        layout=spec.layout,
+        setting=f"models.{role}.layout",
+    )
 
 
 def check_layouts(models: Mapping[str, ModelSpec], own: Mapping[str, str] | None = None) -> list[str]:
