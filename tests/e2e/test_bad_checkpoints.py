@@ -9,14 +9,25 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from solon.errors import ModelError
-from solon.nets import check_askable, check_trainable, load_policy, load_tokenizer, save_policy
+from solon.nets import (
+    check_askable,
+    check_trainable,
+    init_scorer_from_policy,
+    load_policy,
+    load_scorer,
+    load_tokenizer,
+    save_policy,
+    save_scorer,
+)
 from tests.e2e.conftest import call_solon
 from tests.language_models import build_model, make_model, make_tokenizer
 from tests.tiny_world import tiny_options
 
 WEIGHTS = "model.safetensors"
+EMBEDDINGS = "model.embed_tokens.weight"
 
 
 def edit(file: Path, **changes: object) -> None:
@@ -32,6 +43,21 @@ def leave_out(folder: Path) -> None:
     weights = load_file(folder / WEIGHTS)
     del weights["model.layers.0.mlp.down_proj.weight"]
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
+
+
+def change(folder: Path, name: str, by: Callable[[Tensor], Tensor]) -> None:
+    weights = load_file(folder / WEIGHTS)
+    weights[name] = by(weights[name])
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+
+
+def put(weight: Tensor, number: float) -> Tensor:
+    weight[-1, 0] = number
+    return weight
+
+
+def make_preference_model(folder: Path) -> None:
+    save_scorer(init_scorer_from_policy(folder, seed=0), load_tokenizer(folder), folder)
 
 
 def forget_tokenizer(folder: Path) -> None:
@@ -66,7 +92,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         r"weights do not fit its config\.json \(\S+ has another shape\): copy",
     ),
     "no tokenizer": (forget_tokenizer, r"has no tokenizer\.json, nor all files of a vocabulary: put the tokenizer"),
-    "a broken tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer cannot be loaded"),
+    "a broken tokenizer": (
+        lambda folder: (folder / "tokenizer.json").write_text("{"),
+        r"tokenizer\.json: cannot be read as JSON \(.*\): copy the checkpoint again",
+    ),
     "fewer rows than tokens": (
         lambda folder: edit(folder / "config.json", vocab_size=100),
         r"its tokenizer writes token \d+ \(.*\), its embeddings end at row 99: put the tokenizer",
@@ -90,7 +119,51 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no causal language model": (
         lambda folder: (folder / "config.json").write_text('{"model_type": "t5"}'),
-        r"no causal language model of the architecture 't5'|Unrecognized configuration class",
+        r"transformers has no causal language model of the architecture 't5': choose a model of another arch",
+    ),
+    "a model of images": (
+        lambda folder: (folder / "config.json").write_text('{"model_type": "vit"}'),
+        r"transformers has no causal language model of the architecture 'vit': choose a model of another arch",
+    ),
+    "weights that are no numbers": (
+        lambda folder: change(folder, "model.norm.weight", lambda weight: weight * float("nan")),
+        r"its weights are no numbers \(model\.norm\.weight has some that are not finite\): copy the checkpoint again",
+    ),
+    "one number that is none, where nothing is read": (
+        lambda folder: change(folder, EMBEDDINGS, lambda weight: put(weight, float("-inf"))),
+        r"its weights are no numbers \(\S+embed_tokens\.weight has some that are not finite\): copy the checkpoint",
+    ),
+    "logits that are no numbers": (
+        lambda folder: change(folder, "model.norm.weight", lambda weight: weight * 0 + 3e38),
+        r"its weights give logits that are no numbers: copy the checkpoint again",
+    ),
+    "a preference model": (
+        lambda folder: make_preference_model(folder),
+        r"config\.json: names LlamaForSequenceClassification, no causal language model: give a model that writes text",
+    ),
+    "a preference model that does not say so": (
+        lambda folder: [make_preference_model(folder), edit(folder / "config.json", architectures=None)],
+        r"weights do not fit its config\.json \(score\.weight has no place\): give a model that writes text",
+    ),
+    "no configuration": (
+        lambda folder: (folder / "config.json").unlink(),
+        r"config\.json: no such file: .* is not a whole .* folder: give the path of one, or copy the checkpoint again",
+    ),
+    "a template that cannot be read": (
+        lambda folder: (folder / "chat_template.jinja").write_text("{% for x in messages %}\n{% if %}"),
+        r"its chat template cannot be read \(line 2: .*\): mend chat_template\.jinja, or copy the checkpoint again",
+    ),
+    "a template that fails": (
+        lambda folder: (folder / "chat_template.jinja").write_text("{{ messages[0].content + 1 }}"),
+        r"its chat template fails on the turns .* \(.*\): mend chat_template\.jinja, or copy the checkpoint again",
+    ),
+    "a broken file beside the tokenizer": (
+        lambda folder: (folder / "tokenizer_config.json").write_text("{"),
+        r"tokenizer_config\.json: cannot be read as JSON \(.*\): copy the checkpoint again",
+    ),
+    "a tokenizer of nothing": (
+        lambda folder: (folder / "tokenizer.json").write_text("{}"),
+        r"tokenizer\.json: the tokenizer cannot be loaded \(.*\): copy the checkpoint again",
     ),
 }
 
@@ -141,14 +214,42 @@ def test_a_layout_of_one_turn_needs_a_chat_template_too(tiny_world: Path, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_that_are_no_numbers_are_refused(tiny_world: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(tiny_world, tmp_path / "bad model"))
-    weights = load_file(folder / WEIGHTS)
-    weights["model.norm.weight"] = weights["model.norm.weight"] * float("nan")
-    save_file(weights, folder / WEIGHTS, {"format": "pt"})
-    done = call_solon("run", "--out", tmp_path / "run", *tiny_options(folder))
-    assert "its weights give logits that are no numbers: copy the checkpoint again" in done.stderr
+@pytest.mark.parametrize("role", ["assistant", "critic", "feedback", "judge"])
+def test_a_model_is_read_in_the_precision_in_which_it_will_be_asked(
+    role: str, tiny_world: Path, tmp_path: Path
+) -> None:
+    """The other roles have the same folder as it is."""
+    folder = Path(shutil.copytree(tiny_world, tmp_path / "large numbers"))
+    change(folder, EMBEDDINGS, lambda weight: weight * 1e6)
+    models = ["--set", f"models.{role}.source={folder}", "--set", f"models.{role}.dtype=float16"]
+    done = call_solon("run", "--out", tmp_path / "run", *tiny_options(folder), *models)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no numbers" in done.stderr
+    assert "choose another dtype than float16, or copy it again" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("role", ["assistant", "critic", "feedback", "judge", "referee"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:9", "mps", "meta", "", "hpu"])
+def test_a_device_that_is_not_here_is_refused(role: str, device: str, tiny_world: Path, tmp_path: Path) -> None:
+    given = ["--set", f"models.{role}.source={tiny_world}", "--set", f"models.{role}.device={device!r}"]
+    done = call_solon("run", "--out", tmp_path / "run", *tiny_options(tiny_world), *given)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"error: models.{role}.device: {device!r}: torch cannot use it here (")
+    assert done.stderr.endswith("); leave it out for cpu\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_preference_model_is_not_exported(tiny_world: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_world, tmp_path / "bad model"))
+    make_preference_model(folder)
+    load_scorer(folder)
+    for architectures in (["LlamaForSequenceClassification"], None):
+        edit(folder / "config.json", architectures=architectures)
+        done = call_solon("model", "export", "--gguf", tmp_path / "a.gguf", folder)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "give a model that writes text, not one that scores it" in done.stderr
+        assert not (tmp_path / "a.gguf").exists()
 
 
 @pytest.mark.parametrize("name", ["qwen2", "gpt2", "gemma 2", "neox", "cohere", "mamba", "llama"])

@@ -13,7 +13,7 @@ from solon.messages import nearest
 from solon.pipeline.artifacts import ASSISTANT
 from solon.pipeline.config import RunConfig
 from solon.pipeline.folder import load_header
-from solon.pipeline.models import identify_model, locate_model, trained_model
+from solon.pipeline.models import check_devices, identify_model, locate_model, trained_model
 from solon.pipeline.overrides import validate
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI
 from solon.pipeline.task import find_shipped_model, load_task
@@ -98,6 +98,7 @@ def _find_assistant(folder: Path, header: RunHeader, spec: ModelSpec) -> ModelSp
 def run_chat(folder: Path, name: str | None, *, temperature: float, max_tokens: int, seed: int) -> None:
     """Answer each line of standard input until it ends, in the model's own layout."""
     spec = find_model(folder, name)
+    check_devices({ASSISTANT.key: spec})  # whose settings the trained ones have
     header = load_header(folder)
     sampling = validate(Sampling, {"temperature": temperature, "max_tokens": max_tokens}, where="chat")
     if header.models[ASSISTANT.key].source == NANO:

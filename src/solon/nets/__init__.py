@@ -4,7 +4,7 @@ Everything is a plain Hugging Face folder with safetensors. What may enter a mod
 here (`tokenizer`), and what a checkpoint may do to the process that loads it (`folder`): nothing.
 """
 
-from solon.nets.checks import check_askable, check_trainable
+from solon.nets.checks import check_askable, check_device, check_numbers, check_trainable
 from solon.nets.folder import weights_digest
 from solon.nets.llama import is_llama_shaped
 from solon.nets.policy import count_rows, load_policy, read_config, save_policy, stored_dtype
@@ -37,6 +37,8 @@ __all__ = [
     "Trainable",
     "begins_thought",
     "check_askable",
+    "check_device",
+    "check_numbers",
     "check_trainable",
     "count_rows",
     "decode_response",

@@ -147,7 +147,10 @@ def read_json_file(path: Path) -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file: {path.parent} is not a Hugging Face model folder") from error
+        raise ModelError(
+            f"{path}: no such file: {path.parent} is not a whole Hugging Face model folder: give the path of one, or "
+            "copy the checkpoint again"
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}): copy the checkpoint again") from error
     if not isinstance(body, dict):

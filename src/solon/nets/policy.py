@@ -1,7 +1,8 @@
 """Causal language models: load one, refusing what does not fit its configuration, and save it whole."""
 
+import re
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +15,17 @@ from solon.storage import replace_folder
 
 _LONGEST = 300
 """Characters that are kept of what another library says."""
+
+
+_OTHER_MODELS: Final = re.compile(r"For\w*(Classification|Regression|QuestionAnswering|MultipleChoice)$|Reward\w*$")
+"""Names of classes, as in `architectures` of a config.json, of models that score texts and write none."""
+
+_OTHER_HEADS: Final = re.compile(r"[^.]*(score|classif|regress|reward|summary|qa_outputs|head)", re.IGNORECASE)
+"""How weights are named, at the top, that come after a trunk and are no part of it."""
+
+_ANY: Final = re.compile("")
+
+_WRITER: Final = "give a model that writes text, not one that scores it"
 
 
 class Factory(Protocol):
@@ -32,13 +44,17 @@ def load_policy(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
         dtype: what they are converted to; None keeps what the checkpoint says.
 
     Raises:
-        ModelError: the folder is not one this package loads, or its weights do not fit its configuration.
+        ModelError: the folder is not one this package loads, holds a model that scores texts and writes none, or its
+            weights do not fit its configuration.
     """
     from transformers import AutoModelForCausalLM
 
     path = Path(path)
-    model = load_checkpoint(AutoModelForCausalLM, path, device=device, dtype=dtype, may_hold_more=not names_code(path))
-    return cast(CausalLM, model)
+    for name in read_checkpoint_config(path).get("architectures") or ():
+        if _OTHER_MODELS.search(str(name)):
+            raise ModelError(f"{path / 'config.json'}: names {name}, no causal language model: {_WRITER}")
+    no_place = _ANY if names_code(path) else _OTHER_HEADS
+    return cast(CausalLM, load_checkpoint(AutoModelForCausalLM, path, device=device, dtype=dtype, no_place=no_place))
 
 
 def load_checkpoint(
@@ -48,7 +64,7 @@ def load_checkpoint(
     device: str,
     dtype: torch.dtype | None,
     may_miss: tuple[str, ...] = (),
-    may_hold_more: bool = True,
+    no_place: re.Pattern[str] | None = None,
     **options: object,
 ) -> Network:
     """Load a checkpoint through one of transformers' factories, refusing one with missing or misshapen weights.
@@ -59,7 +75,7 @@ def load_checkpoint(
         device: where the weights go.
         dtype: what they are converted to; None keeps what the checkpoint says.
         may_miss: names of weights that need not be in the checkpoint.
-        may_hold_more: True where it may hold weights that the architecture does not use.
+        no_place: what the names of weights begin with that must not be left over; None passes over all that are.
         options: set over the checkpoint's configuration.
 
     Raises:
@@ -83,10 +99,14 @@ def load_checkpoint(
     wrong = [
         *(f"{name} is missing" for name in sorted(set(report["missing_keys"]) - set(may_miss))),
         *(f"{name} has another shape" for name in sorted(str(key[0]) for key in report["mismatched_keys"])),
-        *(f"{name} has no place" for name in sorted(report["unexpected_keys"]) if not may_hold_more),
     ]
     if wrong:
         raise ModelError(f"{path}: weights do not fit its config.json ({wrong[0]}): copy the checkpoint again")
+    left = [name for name in sorted(report["unexpected_keys"]) if no_place is not None and no_place.match(name)]
+    if left:
+        raise ModelError(
+            f"{path}: weights do not fit its config.json ({left[0]} has no place): {_WRITER}, or copy it again"
+        )
     # Padding is told from text by where it stands. Were it told by its id, a text's end could not learn where one token
     # is both, as in many checkpoints.
     model.get_input_embeddings().padding_idx = None
@@ -103,9 +123,10 @@ def read_config(path: Path, **options: object) -> ModelConfig:
         options: set over what it says.
 
     Raises:
-        ModelError: the folder is not one this package loads, or transformers cannot make sense of its configuration.
+        ModelError: the folder is not one this package loads, transformers cannot make sense of its configuration, or
+            has no causal language model of its architecture.
     """
-    from transformers import AutoConfig
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     read_checkpoint_config(path)
     check_weights(path)
@@ -116,6 +137,11 @@ def read_config(path: Path, **options: object) -> ModelConfig:
             )
     except Exception as error:
         raise ModelError(f"{path}: the checkpoint cannot be loaded ({one_line(error, _LONGEST)})") from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(
+            f"{path}: transformers has no causal language model of the architecture {config.model_type!r}: choose a "
+            "model of another architecture"
+        )
     if hasattr(config, "auto_map"):  # what is saved of it is of the architecture itself
         del config.auto_map
     # What a folder asks for its author had: the family may not offer it, or the package for it not be here, and some

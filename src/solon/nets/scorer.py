@@ -92,33 +92,24 @@ def scorer_class(config: ModelConfig, path: Path) -> Factory:
         path: what to call the checkpoint.
 
     Raises:
-        ModelError: no model can be made of the configuration, or it is of no causal language model.
+        ModelError: no model can be made of the configuration.
     """
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
     shipped = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
     if shipped is not None and _has_scalar_head(shipped, config, path):
         return cast(Factory, shipped)
-    own = _put_together(config, path)
+    own = _put_together(config)
     _has_scalar_head(own, config, path)  # by its making; but it has to be possible to build
     return cast(Factory, own)
 
 
-def _put_together(config: ModelConfig, path: Path) -> type[Any]:
-    """Return a sequence classifier of an architecture that has none: transformers' general one over the family's trunk.
-
-    Raises:
-        ModelError: transformers has no causal language model of the architecture.
-    """
+def _put_together(config: ModelConfig) -> type[Any]:
+    """Return a sequence classifier of an architecture that has none: transformers' general one over its trunk."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
     from transformers.modeling_layers import GenericForSequenceClassification
 
-    causal = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    if causal is None:
-        raise ModelError(
-            f"{path}: transformers has no causal language model of the architecture {config.model_type!r}: choose a "
-            "base of another architecture"
-        )
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     family = next(base for base in causal.__mro__ if PreTrainedModel in base.__bases__)
     name = f"{family.__name__.removesuffix('PreTrainedModel')}ForSequenceClassification"
     # transformers looks into the source of a class's module for what it can do: this one can what its family can.

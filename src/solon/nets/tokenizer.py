@@ -39,7 +39,7 @@ from weakref import WeakKeyDictionary
 
 from solon.errors import ModelError, PromptingError
 from solon.messages import one_line
-from solon.nets.folder import quiet_transformers, read_checkpoint_config
+from solon.nets.folder import quiet_transformers, read_checkpoint_config, read_json_file
 from solon.nets.marking import MarkedEngine
 from solon.nets.protocols import Tokenizer
 from solon.nets.thoughts import (
@@ -55,8 +55,14 @@ from solon.records import Rendered, Role, Span, TemplateArgument, Turn
 
 _NO_TOKENIZER = "has no tokenizer.json, nor all files of a vocabulary: put the tokenizer of its weights into the folder"
 
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+"""Files that say what a tokenizer is, each an object in JSON."""
+
 _DAY = datetime(2024, 7, 26)
 """What a chat template takes for now: the day that Llama's templates name themselves where nobody tells them."""
+
+_TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json")
+"""Files that may hold a chat template, the first before the second."""
 
 _DIRECTIVES = ("a", "A", "b", "B", "d", "-d", "m", "-m", "y", "Y", "j", "H", "I", "M", "S", "p")
 """What templates write dates with."""
@@ -92,7 +98,13 @@ def load_tokenizer(path: Path, chat_template_kwargs: Mapping[str, TemplateArgume
     except Exception as error:
         if not (path / "tokenizer.json").is_file():
             raise ModelError(f"{path}: {_NO_TOKENIZER}") from error
-        raise ModelError(f"{path}: its tokenizer cannot be loaded ({one_line(error, 300)})") from error
+        for name in _TOKENIZER_FILES:
+            if (path / name).is_file():
+                read_json_file(path / name)
+        raise ModelError(
+            f"{path / 'tokenizer.json'}: the tokenizer cannot be loaded ({one_line(error, 300)}): copy the checkpoint "
+            "again"
+        ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{path}: has no tokenizer.json: convert its tokenizer to a fast one and save it again")
     _check_vocabulary_files(tokenizer, path)
@@ -418,7 +430,7 @@ def _find_template_words(tokenizer: Tokenizer, kind: str) -> list[str]:
     try:
         tokens = list(Environment().lexer.tokenize(tokenizer.get_chat_template()))
     except (TemplateSyntaxError, ValueError) as error:
-        raise ModelError(f"{_name(tokenizer)}: its chat template cannot be read: {error}") from error
+        raise _broken(tokenizer, "cannot be read", error) from error
     return [token.value for token in tokens if token.type == kind]
 
 
@@ -498,11 +510,16 @@ def _split_template(
     Raises:
         ModelError: the template refuses the roles, or does not show every turn once and in order.
     """
+    from jinja2 import TemplateError, TemplateSyntaxError
+
     shape = ", ".join(roles)
     marks = _placeholders(tokenizer, len(roles))
     try:
         text = _render(tokenizer, roles, marks, is_open=is_open, told=told)
     except Exception as error:
+        if type(error) is not TemplateError:  # what a template raises by itself
+            what = "cannot be read" if isinstance(error, TemplateSyntaxError) else f"fails on the turns {shape}"
+            raise _broken(tokenizer, what, error) from error
         raise ModelError(f"{_name(tokenizer)}: its chat template refuses the turns {shape}: {error}") from error
     pieces: list[str] = []
     for content in marks:
@@ -514,6 +531,16 @@ def _split_template(
         piece, text = text.split(content)
         pieces.append(piece)
     return _Layout(roles, is_open, (*pieces, text))
+
+
+def _broken(tokenizer: Tokenizer, what: str, error: Exception) -> ModelError:
+    """Say what is wrong with a chat template that is broken, where, and in which file it is mended."""
+    line = f"line {error.lineno}: " if isinstance(getattr(error, "lineno", None), int) else ""
+    folder = Path(_name(tokenizer))
+    file = next((name for name in _TEMPLATE_FILES if (folder / name).is_file()), _TEMPLATE_FILES[0])
+    return ModelError(
+        f"{folder}: its chat template {what} ({line}{one_line(error, 300)}): mend {file}, or copy the checkpoint again"
+    )
 
 
 def _rewrites(tokenizer: Tokenizer, layout: _Layout) -> bool:

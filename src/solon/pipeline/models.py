@@ -116,6 +116,22 @@ def identify_model(spec: ModelSpec) -> str:
     return content_digest([digest, spec.settings]) if spec.settings else digest
 
 
+def check_devices(models: Mapping[str, ModelSpec]) -> None:
+    """Refuse a device that is not here, before anything is put there.
+
+    Args:
+        models: role to its model.
+
+    Raises:
+        ModelError: torch cannot use the device of a local model.
+    """
+    from solon.nets import check_device
+
+    for role, spec in models.items():
+        if spec.backend == LOCAL:
+            check_device(spec.device, setting=f"models.{role}.device")
+
+
 def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     """Refuse a model that training cannot start from, before anything is done; return what to know of the others.
 
@@ -156,7 +172,13 @@ def check_askable(role: str, spec: ModelSpec) -> tuple[str, ...]:
         return ()
     from solon.nets import check_askable as check_checkpoint
 
-    return check_checkpoint(Path(spec.source), layout=spec.layout, setting=f"models.{role}.layout")
+    return check_checkpoint(
+        Path(spec.source),
+        device=spec.device,
+        dtype=spec.dtype,
+        layout=spec.layout,
+        setting=f"models.{role}.layout",
+    )
 
 
 def check_layouts(models: Mapping[str, ModelSpec], own: Mapping[str, str] | None = None) -> list[str]:

@@ -15,6 +15,7 @@ from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.graph import Graph
 from solon.pipeline.models import (
     check_askable,
+    check_devices,
     check_layouts,
     check_openings,
     check_trainable,
@@ -143,11 +144,12 @@ def build_plan(
     prompts = _regrade(draw_prompts(task, config, rules), grader)
     refuse_prompts(prompts, config, rules)
     models = {role: locate_model(spec, task) for role, spec in config.models.items()}
+    check_devices(models)
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
-    checked = {(models[role].source, models[role].layout) for role in trained}
-    asked: dict[tuple[str, str], str] = {}
+    checked = {_asked_as(models[role]) for role in trained}
+    asked: dict[tuple[str | None, ...], str] = {}
     for role, spec in models.items():  # roles that share a model are looked at once
-        asked.setdefault((spec.source, spec.layout), role)
+        asked.setdefault(_asked_as(spec), role)
     notices = (
         *notes,
         *(notice for role in trained for notice in check_trainable(role, models[role])),
@@ -183,6 +185,11 @@ def build_plan(
     )
     source = "" if grader is None else grader_source
     return RunPlan(task, config, rules, prompts, models, header, graph, source, until, own)
+
+
+def _asked_as(spec: ModelSpec) -> tuple[str | None, ...]:
+    """Return what decides whether a model can be asked."""
+    return spec.source, spec.layout, spec.device, spec.dtype
 
 
 def _source_of(constitution: Constitution | str | Path) -> str:

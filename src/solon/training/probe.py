@@ -13,7 +13,7 @@ import torch
 from solon.errors import ModelError
 from solon.inference import Sampler
 from solon.messages import one_line
-from solon.nets import count_rows, encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
+from solon.nets import check_numbers, count_rows, encode_prompt, find_absent_rows, load_policy, load_tokenizer, rule_out
 from solon.prompting import LayoutLike, add_system_prompt, render_response
 from solon.records import Conversation, Sampling, TemplateArgument
 from solon.training.batching import TokenRow, pack_rows
@@ -55,13 +55,7 @@ def check_reading(
     model = load_policy(checkpoint, device=device, dtype=None if dtype is None else getattr(torch, dtype))
     try:
         prompt = encode_prompt(tokenizer, add_system_prompt(render_response(_ASKED, layout), system_prompt, layout))
-        with torch.no_grad():
-            begun = model(input_ids=torch.tensor([prompt], device=model.device)).logits
-        if begun.isnan().any():
-            given = (
-                "copy the checkpoint again" if dtype is None else f"choose another dtype than {dtype}, or copy it again"
-            )
-            raise ModelError(f"{checkpoint}: its weights give logits that are no numbers: {given}")
+        check_numbers(model, prompt, where=checkpoint, dtype=dtype)
         sampler = Sampler(model, tokenizer, batch_size=1, end_ids=())
         (drawn,) = sampler.sample([prompt], Sampling(max_tokens=_TOKENS), [0])
         row = TokenRow((*prompt, *drawn.token_ids), len(prompt))

@@ -11,6 +11,7 @@ from solon.cli.chat import find_model, run_chat
 from solon.errors import ConfigError, ModelError, RecordError, RunError
 from solon.lm import ScriptedModel, Thinking
 from solon.lm.backends import local
+from solon.nets import weights_digest
 from solon.pipeline.config import build_config
 from solon.prompting import render_response
 from solon.records import Conversation, Manifest, Origin, RunHeader, RunPaths
@@ -41,6 +42,17 @@ def talk(tmp_path, monkeypatch, capsys):
         return capsys.readouterr().out, model.generated
 
     return call
+
+
+@pytest.mark.parametrize("name", ["rl-cai", "base"])
+def test_a_device_that_the_run_had_and_this_machine_has_not_is_said(talk, tmp_path, name):
+    header = RunHeader.load(RunPaths(tmp_path).header)
+    header.config["models"]["assistant"]["device"] = "mtia"
+    digest = weights_digest(find_nano_model())
+    origin = header.models["assistant"].model_copy(update={"source": "nano", "digest": digest})
+    header.model_copy(update={"models": {"assistant": origin}}).save(RunPaths(tmp_path).header)
+    with pytest.raises(ModelError, match=r"^models\.assistant\.device: 'mtia': torch cannot use it here \([^\n]*cpu$"):
+        run_chat(tmp_path, name, temperature=0.5, max_tokens=7, seed=3)
 
 
 def test_turns_are_remembered_until_an_empty_line(talk):

@@ -64,7 +64,7 @@ def test_pickled_weights_are_refused(folder: Path) -> None:
     ("damage", "message"),
     [
         (lambda folder: shutil.rmtree(folder), "no such checkpoint folder"),
-        (lambda folder: (folder / "config.json").unlink(), "not a Hugging Face model folder"),
+        (lambda folder: (folder / "config.json").unlink(), "not a whole Hugging Face model folder"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot be read as JSON"),
         (lambda folder: (folder / "config.json").write_text("[]"), "expected a JSON object, found list"),
         (

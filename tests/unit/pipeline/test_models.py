@@ -17,7 +17,14 @@ from solon.lm.backends import local
 from solon.nets import encode_text, load_tokenizer
 from solon.pipeline.ancestry import describe
 from solon.pipeline.config import build_config
-from solon.pipeline.models import check_layouts, check_trainable, identify_model, name_models, trained_model
+from solon.pipeline.models import (
+    check_devices,
+    check_layouts,
+    check_trainable,
+    identify_model,
+    name_models,
+    trained_model,
+)
 from solon.records import EvalRecord, RevisionChain, RunHeader, RunPaths, Sampling, load_records
 from solon.world.grader import OracleGrader
 from solon.world.task import WorldTask
@@ -353,8 +360,13 @@ def test_a_template_that_refuses_what_it_is_told_makes_no_folder(tmp_path: Path,
 
 @pytest.mark.parametrize("device", ["tpux", "meta", "cuda:99"])
 def test_a_device_that_cannot_be_used_is_refused(tiny_model_dir: Path, device: str) -> None:
-    with pytest.raises(ModelError, match=rf"^device '{device}': torch cannot use it here \([^\n]*\)$"):
-        identify_model(ModelSpec(source=str(tiny_model_dir), device=device))
+    spec = ModelSpec(source=str(tiny_model_dir), device=device)
+    said = rf"'{device}': torch cannot use it here \([^\n]*\); leave it out for cpu$"
+    with pytest.raises(ModelError, match=rf"^models\.critic\.device: {said}"):
+        check_devices({"critic": spec})
+    with pytest.raises(ModelError, match=rf"^models\.ROLE\.device: {said}"):
+        find_backend(spec).open_model(spec)
+    check_devices({"critic": spec.model_copy(update={"backend": "tests.echo_backend"})})  # which may mean anything
 
 
 def test_models_made_by_training_are_opened_as_the_assistant_is() -> None:

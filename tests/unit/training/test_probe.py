@@ -69,7 +69,7 @@ def test_it_is_read_in_the_precision_in_which_it_will_be_asked(tmp_path: Path) -
     spec = ModelSpec(source=str(tmp_path / "model"))
     for dtype in (None, "float32", "bfloat16"):
         check_trainable("assistant", spec.model_copy(update={"dtype": dtype}))
-    with pytest.raises(ModelError, match=r"logits that are no numbers: choose another dtype than float16, or copy it"):
+    with pytest.raises(ModelError, match=r"no numbers .*: choose another dtype than float16, or copy it"):
         check_trainable("assistant", spec.model_copy(update={"dtype": "float16"}))
 
 

@@ -28,11 +28,11 @@ from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
 from solon.lm.spelling import keep_distinct, spell
 from solon.lm.thoughts import Thinking, keep_thought_apart
-from solon.messages import one_line
 from solon.nets import (
     CausalLM,
     Tokenizer,
     begins_thought,
+    check_device,
     decode_response,
     describe_template_kwargs,
     encode_continuations,
@@ -61,7 +61,6 @@ _TURNS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = wea
 
 def identify(spec: ModelSpec) -> str:
     """Return the digest of a checkpoint folder; see `Backend`."""
-    _device_of(spec)
     path = Path(spec.source)
     if not path.is_dir():
         raise ModelError(f"{path}: no such checkpoint folder: give the path of a Hugging Face model folder")
@@ -70,25 +69,17 @@ def identify(spec: ModelSpec) -> str:
 
 def open_model(spec: ModelSpec) -> AbstractContextManager[LanguageModel]:
     """Load a checkpoint folder; see `Backend`."""
+    check_device(spec.device)
     path = Path(spec.source)
     model = LocalModel(
         path,
         tokenizer=load_tokenizer(path, spec.chat_template_kwargs),
-        device=_device_of(spec),
+        device=spec.device,
         dtype=None if spec.dtype is None else getattr(torch, spec.dtype),
         batch_size=spec.batch_size,
         layout=spec.layout,
     )
     return nullcontext(model)
-
-
-def _device_of(spec: ModelSpec) -> str:
-    """Return the device of a model, once something could be put there."""
-    try:
-        torch.empty(1, device=spec.device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"device {spec.device!r}: torch cannot use it here ({one_line(error)})") from error
-    return spec.device
 
 
 @dataclass(slots=True)
