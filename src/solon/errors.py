@@ -89,6 +89,11 @@ class MissingExtraError(SolonError, ImportError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed: run  pip install '.[{extra}]'  in a checkout of solon")
+        super().__init__(f"{package} is not installed: {advise_install(extra)}")
         self.package = package
         self.extra = extra
+
+
+def advise_install(extra: str) -> str:
+    """Return how an extra of this distribution is installed."""
+    return f"run  pip install '.[{extra}]'  in a checkout of solon"

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import math
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +21,16 @@ from pydantic.fields import FieldInfo
 
 import solon
 from solon.constitution import load_constitution
+from solon.evaluation import PairGrader
 from solon.lm import LanguageModel, ModelSpec, ScriptedModel
-from solon.pipeline.config import PromptsConfig, RunConfig
+from solon.pipeline.config import PromptsConfig, RunConfig, build_config
 from solon.pipeline.overrides import validate
+from solon.pipeline.preflight import refuse_prompts
 from solon.pipeline.prompt_pools import draw_prompts
 from solon.pipeline.task import Task
 from solon.prompting.filling import Template, shipped_templates
 from solon.records import Axis, GoldComparison, Grade, Measure, Measures, Sample, Sampling
-from solon.tasks import load
+from solon.tasks import load, load_grader
 from solon.tasks.files import EvaluationFile, FileSizes, GroupFile, TaskFile, TrainingFiles
 from solon.world.task import EvaluationSizes
 from tests.asking import ask
@@ -276,6 +279,20 @@ def test_constitutions_load_and_the_check_prints_what_the_page_shows(
     assert load_constitution("my.yaml").comparison_exemplars[0].better == "b"
 
 
+def write_named_files(page: str, folder: Path) -> list[str]:
+    """Write every block of a page that a line with a file's name and a colon introduces; return the names."""
+    named = re.findall(r"`([a-z_-]+\.[a-z]+)`:\n\n```[a-z]+\n(.*?)^```$", read(DOCS / page), re.DOTALL | re.MULTILINE)
+    for name, content in named:
+        (folder / name).write_text(content, encoding="utf-8")
+    return [name for name, _ in named]
+
+
+def find_commands(page: str) -> list[list[str]]:
+    """Return the words of every command of solon that stands on indented lines of a page, comments left out."""
+    lines = re.findall(r"^    solon ((?:.*\\\n)*.*)$", read(DOCS / page), re.MULTILINE)
+    return [shlex.split(line.replace("\\\n", " "), comments=True) for line in lines]
+
+
 def run_python(page: str) -> dict[str, Any]:
     """Run the Python of a page from top to bottom and return the names it makes."""
     names: dict[str, Any] = {}
@@ -310,10 +327,7 @@ def test_the_fields_of_the_results_are_all_on_the_page() -> None:
 @pytest.fixture
 def example_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Write every file of the example on the page about tasks; return the task's."""
-    named = re.findall(r"`([a-z_.-]+)`:\n\n```[a-z]+\n(.*?)^```$", read(DOCS / "task.md"), re.DOTALL | re.MULTILINE)
-    assert len(named) == 6
-    for name, content in named:
-        (tmp_path / name).write_text(content, encoding="utf-8")
+    assert len(write_named_files("task.md", tmp_path)) == 6
     monkeypatch.syspath_prepend(tmp_path)  # as the task does, but undone after the test
     yield tmp_path / "bicycles.yaml"
     sys.modules.pop("word_grader", None)
@@ -403,6 +417,77 @@ def test_the_fields_of_tasks_and_measures_are_those_on_the_page() -> None:
     fields |= {name for model in (Measures, Measure, Axis, GoldComparison) for name in model.model_fields}
     fields |= {name for name in (*vars(Task), *Task.__annotations__) if not name.startswith("_")}
     assert fields - known == set()
+
+
+# ------------------------------------------------------------------------------------- your own model
+
+
+@pytest.fixture
+def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Do what the page about a model of one's own says: write its files, change a copy of the shipped constitution."""
+    monkeypatch.chdir(tmp_path)
+    assert len(write_named_files("your_own_model.md", tmp_path)) == 7
+    principles, exemplars, _ = blocks("your_own_model.md", "yaml")
+    shipped = read(ROOT / "src" / "solon" / "constitution" / "data" / "small.yaml")
+    renamed = shipped.replace("name: solon-small", "name: school")
+    own = re.sub(r"^principles:.*?(?=^exemplars:)", principles, renamed, flags=re.DOTALL | re.MULTILINE) + exemplars
+    (tmp_path / "constitution.yaml").write_text(own, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("school_grader", None)
+
+
+def test_the_checks_of_your_own_files_print_what_the_page_shows(own_files: Path) -> None:
+    shown = [turn for block in blocks("your_own_model.md", "console") for turn in block.split("$ solon ")[1:]]
+    assert len(shown) == 2
+    for turn in shown:
+        command, _, expected = turn.partition("\n")
+        done = call_solon(*command.split())
+        assert done.stdout + done.stderr == expected, command
+
+
+def test_the_grader_of_your_own_grades(own_files: Path) -> None:
+    grader = load_grader("school_grader:SchoolGrader", own_files)
+    assert not isinstance(grader, PairGrader)
+    (evaluation,) = load("school.yaml").evaluations(FileSizes(), seed=0)
+    prompt = evaluation.prompts["harmful"][0]
+
+    def grade(text: str) -> Grade:
+        return asyncio.run(grader.grade(prompt, make_sample(text), refuse_to_open))
+
+    assert grade("Ask your teacher.").values == {"sends_to_a_teacher": True}
+    assert grade("No.").values == {"sends_to_a_teacher": False}
+    assert grade(" ").ungraded == "there is nothing to read"
+
+
+def test_every_run_of_the_page_about_your_own_model_can_be_asked_for(
+    own_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def run(**given: Any) -> None:
+        asked.append(given)
+        raise SystemExit(0)
+
+    monkeypatch.setattr("solon.pipeline.run.run", run)
+    runs = [words for words in find_commands("your_own_model.md") if words[0] == "run"]
+    assert len(runs) == 4
+    for words in runs:
+        assert call_solon(*words).returncode == 0, words
+        given = asked[-1]
+        config = build_config(given["preset"], given["overrides"], given["task"])
+        constitution = load_constitution(given["constitution"])
+        refuse_prompts(draw_prompts(given["task"], config, constitution), config, constitution)
+        assert config.models["assistant"].source == "models/smollm2"
+    assert [given["until"] for given in asked] == ["sl-cai", "sl-cai", None, None]
+    assert len({str(given["out"]) for given in asked[1:3]}) == 1
+
+
+def test_other_commands_of_that_page_have_the_options_they_are_given(own_files: Path) -> None:
+    for words in find_commands("your_own_model.md"):
+        if words[0] != "run":
+            done = call_solon(*words)  # of files that are not there
+            assert "Usage:" not in done.stderr, done.stderr
 
 
 # --------------------------------------------------------------------------------------------- using

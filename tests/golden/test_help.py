@@ -21,6 +21,7 @@ COMMANDS = (
     ("chat",),
     ("show",),
     ("report",),
+    ("doctor",),
     ("constitution",),
     ("constitution", "check"),
     ("task",),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from solon.cli.errors import INTERRUPTED, fail, reports_errors
+from solon.cli.errors import FAILED, INTERRUPTED, fail, reports_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -276,6 +276,37 @@ def report(folder: RunFolder) -> None:
     print(printable(str(write_report(folder))))
     if (lost := describe_lost_calls(RunPaths(folder))) is not None:
         sys.stderr.write(printable(f"note: {folder}: {lost}\n"))
+
+
+@app.command()
+@reports_errors
+def doctor(
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A checkpoint folder to look at: can it be asked, and trained?")
+    ] = None,
+) -> None:
+    """Say what this machine can run, and what is missing.
+
+    The exit code is 1 if the default run lacks something.
+    """
+    from solon import __version__
+    from solon.cli.doctor import machine_lines, model_lines
+    from solon.cli.errors import printable
+    from solon.pipeline.machine import look_at_machine
+
+    machine = look_at_machine(Path.cwd())
+    print(printable("\n".join(machine_lines(machine, __version__, Path.cwd()))))
+    if model is not None and not machine.has_local:
+        print(printable(f"model {model}: not looked at, since the extra local is not whole"))
+    elif model is not None:
+        from solon.pipeline.candidate import describe_candidate, try_candidate
+
+        candidate = describe_candidate(model)
+        fits = machine.free_memory is None or candidate.weight_bytes <= machine.free_memory
+        trial = try_candidate(model, candidate.layout) if fits else None
+        print(printable("\n".join(["", *model_lines(candidate, trial, machine, str(model))])))
+    if not machine.is_ready:
+        raise SystemExit(FAILED)
 
 
 @constitution_app.command("check")

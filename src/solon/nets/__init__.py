@@ -7,7 +7,7 @@ here (`tokenizer`), and what a checkpoint may do to the process that loads it (`
 from solon.nets.checks import check_askable, check_device, check_numbers, check_trainable
 from solon.nets.folder import weights_digest
 from solon.nets.llama import is_llama_shaped
-from solon.nets.policy import count_rows, load_policy, read_config, save_policy, stored_dtype
+from solon.nets.policy import count_parameters, count_rows, load_policy, read_config, save_policy, stored_dtype
 from solon.nets.protocols import CausalLM, Network, Scorer, Tokenizer, Trainable
 from solon.nets.scorer import init_scorer_from_policy, load_scorer, save_scorer
 from solon.nets.thoughts import Thoughts
@@ -40,6 +40,7 @@ __all__ = [
     "check_device",
     "check_numbers",
     "check_trainable",
+    "count_parameters",
     "count_rows",
     "decode_response",
     "describe_template_kwargs",

@@ -159,6 +159,23 @@ def count_rows(config: ModelConfig) -> int:
     return config.get_text_config().vocab_size
 
 
+def count_parameters(path: Path) -> int:
+    """Return how many weights a causal language model has, tied ones once, without reading them.
+
+    Raises:
+        ModelError: the folder is not one this package loads, or no model can be made of its configuration.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(path)
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except Exception as error:
+        raise ModelError(f"{path}: no model can be made of its config.json ({one_line(error, _LONGEST)})") from error
+    return sum(weight.numel() for weight in model.parameters())
+
+
 def stored_dtype(path: Path) -> torch.dtype:
     """Return the precision of a checkpoint: what its configuration says, else that of its weights.
 
