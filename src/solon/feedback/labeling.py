@@ -159,9 +159,7 @@ async def run_feedback(
     """
     for kind in sorted({comparison.prompt.kind for comparison in comparisons}):
         if not asking_principles(constitution, config.labels, kind):
-            raise ConstitutionError(
-                f"no principle with a {ASKS[config.labels]} applies to {kind} prompts: widen a principle's applies_to"
-            )
+            raise ConstitutionError(": ".join(describe_lack(constitution, config.labels, kind)))
 
     async def label(comparison: Comparison) -> PreferenceLabel:
         return await label_comparison(comparison, model=model, constitution=constitution, config=config, seed=seed)
@@ -271,6 +269,15 @@ def asking_principles(constitution: Constitution, labels: Labels, kind: PromptKi
     if labels == "pointwise":
         return constitution.question_principles(kind)
     return constitution.comparison_principles(kind)
+
+
+def describe_lack(constitution: Constitution, labels: Labels, kind: PromptKind) -> tuple[str, str]:
+    """Return what a constitution lacks that has no principle for labels of a kind of prompt, and how it is added."""
+    use = ASKS[labels]
+    if any(getattr(principle, use) is not None for principle in constitution.principles):
+        return f"no principle with a {use} applies to {kind} prompts", "widen a principle's applies_to"
+    keys = "question and better" if use == "question" else use
+    return f"no principle has a {use}, which feedback.labels={labels} asks", f"add {keys} to one that applies to {kind}"
 
 
 def _draw_principles(

@@ -4,10 +4,10 @@ import unicodedata
 from collections import Counter
 from typing import Any, Final
 
-from solon.constitution import Constitution
+from solon.constitution import SHIPPED, Constitution, load_constitution
 from solon.errors import ConfigError, ConstitutionError
 from solon.evaluation import PairGrader, check_grader
-from solon.feedback import ASKS, Labels, asking_principles
+from solon.feedback import ASKS, Labels, asking_principles, describe_lack
 from solon.messages import nearest
 from solon.pipeline.config import RunConfig
 from solon.pipeline.prompt_pools import RunPrompts
@@ -147,10 +147,11 @@ def refuse_unserved_prompts(prompts: RunPrompts, constitution: Constitution, whe
     for kind in sorted({prompt.kind for prompt in prompts.pools["comparisons"]}):
         if not asking_principles(constitution, labels, kind):
             other: Labels = "comparison" if labels == "pointwise" else "pointwise"
-            ways = ["widen a principle's applies_to"]
+            lack, way = describe_lack(constitution, labels, kind)
+            ways = [way]
             if asking_principles(constitution, other, kind):
                 ways.append(f"ask for its {ASKS[other]} with  --set feedback.labels={other}")
+            shipped = [name for name in SHIPPED if asking_principles(load_constitution(name), labels, kind)]
+            ways += [f"take another with  --constitution {name}" for name in shipped if name != where]
             ways.append(f"compare none with  --set prompts.comparisons.{kind}=0")
-            raise ConstitutionError(
-                f"{where}: no principle with a {ASKS[labels]} applies to {kind} prompts: {', or '.join(ways)}"
-            )
+            raise ConstitutionError(f"{where}: {lack}: {', or '.join(ways)}")

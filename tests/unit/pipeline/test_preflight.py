@@ -79,6 +79,13 @@ CRITIC = WHOLE.model_copy(update={"id": "critic", "comparison": None})
         ),
         ((HARM, WHOLE), "pointwise", "a question applies to helpful .*ask for its comparison .*labels=comparison, or"),
         ((HARM, WHOLE), "comparison", None),
+        (
+            (WHOLE,),
+            "pointwise",
+            "has a question, which feedback.labels=pointwise asks: add question and better to one .*, or ask for its "
+            "comparison with  --set feedback.labels=comparison, or take another with  --constitution small, or compare",
+        ),
+        ((CRITIC, HELP), "comparison", "has a comparison, which .*: add comparison to one .*  --constitution default,"),
         ((CRITIC, HELP), "pointwise", "a question applies to red_team prompts"),
     ],
 )
@@ -88,7 +95,7 @@ def test_a_kind_that_no_principle_serves_in_the_chosen_labels_is_refused(princip
     if said is None:
         refuse_unserved_prompts(prompts, law, "mine", labels)
     else:
-        with pytest.raises(ConstitutionError, match=f"^mine: no principle with .*{said}"):
+        with pytest.raises(ConstitutionError, match=f"^mine: no principle .*{said}"):
             refuse_unserved_prompts(prompts, law, "mine", labels)
 
 
