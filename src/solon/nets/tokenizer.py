@@ -535,8 +535,8 @@ def _split_template(
 
 def _broken(tokenizer: Tokenizer, what: str, error: Exception) -> ModelError:
     """Say what is wrong with a chat template that is broken, where, and in which file it is mended."""
-    number = getattr(error, "lineno", None)  # of a syntax error
-    line = f"line {number}: " if isinstance(number, int) else ""
+    number: int | None = getattr(error, "lineno", None)  # of an error of syntax
+    line = "" if number is None else f"line {number}: "
     folder = Path(_name(tokenizer))
     file = next((name for name in _TEMPLATE_FILES if (folder / name).is_file()), _TEMPLATE_FILES[0])
     return ModelError(
