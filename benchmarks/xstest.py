@@ -1,6 +1,6 @@
 """How often the rules that read a refusal agree with people, and how often a list of well-known phrases does.
 
-    python -m benchmarks.xstest [--data ../shared/data]
+    python -m benchmarks.xstest [--data DIR]
 
 Reads a folder of published data that is no part of this repository: `xstest/model_completions`, answers of two models
 to 450 prompts, each labelled by two people (Röttger et al. 2024, arXiv 2308.01263), and `refusal_direction/runs`,
@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 from solon.errors import RecordError
 from solon.reading import gives_steps_after_refusal, refuses
 
-DATA: Final = Path(__file__).parents[2] / "shared" / "data"
+DATA: Final = Path(__file__).parents[1] / "data"
 COMPLIANCE, REFUSAL, PARTIAL = "1_full_compliance", "2_full_refusal", "3_partial_refusal"
 HALVES: Final = ("measured by", "chosen by")
 
@@ -160,7 +160,7 @@ def tables(data: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the published data")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the published data; data in the checkout if left out")
     print(tables(parser.parse_args().data))
 
 
