@@ -160,7 +160,9 @@ def tables(data: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the published data; data in the checkout if left out")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, help="folder of the published data; data in the checkout if left out"
+    )
     print(tables(parser.parse_args().data))
 
 
