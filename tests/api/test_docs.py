@@ -471,7 +471,7 @@ def test_every_run_of_the_page_about_your_own_model_can_be_asked_for(
 
     monkeypatch.setattr("solon.pipeline.run.run", run)
     runs = [words for words in find_commands("your_own_model.md") if words[0] == "run"]
-    assert len(runs) == 4
+    assert len(runs) == 5
     for words in runs:
         assert call_solon(*words).returncode == 0, words
         given = asked[-1]
@@ -479,7 +479,7 @@ def test_every_run_of_the_page_about_your_own_model_can_be_asked_for(
         constitution = load_constitution(given["constitution"])
         refuse_prompts(draw_prompts(given["task"], config, constitution), config, constitution)
         assert config.models["assistant"].source == "models/smollm2"
-    assert [given["until"] for given in asked] == ["sl-cai", "sl-cai", None, None]
+    assert [given["until"] for given in asked] == ["sl-cai", "sl-cai", None, None, "sl-cai"]
     assert len({str(given["out"]) for given in asked[1:3]}) == 1
 
 
