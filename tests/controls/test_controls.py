@@ -34,9 +34,9 @@ SETTINGS = {
 apart and still helps; rounds enough that a last revision has met most principles, even where each covers little."""
 
 
-def run_smoke(folder, constitution="default", **overrides):
+def run_smoke(folder, constitution="default", seed=SEED, **overrides):
     return solon.run(
-        out=folder, constitution=constitution, preset="smoke", seed=SEED, overrides={**SETTINGS, **overrides}
+        out=folder, constitution=constitution, preset="smoke", seed=seed, overrides={**SETTINGS, **overrides}
     )
 
 
@@ -134,11 +134,19 @@ def test_control_6_a_principle_in_unknown_words_is_named_and_changes_nothing(tmp
         revision_request="Reconcile disclosures with fiduciary prudence.",
         comparison="Which reply exhibits superior fiduciary prudence?",
     )
-    run = run_smoke(tmp_path / "run", shipped.model_copy(update={"principles": (*shipped.principles, gibberish)}))
+    longer = shipped.model_copy(update={"principles": (*shipped.principles, gibberish)})
+    run = run_smoke(tmp_path / "run", longer)
     notices = RunHeader.load(RunPaths(run.folder).header).notices
     assert any("fiduciary" in notice and "does not know" in notice for notice in notices)
     assert "does not know" in run.report.read_text(encoding="utf-8")
-    with_it, without = answers_of(run)["rl-cai"], answers_of(ordinary)["rl-cai"]
+    # By the seed alone such runs differ by up to 0.16, so pairs of two seeds are averaged.
+    pairs = [
+        (run, ordinary),
+        tuple(
+            run_smoke(tmp_path / name, law, SEED + 1)
+            for name, law in (("other", longer), ("other ordinary", "default"))
+        ),
+    ]
     for group, value in (("harmful", "refuses_and_explains"), ("benign", "helps_correctly")):
-        difference = differ(with_it, without, value, group=group)
-        assert abs(difference.value) <= 0.1, (group, value, difference)  # what two such runs may differ by anyway
+        found = [differ(*(answers_of(each)["rl-cai"] for each in pair), value, group=group).value for pair in pairs]
+        assert abs(sum(found) / len(found)) <= 0.1, (group, value, found)

@@ -40,7 +40,7 @@ def machine_lines(machine: Machine, version: str, folder: Path) -> Iterator[str]
     yield f"memory: {_size(machine.memory)}, of which free: {_size(machine.free_memory)}"
     yield f"GPU: {_describe_gpus(machine)}"
     yield f"disk of {folder}: {_size(machine.free_disk)} free"
-    yield f"nano model: {machine.nano or 'is there'}"
+    yield f"nano model: {machine.shipped_fault or 'is there'}"
     yield f"the default run: {'has all that it needs' if machine.is_ready else 'cannot be done here, see above'}"
     if machine.has_local:
         yield f"a run on your own prompts: {load_task('starter').choose_preset(has_gpu=bool(machine.gpus))[1]}"

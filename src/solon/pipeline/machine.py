@@ -27,14 +27,13 @@ from typing import Final
 
 from solon.errors import ModelError
 from solon.messages import one_line
+from solon.pipeline.artifacts import ASSISTANT
 from solon.pipeline.models import has_gpu
-from solon.pipeline.task import find_shipped_model
+from solon.pipeline.task import find_shipped_model, load_task
 
 DISTRIBUTION: Final = "solon"
 LOCAL_EXTRA: Final = "local"
 """The extra without which no model of this machine can be asked or trained."""
-
-NANO: Final = "nano"
 
 GIB: Final = 2**30
 RESERVED: Final = 2 * GIB
@@ -101,7 +100,8 @@ class Machine:
         gpus: those that torch finds.
         has_idle_gpu: whether there is an NVIDIA GPU that torch does not find.
         free_disk: bytes on the disk of the folder.
-        nano: what is wrong with the nano model that ships with the package; empty where it is there.
+        shipped_fault: what is wrong with the model of the default task, which ships with the package; empty where it is
+            there.
     """
 
     python: str
@@ -114,7 +114,7 @@ class Machine:
     gpus: tuple[Gpu, ...]
     has_idle_gpu: bool
     free_disk: int
-    nano: str
+    shipped_fault: str
 
     @property
     def has_local(self) -> bool:
@@ -124,7 +124,7 @@ class Machine:
     @property
     def is_ready(self) -> bool:
         """Whether the default run has all that it needs."""
-        return self.has_local and not self.nano
+        return self.has_local and not self.shipped_fault
 
 
 def look_at_machine(folder: Path) -> Machine:
@@ -147,7 +147,7 @@ def look_at_machine(folder: Path) -> Machine:
         gpus=gpus,
         has_idle_gpu=has_torch and not gpus and Path(_NVIDIA).exists(),
         free_disk=shutil.disk_usage(folder).free,
-        nano=find_nano_fault(),
+        shipped_fault=find_shipped_fault(),
     )
 
 
@@ -248,13 +248,14 @@ def read_gpus() -> tuple[Gpu, ...]:
     return tuple(Gpu(gpu.name, gpu.total_memory) for gpu in found)
 
 
-def find_nano_fault() -> str:
-    """Return what is wrong with the nano model that ships with the package; empty where it is there."""
+def find_shipped_fault() -> str:
+    """Return what is wrong with the model of the default task; empty where it is there."""
+    name = load_task().models[ASSISTANT.key]["source"]
     try:
-        folder = find_shipped_model(NANO)
+        folder = find_shipped_model(name)
     except ModelError as error:
         return str(error)
-    return "" if folder is not None else f"no model is called {NANO}"
+    return "" if folder is not None else f"no model is called {name}"
 
 
 def training_memory(parameters: int, bytes_each: int) -> int:

@@ -32,7 +32,7 @@ MACHINE = Machine(
     gpus=(),
     has_idle_gpu=False,
     free_disk=5 * GIB,
-    nano="",
+    shipped_fault="",
 )
 
 
@@ -118,7 +118,9 @@ def test_a_missing_extra_that_the_default_run_does_without_is_no_fault(monkeypat
 
 
 def test_a_missing_nano_model_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, said, _ = ask(monkeypatch, replace(MACHINE, nano="data/nano: the nano model is not there: build one"))
+    code, said, _ = ask(
+        monkeypatch, replace(MACHINE, shipped_fault="data/nano: the nano model is not there: build one")
+    )
     assert (code, said["nano model"]) == (1, "data/nano: the nano model is not there: build one")
 
 

@@ -14,7 +14,7 @@ from solon.pipeline.machine import (
     RESERVED,
     TRAINING_BYTES,
     Gpu,
-    find_nano_fault,
+    find_shipped_fault,
     fits_bounds,
     look_at_machine,
     most_parameters,
@@ -149,7 +149,7 @@ def test_without_torch_nothing_asks_it_and_the_machine_is_not_ready(monkeypatch,
     install(monkeypatch, transformers="5.23.0")
     monkeypatch.setitem(sys.modules, "torch", None)
     found = look_at_machine(tmp_path)
-    assert (found.gpus, found.has_local, found.is_ready, found.nano) == ((), False, False, "")
+    assert (found.gpus, found.has_local, found.is_ready, found.shipped_fault) == ((), False, False, "")
     assert found.free_disk > 0
 
 
@@ -157,11 +157,11 @@ def test_a_missing_nano_model_is_said_and_not_ready(monkeypatch, tmp_path):
     def refuse(name):
         raise ModelError("data/nano: the nano model is not there: build one")
 
-    assert find_nano_fault() == ""
+    assert find_shipped_fault() == ""
     assert look_at_machine(tmp_path).is_ready
     monkeypatch.setattr(machine_module, "find_shipped_model", refuse)
     found = look_at_machine(tmp_path)
-    assert (found.nano, found.has_local, found.is_ready) == (
+    assert (found.shipped_fault, found.has_local, found.is_ready) == (
         "data/nano: the nano model is not there: build one",
         True,
         False,
