@@ -5,43 +5,28 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from solon.lm import LanguageModel, ModelSpec, find_nameless_identity
+from solon.lm import LanguageModel, ModelSpec
 from solon.lm.backends import local
-from solon.records import Choice, Layout, Rendered, Sample, Sampling
+from solon.lm.passing import PassingModel
+from solon.records import Choice, Rendered, Sample, Sampling
 
 MOST_SECONDS = 0.05
 
 
-class SlowModel:
+class SlowModel(PassingModel):
     """Passes calls on to a model and keeps the answers back for a while, each for another."""
 
     def __init__(self, inner: LanguageModel) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._late = random.Random(0)
-
-    @property
-    def identity(self) -> str:
-        return self._inner.identity
-
-    @property
-    def nameless_identity(self) -> str:
-        return find_nameless_identity(self._inner)
-
-    @property
-    def layout(self) -> Layout:
-        return self._inner.layout
-
-    @property
-    def limit_only_cuts(self) -> bool:
-        return self._inner.limit_only_cuts
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         async with self._later():
-            return await self._inner.generate(prompt, sampling, seed=seed)
+            return await super().generate(prompt, sampling, seed=seed)
 
     async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
         async with self._later():
-            return await self._inner.choose(prompt, options)
+            return await super().choose(prompt, options)
 
     @asynccontextmanager
     async def _later(self) -> AsyncIterator[None]:

@@ -2,11 +2,11 @@
 
 `protocol` says what may be asked, and `spec` which model answers: one of the `backends`, `local` with a model in this
 process (needs torch; imported by its own name, so that the rest works without), `scripted` by a file, or functions in
-tests. `journaled` replays what a `journal` remembers and adds what it does not; `system_prompt` stands before it where
-a role has one, and `templates` where a run has its own. `responding` has a model answer a conversation, and takes an
-answer that was cut off up to its last whole sentence (`sentences`). `thoughts` keeps what a model thought apart from
-what it answers. `spelling` knows how a model may spell an option. `runner` runs a stage's items side by side, and keeps
-the failure of one from the others.
+tests. A model around another is a `passing` one: `journaled` replays what a `journal` remembers and adds what it does
+not; `system_prompt` stands before it where a role has one, and `templates` where a run has its own. `responding` has a
+model answer a conversation, and takes an answer that was cut off up to its last whole sentence (`sentences`).
+`thoughts` keeps what a model thought apart from what it answers. `spelling` knows how a model may spell an option.
+`runner` runs a stage's items side by side, and keeps the failure of one from the others.
 """
 
 from solon.lm.backends.scripted import ScriptedModel

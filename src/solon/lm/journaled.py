@@ -25,10 +25,9 @@ from pydantic import ValidationError
 
 from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind, StoredCall
+from solon.lm.passing import PassingModel
 from solon.lm.protocol import LanguageModel, find_nameless_identity
-from solon.lm.spelling import find_spellings
 from solon.messages import describe_error
-from solon.prompting import LayoutLike
 from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts
 from solon.storage import content_digest
 
@@ -140,7 +139,7 @@ class ChooseCall(_Call[Choice]):
         return {"options": self.options}
 
 
-class JournaledModel:
+class JournaledModel(PassingModel):
     """A model whose calls are looked up in a journal first, and committed to it before they are returned.
 
     Calls that are equal while the first is still under way are made once.
@@ -152,25 +151,10 @@ class JournaledModel:
     """
 
     def __init__(self, inner: LanguageModel, journal: Journal, counter: CallCounter | None = None) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._journal = journal
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self.counter = counter if counter is not None else CallCounter()
-
-    @property
-    def identity(self) -> str:
-        """The inner model's."""
-        return self._inner.identity
-
-    @property
-    def layout(self) -> LayoutLike:
-        """The inner model's."""
-        return self._inner.layout
-
-    @property
-    def limit_only_cuts(self) -> bool:
-        """As of the inner model."""
-        return self._inner.limit_only_cuts
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Replay or make the call; see `LanguageModel.generate`."""
@@ -181,10 +165,6 @@ class JournaledModel:
     async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
         """Replay or make the call; see `LanguageModel.choose`."""
         return await self._answer(ChooseCall(self._inner, prompt, options))
-
-    def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Return the inner model's spellings; see `SpellingModel`."""
-        return find_spellings(self._inner, prompt, options)
 
     async def _answer(self, call: _Call[T]) -> T:
         while (other := self._under_way.get(call.key)) is not None:

@@ -5,10 +5,9 @@ It says so as its layout, by which every stage and grader lays out what it asks;
 
 from collections.abc import Mapping
 
+from solon.lm.passing import PassingModel
 from solon.lm.protocol import LanguageModel
-from solon.lm.spelling import find_spellings
 from solon.prompting import LayoutLike, Templates, as_templates
-from solon.records import Choice, Rendered, Sample, Sampling
 
 
 def with_templates(model: LanguageModel, own: Mapping[str, str]) -> LanguageModel:
@@ -16,8 +15,8 @@ def with_templates(model: LanguageModel, own: Mapping[str, str]) -> LanguageMode
     return TemplatedModel(model, own) if own else model
 
 
-class TemplatedModel:
-    """A model with own templates.
+class TemplatedModel(PassingModel):
+    """A model with own templates. Its identity is the inner one's: they decide what is asked, not what is answered.
 
     Args:
         inner: the model that is asked.
@@ -25,32 +24,10 @@ class TemplatedModel:
     """
 
     def __init__(self, inner: LanguageModel, own: Mapping[str, str]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._layout = Templates(as_templates(inner.layout).layout, own)
-
-    @property
-    def identity(self) -> str:
-        """The inner model's: templates decide what it is asked, not what it answers."""
-        return self._inner.identity
 
     @property
     def layout(self) -> LayoutLike:
         """The inner model's, with these templates."""
         return self._layout
-
-    @property
-    def limit_only_cuts(self) -> bool:
-        """As of the inner model."""
-        return self._inner.limit_only_cuts
-
-    def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Return the inner model's spellings; see `SpellingModel`."""
-        return find_spellings(self._inner, prompt, options)
-
-    async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
-        """Continue a prompt; see `LanguageModel.generate`."""
-        return await self._inner.generate(prompt, sampling, seed=seed)
-
-    async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
-        """Weigh options; see `LanguageModel.choose`."""
-        return await self._inner.choose(prompt, options)
