@@ -42,9 +42,6 @@ from solon.tasks.graders import NoGrader, load_grader
 from solon.words import is_blank
 
 HELD_OUT: Final = "heldout"
-SIZED: Final = ("small", "small-gpu")
-"""Presets that are files of this package: for small models, without a GPU and with one."""
-
 _DEFAULT_GROUPS: Final[Mapping[PromptKind, str]] = {"red_team": "harmful", "helpful": "benign"}
 _MOST_CHARACTERS: Final = 1_000_000
 
@@ -301,8 +298,10 @@ class FileTask(Task):
 def load_presets() -> dict[str, Mapping[str, Any]]:
     """Return the presets for models of one's own, by name; `paper` is the core's own values."""
     folder = find_files("solon.tasks") / "presets"
-    loaded = {name: yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")) for name in SIZED}
-    return {**loaded, "paper": {}}
+    small, gpu = (
+        yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")) for name in ("small", "small-gpu")
+    )
+    return {"small": small, "small-gpu": merge(small, gpu), "paper": {}}
 
 
 def load(source: str, *, called: str | None = None) -> FileTask:
