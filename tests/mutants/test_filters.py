@@ -122,14 +122,14 @@ MUTANTS: dict[str, tuple[Any, str, str, Callable[[], Any]]] = {
     ),
     "the last turn is the request": (
         targets.filter_revisions,
-        "for message in prompt.conversation.messages if",
-        "for message in prompt.conversation.messages[-1:] if",
+        "prompt.conversation.asked",
+        "prompt.conversation.messages[-1].text",
         unit.test_all_that_the_user_said_is_the_request_and_nothing_that_the_assistant_said,
     ),
     "what the assistant said is the request": (
         targets.filter_revisions,
-        ' if message.role == "user"',
-        "",
+        "prompt.conversation.asked",
+        '" ".join(message.text for message in prompt.conversation.messages)',
         unit.test_all_that_the_user_said_is_the_request_and_nothing_that_the_assistant_said,
     ),
     "the critique of another round": (

@@ -41,6 +41,11 @@ class Conversation(Record):
         roles: tuple[Role, Role] = ("user", "assistant")
         return cls(messages=tuple(Message(role=roles[i % 2], text=text) for i, text in enumerate(turns)))
 
+    @property
+    def asked(self) -> str:
+        """All that the user said, in every turn."""
+        return " ".join(message.text for message in self.messages if message.role == "user")
+
     def then(self, role: Role, text: str) -> "Conversation":
         """Return this conversation with one more message."""
         return Conversation(messages=(*self.messages, Message(role=role, text=text)))

@@ -47,11 +47,12 @@ def filter_revisions(
     filtered = []
     for chain in chains:
         prompt = _prompt_of(chain, known)
-        asked = " ".join(message.text for message in prompt.conversation.messages if message.role == "user")
         for number in _target_rounds(chain, config):
             critique = chain.steps[number - 1].critique
             revision = chain.response_after(number).text
-            candidate = Candidate(asked, revision, critique="" if critique is None else critique.text, shown=shown)
+            candidate = Candidate(
+                prompt.conversation.asked, revision, critique="" if critique is None else critique.text, shown=shown
+            )
             name = find_filter(candidate, config.filters)
             if name is not None:
                 filtered.append(
