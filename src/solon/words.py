@@ -8,6 +8,7 @@ endings: two texts that share none are hardly about the same thing. In other lan
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 _QUOTES: Final = str.maketrans({"‘": "'", "’": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"'})
@@ -50,6 +51,11 @@ def split_words(text: str) -> list[str]:
     runs = "".join(c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in folded)
     spaced = _UNSPACED.sub(lambda run: f" {' '.join(_pairs(run[0]))} ", runs)
     return [word for word in spaced.split() if word.strip("'")] or folded.split()
+
+
+def word_runs(words: Sequence[str], size: int) -> frozenset[str]:
+    """Return all runs of so many words in a row, each as one text; none of fewer words."""
+    return frozenset(" ".join(words[start : start + size]) for start in range(len(words) - size + 1))
 
 
 def _pairs(run: str) -> list[str]:

@@ -104,8 +104,8 @@ MUTANTS: dict[str, tuple[Any, str, str, Callable[[], Any]]] = {
     ),
     "a short copy passes": (
         filters._runs,
-        "max(len(words) - size, 0) + 1",
-        "len(words) - size + 1",
+        ' or frozenset({" ".join(words)})',
+        "",
         lambda: leaves_out("not_copied"),
     ),
     "exemplars have no critiques": (

@@ -30,7 +30,7 @@ from solon.records import Prompt
 from solon.redteam.normalize import prompt_key, split_key
 from solon.redteam.pools import PromptPool
 from solon.redteam.selecting import NAMED, describe_prompt
-from solon.words import split_words
+from solon.words import split_words, word_runs
 
 WORDS_SHARED: Final = Fraction(7, 10)
 """Jaccard similarity of word sets from which on two prompts say nearly the same."""
@@ -40,6 +40,9 @@ RUNS_SHARED: Final = Fraction(1, 2)
 
 EXACT_LIMIT: Final = 5_000
 """Prompts in a pool up to which every near pair is found; beyond it, candidates are sketched."""
+
+_RUN: Final = 3
+"""Words of a run."""
 
 _SAID: Final[Mapping[Literal["exact", "goal", "near"], str]] = {
     "exact": "says the same",
@@ -105,7 +108,7 @@ def find_alike(prompts: Sequence[Prompt], *, least: Fraction) -> Iterator[tuple[
     Raises:
         MissingExtraError: the pool is larger than `EXACT_LIMIT` and `rensa` is not installed.
     """
-    runs = [_runs(_words(prompt)) for prompt in prompts]
+    runs = [word_runs(_words(prompt), _RUN) for prompt in prompts]
     find = _pairs_by_sketch if len(prompts) > EXACT_LIMIT else _pairs_by_prefix
     for i, j in _similar(runs, runs, least, find):
         if i < j:
@@ -158,15 +161,13 @@ def _near(training: Sequence[Prompt], evaluation: Sequence[Prompt]) -> Iterator[
     find = _pairs_by_sketch if max(len(training), len(evaluation)) > EXACT_LIMIT else _pairs_by_prefix
     trained, asked = [_words(prompt) for prompt in training], [_words(prompt) for prompt in evaluation]
     yield from _similar([*map(frozenset, trained)], [*map(frozenset, asked)], WORDS_SHARED, find)
-    yield from _similar([*map(_runs, trained)], [*map(_runs, asked)], RUNS_SHARED, find)
+    yield from _similar(
+        [word_runs(words, _RUN) for words in trained], [word_runs(words, _RUN) for words in asked], RUNS_SHARED, find
+    )
 
 
 def _words(prompt: Prompt) -> list[str]:
     return [word for message in prompt.conversation.messages for word in split_words(message.text)]
-
-
-def _runs(words: Sequence[str]) -> frozenset[str]:
-    return frozenset(" ".join(words[i : i + 3]) for i in range(len(words) - 2))
 
 
 def _similar(left: _Sets, right: _Sets, least: Fraction, find: _FindPairs) -> Iterator[tuple[int, int]]:

@@ -24,7 +24,7 @@ from solon.reading import (
     repeats,
     speaks_of_response,
 )
-from solon.words import split_words
+from solon.words import split_words, word_runs
 
 FilterName = Literal["not_repeating", "no_leak", "not_a_critique", "not_copied", "no_steps", "on_topic"]
 
@@ -125,10 +125,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=512)
-def _runs(text: str, size: int) -> frozenset[tuple[str, ...]]:
+def _runs(text: str, size: int) -> frozenset[str]:
     """Return all runs of so many words in a text; a text of fewer words is one run."""
     words = _words(text)
-    return frozenset(words[start : start + size] for start in range(max(len(words) - size, 0) + 1))
+    return word_runs(words, size) or frozenset({" ".join(words)})
 
 
 def _share_run(text: str, other: str, size: int) -> bool:
