@@ -13,17 +13,18 @@ The policy's rollouts are drawn from the weights that learn, which takes no copy
 the number of parameters alone, the program and the activations of `microbatch_tokens` tokens: `RESERVED`.
 """
 
-import operator
 import os
 import platform
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import zip_longest
 from pathlib import Path
 from typing import Final
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from solon.errors import ModelError
 from solon.messages import one_line
@@ -45,16 +46,6 @@ TRAINING_BYTES: Final[Mapping[str, int]] = {"SL-CAI": 16, "RL-CAI": 24, "RL-CAI 
 _CPU_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _MEMORY_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _NVIDIA: Final = "/dev/nvidia0"
-_REQUIRED: Final = re.compile(r"(?P<name>[\w.-]+)\s*(?P<bounds>[^;]*);\s*extra == ['\"](?P<extra>[\w-]+)['\"]")
-_BOUND: Final = re.compile(r"(?P<sign>[<>=!]=|[<>])\s*(?P<version>[\w.]+)")
-_HOLDS: Final[Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 
 @dataclass(frozen=True)
@@ -153,45 +144,35 @@ def look_at_machine(folder: Path) -> Machine:
 
 def read_extras() -> Iterator[Extra]:
     """Yield the extras of this distribution, as its metadata says, with what is installed of each."""
-    needed: dict[str, dict[str, str]] = {}
-    for line in metadata.requires(DISTRIBUTION) or ():
-        if (found := _REQUIRED.fullmatch(line)) is not None:
-            needed.setdefault(found["extra"], {})[found["name"]] = found["bounds"].strip()
-    for extra, packages in needed.items():
-        states = {name: _look_up(name, bounds) for name, bounds in packages.items()}
-        yield Extra(
-            extra,
-            has=tuple(said for said, fits in states.values() if fits),
-            lacks=tuple(said for said, fits in states.values() if not fits),
-        )
+    needed = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
+    for extra in metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or ():
+        states = [
+            _look_up(each) for each in needed if each.marker is not None and each.marker.evaluate({"extra": extra})
+        ]
+        if states:
+            yield Extra(
+                extra,
+                has=tuple(said for said, fits in states if fits),
+                lacks=tuple(said for said, fits in states if not fits),
+            )
 
 
-def _look_up(package: str, bounds: str) -> tuple[str, bool]:
+def _look_up(package: Requirement) -> tuple[str, bool]:
     """Return what to call a package, and whether it is there as it is needed."""
     try:
-        version = metadata.version(package)
+        version = metadata.version(package.name)
     except metadata.PackageNotFoundError:
-        return package, False
-    if not fits_bounds(version, bounds):
-        return f"{package} {bounds} (found {version})", False
-    if package == "torch" and (fault := find_torch_fault()):
-        return f"{package} {version}, which cannot be imported ({fault})", False
-    return f"{package} {version}", True
+        return package.name, False
+    if not fits_bounds(version, package.specifier):
+        return f"{package.name} {package.specifier} (found {version})", False
+    if package.name == "torch" and (fault := find_torch_fault()):
+        return f"{package.name} {version}, which cannot be imported ({fault})", False
+    return f"{package.name} {version}", True
 
 
-def fits_bounds(version: str, bounds: str) -> bool:
-    """Say whether a version is within bounds such as `<6,>=5.16`; what stands behind its numbers is passed over."""
-    return all(_holds(found["sign"], version, found["version"]) for found in _BOUND.finditer(bounds))
-
-
-def _holds(sign: str, version: str, bound: str) -> bool:
-    pairs = list(zip_longest(_numbers(version), _numbers(bound), fillvalue=0))  # 2.11 is 2.11.0
-    return _HOLDS[sign](tuple(own for own, _ in pairs), tuple(other for _, other in pairs))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    begun = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, begun[0].split("."))) if begun else ()
+def fits_bounds(version: str, bounds: SpecifierSet) -> bool:
+    """Say whether a version is within bounds such as `<6,>=5.16`, be it one before a release."""
+    return bounds.contains(version, prereleases=True)
 
 
 def find_torch_fault() -> str:

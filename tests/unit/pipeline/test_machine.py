@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from packaging.specifiers import SpecifierSet
 
 from solon.errors import ModelError
 from solon.pipeline import machine as machine_module
@@ -85,7 +86,7 @@ def test_a_torch_that_cannot_be_imported_is_lacking_with_the_reason(monkeypatch)
     ],
 )
 def test_versions_are_compared_by_their_numbers(version, bounds, fits):
-    assert fits_bounds(version, bounds) is fits
+    assert fits_bounds(version, SpecifierSet(bounds)) is fits
 
 
 def test_the_extras_are_those_of_this_distribution():
