@@ -10,7 +10,7 @@ from pathlib import Path
 from solon.errors import ModelError
 from solon.lm.spec import ModelSpec
 from solon.pipeline.artifacts import ASSISTANT
-from solon.pipeline.models import check_askable, check_openings, check_trainable, describe_thoughts
+from solon.pipeline.models import Tokenizers, check_askable, check_openings, check_trainable, describe_thoughts
 from solon.records import Layout
 
 
@@ -92,5 +92,6 @@ def try_candidate(folder: Path, layout: Layout) -> Trial:
     except ModelError as error:
         untrainable = str(error)
         notes = check_askable(role, models[role])
-    check_openings(models)
-    return Trial((*notes, *describe_thoughts(models, [role])), untrainable)
+    tokenizers = Tokenizers()
+    check_openings(models, tokenizers)
+    return Trial((*notes, *describe_thoughts(models, [role], tokenizers)), untrainable)

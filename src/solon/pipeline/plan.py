@@ -14,6 +14,7 @@ from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, GRADERS, MODELS, T
 from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.graph import Graph
 from solon.pipeline.models import (
+    Tokenizers,
     check_askable,
     check_devices,
     check_layouts,
@@ -150,19 +151,20 @@ def build_plan(
     asked: dict[tuple[str | None, ...], str] = {}
     for role, spec in models.items():  # roles that share a model are looked at once
         asked.setdefault(_asked_as(spec), role)
+    tokenizers = Tokenizers()
     notices = (
         *notes,
         *(notice for role in trained for notice in check_trainable(role, models[role])),
         *(notice for key, role in asked.items() if key not in checked for notice in check_askable(role, models[role])),
-        *check_layouts(models, own),
+        *check_layouts(models, own, tokenizers),
         *describe_idle_templates(own, models),
-        *describe_thoughts(models, trained),
+        *describe_thoughts(models, trained, tokenizers),
         *check_constitution(rules).notes,
         *([describe_prompts(prompts)] if task.says_counts else []),
         *task.notices(rules, {role: spec.source for role, spec in config.models.items()}),
         *describe_idle_roles(models),
     )
-    check_openings(models)
+    check_openings(models, tokenizers)
     origins = {r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()}
     header = RunHeader(
         code_version=__version__,
@@ -175,7 +177,7 @@ def build_plan(
         notices=(
             *notices,
             *describe_judges(prompts.evaluations, origins),
-            *check_room(graph, Known(config, rules, prompts, task.example(), own), models),
+            *check_room(graph, Known(config, rules, prompts, task.example(), own), models, tokenizers),
         ),
         templates=OwnTemplates(
             source=GIVEN if isinstance(templates, Mapping) else str(templates), digest=content_digest(own), texts=own

@@ -23,6 +23,7 @@ from solon.messages import shorten
 from solon.pipeline.artifacts import ASSISTANT, Role
 from solon.pipeline.config import RunConfig
 from solon.pipeline.graph import Graph
+from solon.pipeline.models import Tokenizers
 from solon.pipeline.requests import Known, Pool, Request
 from solon.prompting import Templates, add_system_prompt, render_response
 from solon.records import Conversation, Rendered
@@ -31,18 +32,22 @@ if TYPE_CHECKING:
     from solon.nets import Tokenizer
 
 
-def check_room(graph: Graph, known: Known, models: Mapping[str, ModelSpec]) -> list[str]:
+def check_room(
+    graph: Graph, known: Known, models: Mapping[str, ModelSpec], tokenizers: Tokenizers | None = None
+) -> list[str]:
     """Refuse what cannot fit the context of the model that is asked; return what may not.
 
     Args:
         graph: the stages of the run.
         known: what they ask it about.
         models: role to its model, checkpoints found. What is behind another backend says nothing of its context.
+        tokenizers: those that are loaded already.
 
     Raises:
         ConfigError: something is certain not to fit; says what, by how much, and what would.
         ModelError: a model does not say how many tokens it takes.
     """
+    tokenizers = tokenizers or Tokenizers()
     readers: dict[str, _Reader] = {}
     notes: dict[tuple[str, str], tuple[int, str]] = {}
     for stage in graph:
@@ -51,7 +56,7 @@ def check_room(graph: Graph, known: Known, models: Mapping[str, ModelSpec]) -> l
             spec = models[role]
             if spec.backend != LOCAL or not request.pool.conversations:
                 continue
-            reader = readers.setdefault(spec.model_dump_json(), _Reader(spec, known.templates))
+            reader = readers.setdefault(spec.model_dump_json(), _Reader(spec, known.templates, tokenizers))
             check = _Check(stage.name, role, request, known.config, reader)
             if not check.surely_fits():
                 check.refuse()
@@ -63,8 +68,9 @@ def check_room(graph: Graph, known: Known, models: Mapping[str, ModelSpec]) -> l
 class _Reader:
     """How many tokens prompts have for a model, and how many it takes."""
 
-    def __init__(self, spec: ModelSpec, own: Mapping[str, str]) -> None:
+    def __init__(self, spec: ModelSpec, own: Mapping[str, str], tokenizers: Tokenizers) -> None:
         self.spec = spec
+        self._tokenizers = tokenizers
         self.layout = Templates(spec.layout, own)
         self._longest: dict[Pool, Conversation] = {}
 
@@ -76,11 +82,9 @@ class _Reader:
 
         return read_context(read_config(Path(self.spec.source)), self._tokenizer)
 
-    @cached_property
+    @property
     def _tokenizer(self) -> "Tokenizer":
-        from solon.nets import load_tokenizer
-
-        return load_tokenizer(Path(self.spec.source), self.spec.chat_template_kwargs)
+        return self._tokenizers.of(self.spec)
 
     def count(self, rendered: Rendered) -> int:
         """Return how many tokens a prompt has; none where it cannot be put to the model, which its item will say."""
