@@ -630,7 +630,7 @@ METHODS: dict[str, tuple[type, Mutant]] = {
         journaled.JournaledModel,
         (
             journaled.JournaledModel._find,
-            "in call.requests",
+            "in call.requests()",
             "in [call.request]",
             lambda model, tmp: test_nameless.test_calls_of_before_are_found_while_the_folder_has_its_name(8, tmp),
         ),

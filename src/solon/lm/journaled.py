@@ -17,6 +17,7 @@ for each of them. An answer that was cut answers no other call.
 import asyncio
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
@@ -68,10 +69,11 @@ class _Call(ABC, Generic[T]):
         """Digest of kind and request."""
         return self.key_of(self.request)
 
-    @property
-    def requests(self) -> tuple[str, ...]:
-        """The request, and what it was when it held the name of the model's folder too."""
-        return tuple(dict.fromkeys((self.request, self._request(self.model.identity))))
+    def requests(self) -> Iterator[str]:
+        """Yield the request, and what it was when it held the name of the model's folder too."""
+        yield self.request
+        if find_nameless_identity(self.model) != self.model.identity:
+            yield self._request(self.model.identity)
 
     def key_of(self, request: str) -> str:
         """Return the key under which a request is stored."""
@@ -199,7 +201,7 @@ class JournaledModel(PassingModel):
     def _find(self, call: _Call[T]) -> StoredCall | None:
         """Look a call up in its present and former spelling: itself, else one that its limit would not have cut."""
         may_end = call.kind == "generate" and self.limit_only_cuts
-        for request in call.requests:
+        for request in call.requests():
             stored = self._journal.find(call.key_of(request))
             if stored is None and may_end:
                 stored = self._journal.find_ended(request)
