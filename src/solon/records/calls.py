@@ -174,6 +174,11 @@ class Sample(Record):
         return self.stop_reason == "length"
 
     @property
+    def is_beginning(self) -> bool:
+        """Whether it is a text that the token limit cut off after it had begun to say something."""
+        return self.cut and not self.trimmed and self.thought_closed and bool(self.text.strip())
+
+    @property
     def fault(self) -> Fault | None:
         """Why the text is neither built on nor learnt from; None where it may be.
 

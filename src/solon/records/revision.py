@@ -70,6 +70,7 @@ class SFTExample(Record):
         source: `revision` or `helpful`.
         chain_id: the chain it comes from, empty for helpful samples.
         round: which revision it is, 1-based; 0 for helpful samples.
+        ended: False where the token limit cut the response off: it is learnt as far as it goes, and no end after it.
         tokens: what the response was sampled as; None where there is only its text.
     """
 
@@ -80,6 +81,7 @@ class SFTExample(Record):
     source: Literal["revision", "helpful"]
     chain_id: str = ""
     round: int = 0
+    ended: bool = True
     tokens: SampledTokens | None = None
 
 

@@ -65,7 +65,8 @@ class RevisionConfig(DrawConfig):
         exemplar_choice: `first` shows the first of them to all items; `unlike` chooses for each item among those that
             share no content word with its request. Paper: `first`.
         cut_responses: True revises an initial response that reached `max_tokens` up to the end of its last whole
-            sentence; it is counted, and never learnt. Paper: not stated.
+            sentence, which is counted and never learnt, and learns a response to a helpful prompt that reached its
+            limit as far as it goes, without an end. Paper: not stated.
         filters: names of rules that a revision has to pass to be learnt from, in any order; see `filters`. Paper: none.
     """
 

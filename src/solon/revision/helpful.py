@@ -1,10 +1,13 @@
 """Stage 1, the other half of its data: the helpful-only model's own answers to ordinary requests.
 
 They are mixed into SFT so that harmlessness is not learnt at the expense of helpfulness. Each draw is an item of
-its own; one that is empty or was cut off is left out and counted.
+its own; one that is empty or was cut off is left out and counted. With `cut_responses` one that was cut off is learnt
+as far as it goes, without an end: left out, requests that call for long answers would be learnt from red-team prompts
+only, and refused.
 
-Departure from the paper (Bai et al. 2022, arXiv 2212.08073, section 3.2): none but in size; the paper took two
-responses to each of 135,296 prompts.
+Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 3.2):
+1. Its size: the paper took two responses to each of 135,296 prompts.
+2. What `cut_responses` does; the paper does not say what became of responses that reached a limit.
 """
 
 from collections.abc import Sequence
@@ -49,7 +52,8 @@ async def sample_helpful(
         prompt, draw = item
         draw_seed = derive_seed(seed, STAGE, prompt.id, draw)
         response = await respond(assistant, prompt.conversation, sampling, seed=draw_seed)
-        if response.fault is not None:
+        is_beginning = config.cut_responses and response.is_beginning
+        if response.fault is not None and not is_beginning:
             return Failure.of_text(response, "response", item=_key(item), stage=STAGE)
         return HelpfulSample(
             id=content_digest(["helpful", prompt.id, seed, draw], size=8),

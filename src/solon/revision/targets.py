@@ -133,6 +133,7 @@ def sft_targets(
                 conversation=prompt.conversation,
                 response=sample.response.text,
                 source="helpful",
+                ended=not sample.response.cut,
                 tokens=sample.response.tokens,
             )
         )

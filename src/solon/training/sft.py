@@ -2,7 +2,8 @@
 
 The base model learns to give at once the response that critique and revision arrived at. Each example is a
 conversation and a response; loss falls on the response's tokens and on the token that ends it, never on the
-conversation. What is learnt per step is the mean over all counted tokens of a batch, however it is cut up.
+conversation. A response that was cut off has no such token. What is learnt per step is the mean over all counted tokens
+of a batch, however it is cut up.
 
 Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 3.2):
 1. The learning rate is a number of its own; the paper gives it as half of its unpublished pre-training rate.
@@ -192,7 +193,7 @@ def _encode(
     """Return the rows to learn from, the rows held out, and how many examples were too long."""
     kept: list[tuple[str, TokenRow]] = []
     for example in examples:
-        row = encoder.row(example.conversation, example.response, example.tokens)
+        (row,) = encoder.rows(example.conversation, (example.response, example.tokens, example.ended))
         if len(row.ids) <= config.max_tokens:
             kept.append((example.prompt_id, row))
     held = {prompt for prompt, _ in kept if derive_seed("sft held out", prompt) < config.eval_fraction * 2**63}

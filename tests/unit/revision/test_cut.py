@@ -6,7 +6,7 @@ import pytest
 
 from solon.lm import ItemResults, ScriptedModel
 from solon.lm.backends.scripted import Reply
-from solon.records import Failure, Rendered, RevisionChain, Sampling
+from solon.records import HelpfulSample, Rendered, RevisionChain, Sampling
 from solon.revision import (
     RevisionConfig,
     count_revision_targets,
@@ -73,15 +73,34 @@ def test_by_default_it_is_a_failure() -> None:
     assert len(model.generated) == 4
 
 
-def test_a_helpful_sample_is_learnt_and_so_must_end() -> None:
-    work = sample_helpful(
-        make_prompts(2, kind="helpful"),
-        assistant=ScriptedModel(lambda *_: (LONG, "length")),
-        config=RevisionConfig(cut_responses=True),
-        seed=1,
-        max_failure_fraction=1.0,
-    )
-    assert all(isinstance(item, Failure) for item in wait_for(work).results)
+def sample_ordinary(reply: Reply, *, cut_responses: bool) -> ItemResults[HelpfulSample]:
+    prompts = make_prompts(2, "helpful")
+    config = RevisionConfig(cut_responses=cut_responses, helpful_samples=1)
+    model = ScriptedModel(lambda *_: reply)
+    return wait_for(sample_helpful(prompts, assistant=model, config=config, seed=1, max_failure_fraction=1.0))
+
+
+def test_a_helpful_sample_must_have_ended_by_default() -> None:
+    assert [item.reason for item in sample_ordinary((LONG, "length"), cut_responses=False).failures] == [
+        "truncated_response"
+    ] * 2
+
+
+def test_a_helpful_sample_that_was_cut_off_is_learnt_as_far_as_it_goes_and_without_an_end() -> None:
+    kept = sample_ordinary((LONG, "length"), cut_responses=True).kept
+    learnt = sft_targets([], kept, make_prompts(2, "helpful"), RevisionConfig(cut_responses=True))
+    assert [(example.response, example.ended) for example in learnt] == [(LONG, False)] * 2
+    whole = sample_ordinary("Cut the wire.", cut_responses=True).kept
+    assert all(example.ended for example in sft_targets([], whole, make_prompts(2, "helpful"), RevisionConfig()))
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [((" \n", "length"), "truncated_response"), (" ", "empty_response")],
+    ids=["only spaces", "empty"],
+)
+def test_a_helpful_sample_that_says_nothing_is_never_learnt(reply: Reply, reason: str) -> None:
+    assert [item.reason for item in sample_ordinary(reply, cut_responses=True).failures] == [reason] * 2
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(None, 256), (31, 31)])

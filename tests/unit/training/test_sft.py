@@ -81,6 +81,15 @@ def test_only_response_tokens_and_the_end_token_are_counted(base: Path) -> None:
     assert sft.mean_nll(model, [row], 4096, None) == pytest.approx(-sum(by_hand) / len(by_hand), rel=1e-5)
 
 
+def test_a_response_that_was_cut_off_is_learnt_without_the_end_token(base: Path) -> None:
+    encoder = RowEncoder(load_tokenizer(base))
+    whole = make_example(0)
+    cut = whole.model_copy(update={"ended": False})
+    ((row, shorter), _, _) = sft._encode([whole, cut], SFTConfig(eval_fraction=0.0), encoder)
+    assert row.ids == (*shorter.ids, encoder.end)
+    assert row.response_length == shorter.response_length + 1
+
+
 def test_a_row_that_stands_for_no_token_is_neither_counted_nor_taught(tmp_path: Path) -> None:
     base = build_tiny_policy(tmp_path / "base", spare_rows=40)
     tokenizer, model = load_tokenizer(base), load_policy(base)
