@@ -89,7 +89,8 @@ class FeedbackConfig(DrawConfig):
         principles_per_comparison: principles drawn for each comparison, each its own votes; at most those that
             apply. Paper: 1.
         orders: `both`, or `ab` to see what order does. Paper: not stated.
-        mass_floor: least probability of the two options together; 0 takes every vote. Paper: none.
+        mass_floor: least probability of the two options together; 0 takes every vote, and one whose mass is not known
+            is always taken. Paper: none.
         pointwise_mass_floor: the same of the two answers to a question, over all their spellings. Paper: none.
         chain_of_thought: True has the model reason before it answers. Paper: both were done.
         max_reasoning_tokens: limit of the reasoning. Paper: not stated.

@@ -238,7 +238,8 @@ def test_results_have_the_promised_shape(shared):
         assert set(stage["tokens"]) == {"prompt", "generated"}
     assert results["human_inputs"] == {"principles": 32, "exemplars": 0, "prompts": 0, "labels": 0}
     counts = {"pairs", "goals", "unlabeled", "both_sure"}
-    assert set(results["feedback"]) == {*counts, "order_disagreement", "sure_contradictions", "near_ties"}
+    assert set(results["feedback"]) == {*counts, "order_disagreement", "sure_contradictions", "near_ties", "dialects"}
+    assert results["feedback"]["dialects"] is None  # no server was read
     assert set(results["preference_model"]) == {"accuracy", "ece_10_mirrored"}
     assert results["feedback"]["pairs"] == 18
     assert results["ai_labels"] + results["feedback"]["unlabeled"] == 18
