@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
 from solon.errors import MissingExtraError, SolonError, StageFailedError
+from solon.redaction import redact
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +31,7 @@ def printable(text: str) -> str:
 
 def fail(message: str, code: int = USAGE) -> NoReturn:
     """Print `error: message` on stderr and end with `code`."""
-    sys.stderr.write(f"error: {printable(message)}\n")
+    sys.stderr.write(f"error: {printable(redact(message))}\n")
     raise SystemExit(code)
 
 
