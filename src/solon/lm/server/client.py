@@ -313,7 +313,7 @@ class _Session:
         """Make one try, and take note of it."""
         assert call.deadline is not None
         begun, clock = self.loop.time(), time.time()
-        were_dead = self._are_dead()
+        were_dead, was_full = self._are_dead(), server.is_full
         outcome: Answer | Fault = Fault("cancelled", "", may_retry=False, maybe_paid=True)
         status: int | None = None
         try:
@@ -329,7 +329,7 @@ class _Session:
             return outcome
         finally:
             fault = outcome if isinstance(outcome, Fault) else None
-            self._learn(server, call, outcome, begun, were_dead)
+            self._learn(server, call, outcome, begun, was_full=was_full, were_dead=were_dead)
             answer = outcome if isinstance(outcome, Answer) else None
             note_try(
                 Try(
@@ -345,11 +345,13 @@ class _Session:
                 )
             )
 
-    def _learn(self, server: Server, call: _Call, outcome: Answer | Fault, begun: float, were_dead: bool) -> None:
+    def _learn(
+        self, server: Server, call: _Call, outcome: Answer | Fault, begun: float, *, was_full: bool, were_dead: bool
+    ) -> None:
         """Take note of what became of a try: for the server, the pace, and the clocks of those who wait."""
         now = self.loop.time()
         if isinstance(outcome, Answer):
-            server.answered(begun, now)
+            server.answered(begun, now, was_full=was_full)
             if outcome.prompt_tokens is not None or outcome.generated_tokens is not None:
                 self._pace.correct(len(call.content), (outcome.prompt_tokens or 0) + (outcome.generated_tokens or 0))
         elif outcome.reason != "cancelled":

@@ -56,7 +56,8 @@ class Window:
         Args:
             begun: when it was asked for.
             now: when it came.
-            was_full: whether as many requests were under way as there may be; else it tells nothing of more.
+            was_full: whether as many requests as there may be were under way when it was asked for; else it tells
+                nothing of what so many lead to.
         """
         if begun < self._resized or not was_full:
             return
@@ -120,20 +121,25 @@ class Server:
         """Say whether it may be given a request: of a dead one, whether its rest is over and none is under way."""
         if self.rest_ends is not None:
             return now >= self.rest_ends and self.under_way == 0
-        return self.under_way < self.window.size
+        return not self.is_full
 
     @property
     def load(self) -> float:
         """Share of its window that is under way."""
         return self.under_way / self.window.size
 
-    def answered(self, begun: float, now: float) -> None:
-        """Take note of an answer; before the request is taken from those under way."""
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests are under way as there may be."""
+        return self.under_way >= self.window.size
+
+    def answered(self, begun: float, now: float, *, was_full: bool) -> None:
+        """Take note of an answer; see `Window.answered`."""
         self._heard()
-        self.window.answered(begun, now, was_full=self.under_way >= self.window.size)
+        self.window.answered(begun, now, was_full=was_full)
 
     def failed(self, fault: Fault, begun: float, now: float) -> None:
-        """Take note of a fault, likewise."""
+        """Take note of a fault."""
         self.last_fault = fault
         if fault.is_crowding:
             self.window.crowded(begun, now)
