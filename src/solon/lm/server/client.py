@@ -284,9 +284,9 @@ class _Session:
                 server = min(free, key=lambda server: server.load)
                 server.under_way += 1
                 return server
-            rests = [server.rest_ends - now for server in self._servers if server.rest_ends is not None]
+            waits = [server.opens_at - now for server in self._servers if server.opens_at > now]
             self._change = self.loop.create_future()
-            await asyncio.wait([self._change], timeout=min((rest for rest in rests if rest > 0), default=None))
+            await asyncio.wait([self._change], timeout=min(waits, default=None))
 
     def _give_place_back(self, server: Server) -> None:
         server.under_way -= 1
@@ -326,6 +326,9 @@ class _Session:
                 outcome = Fault("timeout", f"after {self.loop.time() - begun:.1f} s", maybe_paid=True)
             except openai.APIConnectionError as error:
                 outcome = _network_fault(error)
+            except ModelError as error:  # of the hook: nothing was sent
+                outcome = Fault("unreachable", describe(error))
+                raise
             return outcome
         finally:
             fault = outcome if isinstance(outcome, Fault) else None

@@ -21,6 +21,10 @@ LONGEST_WAIT: Final = 120.0
 _SAID = 200
 """Characters of a server's message that are kept."""
 
+_LOOKED_AT = 32_000
+_LONGEST_SECRET = 8_000
+"""Characters of a message that are looked at, and of these the last ones, in which half of a secret may be left."""
+
 _RETRIED = frozenset({408, 409, 429})
 _NOT_RETRIED = frozenset({501})
 _MAYBE_PAID = frozenset({408, 504, 524})
@@ -101,7 +105,9 @@ class Answer:
 
 def describe(text: object) -> str:
     """Return the beginning of what a server or the network said, on one line and without secrets."""
-    return one_line(redact(str(text)), _SAID)
+    whole = str(text)
+    safe = redact(whole) if len(whole) <= _LOOKED_AT else redact(whole[:_LOOKED_AT])[:-_LONGEST_SECRET]
+    return one_line(safe, _SAID)
 
 
 def read_answer(status: int, headers: Mapping[str, str], content: bytes) -> Answer | Fault:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from solon.lm.server.faults import Fault
+from solon.lm.server.faults import LONGEST_WAIT, Fault
 
 START: Final = 8
 """Requests at once to begin with."""
@@ -114,14 +114,20 @@ class Server:
     _silences: int = 0
     _rests: int = 0
     _rested_at: float = -math.inf
+    _pause_ends: float = -math.inf
     rest_ends: float | None = field(default=None, init=False)
     """When it may be tried again; None while it is not taken for dead."""
 
     def has_room(self, now: float) -> bool:
         """Say whether it may be given a request: of a dead one, whether its rest is over and none is under way."""
-        if self.rest_ends is not None:
-            return now >= self.rest_ends and self.under_way == 0
-        return not self.is_full
+        if now < self.opens_at:
+            return False
+        return self.under_way == 0 if self.rest_ends is not None else not self.is_full
+
+    @property
+    def opens_at(self) -> float:
+        """When it may be given a request: after its rest, and after the pause that it asked for."""
+        return self._pause_ends if self.rest_ends is None else max(self._pause_ends, self.rest_ends)
 
     @property
     def load(self) -> float:
@@ -143,6 +149,8 @@ class Server:
         self.last_fault = fault
         if fault.is_crowding:
             self.window.crowded(begun, now)
+            if fault.wait is not None and fault.wait <= LONGEST_WAIT:
+                self._pause_ends = max(self._pause_ends, now + fault.wait)
         if not fault.is_silence:
             self._heard()
             return

@@ -114,6 +114,16 @@ def test_a_dead_server_rests_longer_each_time_and_takes_one_request_after():
     assert dead.rest_ends - (now + 2) == FIRST_REST
 
 
+def test_a_server_that_asks_to_wait_is_given_nothing_meanwhile():
+    busy = server()
+    busy.failed(Fault("rate_limited", "", 429, wait=5.0), 0.0, 1.0)
+    busy.failed(Fault("rate_limited", "", 429, wait=1.0), 0.0, 1.5)
+    assert [busy.has_room(now) for now in (1.5, 5.9, 6.0)] == [False, False, True]
+    busy.failed(Fault("server_error", "", 500, wait=5.0), 6.0, 6.0)
+    busy.failed(Fault("rate_limited", "", 429, wait=1e6), 6.0, 6.0)  # the call that was told so fails; the next may ask
+    assert busy.has_room(6.0)
+
+
 def test_failures_of_requests_from_before_its_rest_do_not_lengthen_it():
     dead = server()
     dead.failed(Fault("unreachable", ""), 1.0, 2.0)

@@ -16,6 +16,7 @@ from solon.lm.server.address import Address
 from solon.lm.server.client import ServerTransport
 from solon.lm.server.keys import find_keys
 from solon.lm.server.transport import TransportSettings
+from solon.lm.tries import keeping_tries
 from solon.records import Sampling
 from tests.asking import ask
 from tests.servers.scripted import ScriptedServer, answer, cut, echo_key, hang, page, reset, say
@@ -32,7 +33,7 @@ def forms():
         "json": SENTINEL.replace("\\", "\\\\").replace('"', '\\"'),
         **{f"base64 {n}": base64.b64encode(b"\0" * n + raw).decode()[4:-4] for n in range(3)},
         "base64 of the header": base64.b64encode(b"Bearer " + raw).decode()[12:-4],
-        "half": SENTINEL[:14],
+        "half": SENTINEL[:10],
     }
 
 
@@ -53,6 +54,11 @@ def at_the_cut(seen):
     return say(500, ("x" * 185 + key).encode())(seen)
 
 
+def in_a_long_page(seen):
+    key = seen.headers["authorization"].removeprefix("Bearer ")
+    return say(500, (" " * (32_000 - 10) + key).encode())(seen)
+
+
 def redirect_with_key(seen):
     key = seen.headers["authorization"].removeprefix("Bearer ")
     return say(307, b"", location=f"http://127.0.0.1:1/?key={quote(key, safe='')}")(seen)
@@ -64,6 +70,7 @@ STEPS = {
     "500, all forms": repeat(500),
     "200 with an error, all forms": repeat(200),
     "500 at the cut": at_the_cut,
+    "500 in a long page": in_a_long_page,
     "page": page,
     "hang": hang,
     "reset": reset,
@@ -231,7 +238,10 @@ def test_a_host_name_that_leads_to_a_metadata_address_is_sent_nothing(monkeypatc
                 await transport.post("completions", {})
             await transport.aclose()
 
-        asyncio.run(run(ServerTransport(Address((server.base,), "m"), keys={})))
+        kept = []
+        with keeping_tries("key", lambda _, made: kept.append(made)):
+            asyncio.run(run(ServerTransport(Address((server.base,), "m"), keys={})))
+    assert [(made.fault, made.maybe_paid) for made in kept] == [("unreachable", False)]
     assert peers == [(server.base, "127.0.0.1")]
     assert server.seen == []
 
