@@ -249,6 +249,7 @@ def test_a_call_that_is_cancelled_closes_its_connection_and_is_kept_as_maybe_pai
     assert (key, made.fault, made.maybe_paid) == ("key", "cancelled", True)
 
 
+@pytest.mark.slow
 def test_of_many_calls_none_is_lost_doubled_or_made_again():
     """A quarter of the answers 429 or 500, one in fifty none at all."""
 
