@@ -311,6 +311,16 @@ def test_calls_go_where_there_is_the_least_to_do():
     assert len(quick.seen) > 2 * len(slow.seen) > 0
 
 
+def test_calls_are_shared_out_among_servers_that_are_alike():
+    async def many(transport):
+        return await asyncio.gather(*(transport.post("completions", {"n": n}) for n in range(20)))
+
+    with ScriptedServer(slots=4, seconds=0.005) as a, ScriptedServer(slots=4, seconds=0.005) as b:
+        ask_servers([a.base, b.base], many, max_concurrency=2)
+    assert len(a.seen) + len(b.seen) == 20
+    assert (a.most_at_once, b.most_at_once) == (1, 1)
+
+
 def closed_port():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
@@ -354,6 +364,24 @@ def test_where_all_are_dead_calls_wait_and_then_name_each_servers_last_fault():
         assert "no answer within 0.3 s and 0 tries" in str(error)
         for base in dead:
             assert f"{base}: unreachable (ConnectError" in str(error)
+
+
+def test_calls_that_were_never_tried_do_not_wait_longer_for_dead_servers(monkeypatch):
+    monkeypatch.setattr(load, "FIRST_REST", 1000.0)
+    monkeypatch.setattr(load, "LONGEST_REST", 1000.0)
+
+    async def several(transport):
+        calls = [transport.post("completions", {"n": n}) for n in range(5)]
+        async with asyncio.timeout(60):
+            first_five = await asyncio.gather(*calls, return_exceptions=True)
+            with pytest.raises(CallFailedError):
+                await transport.post("completions", {"n": 6})
+        return first_five
+
+    base = closed_port()
+    failed = ask_servers([base], several, timeout_seconds=0.2, total_seconds=0.3, max_concurrency=1)
+    assert [type(error) for error in failed] == [CallFailedError] * 5
+    assert all(f"{base}: unreachable" in str(error) for error in failed)
 
 
 def test_a_server_that_comes_while_calls_wait_answers_them():

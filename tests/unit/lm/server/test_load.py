@@ -39,6 +39,12 @@ def test_a_window_grows_to_the_slots_of_a_server_and_not_far_beyond(number):
     assert number <= sorted(sizes)[len(sizes) // 2] <= 2 * number
 
 
+def test_where_more_was_not_worth_it_a_window_is_left_as_it_was_for_most_of_the_time():
+    sizes = simulate(Window(1000), slots(8), 4000)[2000:]
+    assert sizes.count(8) > len(sizes) / 2
+    assert max(sizes) > 8
+
+
 def test_a_window_grows_on_where_answers_slow_down_but_more_of_them_come():
     sizes = simulate(Window(256), lambda under_way: 1 + under_way / 64, 5000)
     assert max(sizes) >= 128
