@@ -20,7 +20,18 @@ error of the operating system with 1.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+EXTRA_OF: Final = {
+    "torch": "local",
+    "transformers": "local",
+    "tokenizers": "local",
+    "safetensors": "local",
+    "openai": "api",
+    "httpx2": "api",
+    "aiolimiter": "api",
+}
+"""Modules that an extra of this distribution brings, and which; without it, importing a room may fail at one."""
 
 
 class SolonError(Exception):

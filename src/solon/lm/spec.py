@@ -10,15 +10,13 @@ from typing import Literal, Protocol, cast, runtime_checkable
 
 from pydantic import Field, field_validator, model_validator
 
-from solon.errors import ConfigError, MissingExtraError
+from solon.errors import EXTRA_OF, ConfigError, MissingExtraError
 from solon.lm.protocol import LanguageModel
 from solon.messages import one_line
 from solon.records import Config, Layout, TemplateArgument
 
 BACKENDS = "solon.lm.backends"
 """The package in which backends are looked for by a bare name."""
-
-_EXTRAS = ("torch", "transformers", "safetensors")
 
 LOCAL = "local"
 """The backend of checkpoint folders, the only models that can be trained."""
@@ -128,8 +126,8 @@ def find_backend(spec: ModelSpec) -> Backend:
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:
-        if error.name in _EXTRAS:
-            raise MissingExtraError(error.name, "local") from error
+        if error.name in EXTRA_OF:
+            raise MissingExtraError(error.name, EXTRA_OF[error.name]) from error
         raise ConfigError(f"backend {spec.backend}: there is no module {error.name}") from error
     except Exception as error:  # a module of a user's own can raise anything
         said = one_line(f"{type(error).__name__}: {error}")
