@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from solon.errors import ConfigError
-from solon.evaluation import OpenModel, measures_of
+from solon.evaluation import OpenModel, asks_of, limits_of, measures_of
 from solon.pipeline.folder import load_header
 from solon.pipeline.run import RunResult, run
 from solon.records import EvalRecord, Grade, Measure, Measures, Prompt, RunPaths, Sample, load_records
 from solon.tasks import JudgeGrader, RuleGrader, load, load_grader
+from solon.tasks.graders import NoGrader
+from solon.world.grader import OracleGrader
 from tests.pipeline_fakes import SMALL, FakeModels
 from tests.scripts import make_prompts
 
@@ -153,3 +155,55 @@ def test_measures_that_cannot_be_made_are_said_in_one_line() -> None:
         measures_of(Failing(), {})
     with pytest.raises(ConfigError, match=rf"{where} has to give a Measures of solon.records, not list$"):
         measures_of(Wrong(), {})
+
+
+class Plain:
+    """A grader of a user's own that states nothing of itself."""
+
+    identity = "plain/1"
+
+    async def grade(self, prompt: Prompt, response: Sample, open_model: OpenModel) -> Grade:
+        return Grade(values={"said": True})
+
+
+class Stating(Plain):
+    asks = ["feedback"]  # noqa: RUF012
+    limits = """It cannot tell
+        irony."""
+
+
+def test_a_grader_may_state_whom_it_asks_and_what_it_cannot_tell() -> None:
+    assert [asks_of(grader) for grader in (Plain(), Stating())] == [None, ("feedback",)]
+    assert [limits_of(grader) for grader in (Plain(), Stating())] == ["", "It cannot tell irony."]
+
+
+def test_shipped_graders_state_whom_they_ask_and_what_they_cannot_tell() -> None:
+    asked = [asks_of(grader) for grader in (RuleGrader(), JudgeGrader(), OracleGrader(), NoGrader())]
+    assert asked == [(), ("judge",), (), ()]
+    assert "whether a reason that an answer gives is true" in limits_of(RuleGrader())
+    assert "reads English, by its words" in limits_of(RuleGrader())
+    assert "which flatters the trained models" in limits_of(JudgeGrader())
+    assert "below 0.02 after either" in limits_of(JudgeGrader(mass_floor=0.02))
+    assert "nothing of anything else" in limits_of(OracleGrader())
+
+
+def test_the_figures_that_the_rules_state_are_those_of_the_docs() -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in docs.splitlines() if line.startswith("| measured by, 454 answers |")]
+    in_full = {row[2].strip(): row[4].partition("(")[0].strip() for row in rows}
+    first, second, people = (
+        in_full[rater] for rater in ("rules, with person 1", "rules, with person 2", "person 1, with person 2")
+    )
+    assert f"on {first} and {second} of 454 answers, and they with each other on {people} (" in limits_of(RuleGrader())
+
+
+def test_results_hold_what_graders_state(tmp_path: Path) -> None:
+    def stated(name: str, grader: Any) -> tuple[Any, Any]:
+        folder = tmp_path / name
+        folder.mkdir()
+        result = start(folder, "world", grader=grader, grader_source=name, settings=SMALL, preset="smoke")
+        main, *_ = result.results["evaluations"]
+        return main["asks"], main["limits"]
+
+    assert stated("plain", Plain()) == (None, "")
+    assert stated("stating", Stating()) == (["feedback"], "It cannot tell irony.")
