@@ -49,6 +49,18 @@ UNMEASURED = "–"
 NOT_ASKED = "not asked in both orders"
 """What stands where there was nothing to measure."""
 
+_COUNTED = {
+    "prompts": "prompts, of each stage and evaluation",
+    "revision": "texts that fine-tuning might learn",
+    "sft": "texts to learn",
+    "comparisons": "prompts, a pair of responses for each",
+    "feedback": "pairs of responses",
+    "preference-model": "labelled pairs",
+    "ppo": "prompts",
+    "evaluation": "answers",
+}
+"""What each stage of the paper's method takes in."""
+
 BALANCED = "balances"
 """What the page says of a stage whose items are all accounted for."""
 
@@ -93,7 +105,8 @@ def _view(run: RunData) -> dict[str, Any]:
     evaluations = [AskedResults.model_validate(asked) for asked in run.results["evaluations"]]
     main, *_ = evaluations
     roles = describe_roles(run, evaluations)
-    counts = [_item_counts(manifest) for manifest in run.manifests if "in" in manifest.counts]
+    of_paper = run.results["method"] is None
+    counts = [_item_counts(manifest, of_paper=of_paper) for manifest in run.manifests if "in" in manifest.counts]
     view = {
         "meaning": describe_meaning(gather_facts(run, evaluations)),
         "method": describe_method(
@@ -373,7 +386,7 @@ def _training_charts(run: RunData) -> Iterator[dict[str, Any]]:
 # ----------------------------------------------------------------------------------------- the tables
 
 
-def _item_counts(manifest: Manifest) -> dict[str, str]:
+def _item_counts(manifest: Manifest, *, of_paper: bool) -> dict[str, str]:
     counts = dict(manifest.counts)
     taken, kept = counts.pop("in"), counts.pop("kept", 0)
     left_out = sum(counts.values())
@@ -381,6 +394,7 @@ def _item_counts(manifest: Manifest) -> dict[str, str]:
     balance = BALANCED if taken == kept + left_out else f"off by {taken - kept - left_out}"
     return {
         "stage": manifest.stage,
+        "counted": _COUNTED.get(manifest.stage, UNMEASURED) if of_paper else UNMEASURED,
         "taken": f"{taken}",
         "kept": f"{kept}",
         "left_out": reasons or "none",

@@ -216,6 +216,18 @@ def test_the_counts_say_where_they_do_not_balance(page):
     assert "off by 1" in page.sections["counts"]
 
 
+def test_the_counts_say_of_what_they_are_where_that_is_known(finished_run):
+    def counted():
+        rows = render_report(load_run_data(finished_run.root)).partition('id="counts"')[2].partition("</section>")[0]
+        return dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', rows))
+
+    assert counted()["revision"] == "texts that fine-tuning might learn"
+    assert counted()["evaluation"] == "answers"
+    results = json.loads(finished_run.results.read_text())
+    finished_run.results.write_text(json.dumps({**results, "method": "given"}))
+    assert set(counted().values()) == {"–"}
+
+
 def test_the_example_goes_turn_by_turn(page):
     text = page.sections["example"]
     assert "Answers of the base to this prompt: 2." in text

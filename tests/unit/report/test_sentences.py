@@ -303,7 +303,7 @@ SECTIONS = {
         its own. | Answers that the token limit cut off are graded as they stand, and counted.
         | AI feedback and what was learned from it | How the labels came out, and what was learned from them
         | Items in and out | The constitution holds _ principles, _ worked examples and _ prompts of its own.
-        | in = kept + left out | Stage | In | Kept | Left out | Balance | Stages | Time, summed
+        | in = kept + left out | Stage | Counted | In | Kept | Left out | Balance | Stages | Time, summed
         over all attempts, and model calls, each counted as often as its answer was used | Stage | Seconds | CPU
         seconds | Model calls | Tokens read | Tokens written | Failures | In all _ seconds, _ CPU seconds over the
         whole process tree, at most _ MiB of memory. | The constitution | _ _, digest _. | Each count is of what was
