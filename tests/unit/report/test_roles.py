@@ -11,6 +11,7 @@ from solon.records import (
     Grade,
     HelpfulSample,
     Origin,
+    PreferenceLabel,
     RevisionGrade,
     RunHeader,
     load_records,
@@ -65,6 +66,15 @@ def test_each_role_has_its_model_and_what_it_did(run_of_one_model):
     assert rows["feedback"].did == "1 label, made of 2 readings"
     assert rows["judge"].did == NOTHING
     assert (rows["SL-CAI"].model, rows["SL-CAI"].did) == ("made by this run", "10 answers of the evaluation")
+
+
+def test_a_comparison_without_a_label_is_none(run_of_one_model):
+    (label,) = load_records(run_of_one_model.records("preference_labels"), PreferenceLabel)
+    body = {**label.model_dump(), "comparison_id": "k2", "p_a": None, "p_a_unclamped": None, "votes": ()}
+    without = PreferenceLabel.model_validate({**body, "status": "unlabeled", "reason": "identical"})
+    save_records(run_of_one_model.records("preference_labels"), [label, without])
+    rows, _ = rows_of(run_of_one_model)
+    assert rows["feedback"].did == "1 label, made of 2 readings"
 
 
 def test_responses_that_were_compared_are_those_of_the_model_that_wrote_them(run_of_one_model):

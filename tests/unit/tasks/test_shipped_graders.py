@@ -2,6 +2,8 @@
 in a report of the task's own groups; and that a judge which is the feedback model is said.
 """
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,14 @@ def test_a_judge_that_is_the_feedback_model_is_said(tmp_path: Path) -> None:
     graded = [record for record in answers(result) if record.grade.graded]
     assert graded
     assert {len(record.grade.calls) for record in graded} == {8}
+    page = html.unescape(result.report.read_text())
+    asked = f"the readings of the grader {JudgeGrader().identity}, which asks "
+    model = (
+        re.escape(asked) + r"\S+ \(the base model itself, which gave the labels\); what it cannot tell is said below"
+    )
+    assert re.search(model, page)
+    assert JudgeGrader().limits in page
+    assert f"asked by the grader {JudgeGrader().identity}" in page
 
 
 def test_another_judge_is_not(tmp_path: Path) -> None:
@@ -117,6 +127,8 @@ def test_another_judge_is_not(tmp_path: Path) -> None:
     models = {"assistant": {"source": str(base)}, "judge": {"source": str(other.base)}}
     result = start(tmp_path, write_task(tmp_path, "judge"), settings={"models": models})
     assert not [note for note in load_header(result.folder).notices if NOTE in note]
+    page = html.unescape(result.report.read_text())
+    assert re.search(r"which asks \S+; what it cannot tell is said below them\.", page)
 
 
 class Measuring:
@@ -203,7 +215,12 @@ def test_results_hold_what_graders_state(tmp_path: Path) -> None:
         folder.mkdir()
         result = start(folder, "world", grader=grader, grader_source=name, settings=SMALL, preset="smoke")
         main, *_ = result.results["evaluations"]
-        return main["asks"], main["limits"]
+        return main["asks"], main["limits"], html.unescape(result.report.read_text())
 
-    assert stated("plain", Plain()) == (None, "")
-    assert stated("stating", Stating()) == (["feedback"], "It cannot tell irony.")
+    asks, limits, page = stated("plain", Plain())
+    assert (asks, limits) == (None, "")
+    assert "the readings of the grader plain/1; it states nothing of what it cannot tell." in page
+    assert "which models it asks is not on record" in page
+    asks, limits, page = stated("stating", Stating())
+    assert (asks, limits) == (["feedback"], "It cannot tell irony.")
+    assert "<code>plain/1</code>: It cannot tell irony." in page
