@@ -6,11 +6,13 @@ from solon.constitution.principles import Constitution, PrincipleUse
 from solon.records import PromptKind, Record
 
 _KINDS: tuple[PromptKind, ...] = ("red_team", "helpful")
-_STAGES: Mapping[str, tuple[tuple[PrincipleUse, ...], str]] = {
-    "critique": (("critique",), "revision stage"),
-    "comparison": (("comparison", "question"), "feedback stage"),
+_STAGES: Mapping[str, tuple[tuple[PrincipleUse, ...], str, tuple[PromptKind, ...]]] = {
+    "critique": (("critique",), "revision stage", ("red_team",)),
+    "comparison": (("comparison", "question"), "feedback stage", _KINDS),
 }
-"""What a stage's principles are said to be for, the uses it can make of one, and what it is called."""
+"""What a stage's principles are said to be for, the uses it can make of one, what it is called, and the kinds of prompt
+that it needs one for: the revision stage answers helpful prompts and revises none.
+"""
 
 
 class ConstitutionFacts(Record):
@@ -69,8 +71,8 @@ def check_constitution(constitution: Constitution) -> ConstitutionFacts:
 def _notes(constitution: Constitution, shares: Mapping[str, Mapping[str, Mapping[str, float]]]) -> tuple[str, ...]:
     notes = [
         f"no principle for {named} applies to {kind} prompts: the {stage} can do nothing with them"
-        for named, (uses, stage) in _STAGES.items()
-        for kind in _KINDS
+        for named, (uses, stage, kinds) in _STAGES.items()
+        for kind in kinds
         if not any(shares[use][kind] for use in uses)
     ]
     by_text: dict[tuple[str | None, ...], str] = {}

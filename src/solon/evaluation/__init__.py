@@ -1,7 +1,7 @@
 """How good a model is: answers to prompts kept from training, graded, with rates, intervals and differences."""
 
 from solon.calibration import brier_score, expected_calibration_error
-from solon.evaluation.graders import check_grader, measures_of
+from solon.evaluation.graders import asks_of, check_grader, limits_of, measures_of
 from solon.evaluation.grading import EvaluationConfig, grade_response, grade_revisions, run_evaluation
 from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
 from solon.evaluation.statistics import (
@@ -28,6 +28,7 @@ __all__ = [
     "Grader",
     "OpenModel",
     "PairGrader",
+    "asks_of",
     "brier_score",
     "check_grader",
     "clustered_rate",
@@ -36,6 +37,7 @@ __all__ = [
     "expected_calibration_error",
     "grade_response",
     "grade_revisions",
+    "limits_of",
     "mean_difference",
     "measures_of",
     "paired_difference",

@@ -24,13 +24,14 @@ def check_grader(grader: object, where: str) -> Grader | PairGrader:
         where: what a message calls it.
 
     Raises:
-        ConfigError: it is a class, its identity is no name, its method cannot be awaited or called, or its measures
-            are none; says which.
+        ConfigError: it is a class, its identity is no name, its method cannot be awaited or called, its measures are
+            none, or what it says of itself is of another kind; says which.
     """
     if isinstance(grader, type):
         raise ConfigError(f"{where}: is a class: give a grader made of it, {grader.__name__}(...)")
+    asked = ("identity", "measures", "asks", "limits", *METHODS)
     try:
-        found: dict[str, Any] = {name: getattr(grader, name, None) for name in ("identity", "measures", *METHODS)}
+        found: dict[str, Any] = {name: getattr(grader, name, None) for name in asked}
     except (Exception, SystemExit) as error:  # a property of a user's class can raise anything
         said = f"{type(error).__name__}: {describe_error(error)}"
         raise ConfigError(f"{where}: cannot be asked what it is: {said}") from error
@@ -45,6 +46,7 @@ def check_grader(grader: object, where: str) -> Grader | PairGrader:
             f"{where}: `measures` has to be a Measures of solon.records, not {_kind(found['measures'])}: "
             "leave it out to report every value"
         )
+    _check_statements(found["asks"], found["limits"], where)
     made: Any = grader  # a protocol of which every part was looked at
     checked: Grader | PairGrader = made
     return checked
@@ -73,6 +75,28 @@ def measures_of(grader: Grader | PairGrader, prompts: Mapping[str, Sequence[Prom
     if not isinstance(measures, Measures):
         raise ConfigError(f"{where} has to give a Measures of solon.records, not {_kind(measures)}")
     return measures
+
+
+def limits_of(grader: Grader | PairGrader) -> str:
+    """Return what a grader states that it cannot tell, for the reader of a report; empty where it states nothing."""
+    limits: str | None = getattr(grader, "limits", None)
+    return " ".join((limits or "").split())
+
+
+def asks_of(grader: Grader | PairGrader) -> tuple[str, ...] | None:
+    """Return the roles whose models a grader states that it asks; None where it states nothing."""
+    asks = getattr(grader, "asks", None)
+    return None if asks is None else tuple(asks)
+
+
+def _check_statements(asks: Any, limits: Any, where: str) -> None:
+    """Refuse what a grader says of itself where it cannot be what it should be."""
+    if asks is not None and not (isinstance(asks, list | tuple) and all(isinstance(role, str) for role in asks)):
+        raise ConfigError(f"{where}: `asks` has to be a tuple of roles, such as ('judge',), not {type(asks).__name__}")
+    if limits is not None and not isinstance(limits, str):
+        raise ConfigError(
+            f"{where}: `limits` has to be a text that says what it cannot tell, not {type(limits).__name__}"
+        )
 
 
 def _check_method(method: Any, name: str, where: str) -> None:

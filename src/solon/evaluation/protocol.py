@@ -4,6 +4,9 @@ Two kinds of grader, both asynchronous and both free to ask models: a `Grader` l
 a response beside that of another model. Both give a `Grade`, so the same tables, intervals and pages serve both. A
 model that a grader asks is opened by its role and wrapped by the run's journal, so a grader's calls are replayed,
 counted and shown like any other.
+
+A grader of either kind may state two things of itself, which reports print beside its rates: `asks`, the roles whose
+models it asks, `()` for none, and `limits`, a text that says what it cannot tell. `asks_of` and `limits_of` read them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

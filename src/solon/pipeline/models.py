@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from solon.errors import ConfigError, ModelError, PromptingError
-from solon.evaluation import Evaluation
+from solon.evaluation import Evaluation, asks_of
 from solon.lm.spec import LOCAL, ModelSpec, find_backend
 from solon.messages import nearest, shorten
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
@@ -352,7 +352,7 @@ def describe_judges(evaluations: Sequence[Evaluation], models: Mapping[str, Orig
         f"evaluation {evaluation.name}: grader {evaluation.grader.identity} asks the model that gives the feedback, "
         "so that models are trained towards the taste they are graded by: give another with  --judge SOURCE"
         for evaluation in evaluations
-        if JUDGE.key in getattr(evaluation.grader, "asks", ())
+        if JUDGE.key in (asks_of(evaluation.grader) or ())
     ]
 
 

@@ -11,8 +11,11 @@ from typing import Any
 
 from solon.evaluation import (
     Evaluation,
+    Grader,
     PairGrader,
+    asks_of,
     clustered_rate,
+    limits_of,
     reported,
     summarize_models,
     summarize_revisions,
@@ -50,7 +53,9 @@ def describe_plan(plan: RunPlan) -> Block:
     task = plan.task
     return {
         "task": {"name": task.name, "identity": task.identity, "title": task.title, "about": task.about},
-        "evaluations": [{"name": e.name, "caption": e.caption} for e in plan.prompts.evaluations],
+        "evaluations": [
+            {"name": e.name, "caption": e.caption, **describe_grader(e.grader)} for e in plan.prompts.evaluations
+        ],
         "grader_source": plan.grader_source,
         "until": plan.until,
         "method": None if is_of_paper(plan.graph) else GIVEN,
@@ -112,10 +117,17 @@ def _evaluation(evaluation: Evaluation, models: Mapping[str, Block]) -> Block:
         "name": evaluation.name,
         "caption": evaluation.caption,
         "grader": evaluation.grader.identity,
+        **describe_grader(evaluation.grader),
         "groups": {group: len(prompts) for group, prompts in evaluation.prompts.items()},
         "measures": reported(evaluation.measures, blocks).model_dump(mode="json"),
         "paired": isinstance(evaluation.grader, PairGrader),
     }
+
+
+def describe_grader(grader: Grader | PairGrader) -> Block:
+    """Return what a grader states of itself: the roles that it asks, None where it does not say, and its limits."""
+    asks = asks_of(grader)
+    return {"asks": None if asks is None else list(asks), "limits": limits_of(grader)}
 
 
 def save_results(path: Path, results: Block) -> None:

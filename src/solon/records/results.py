@@ -135,6 +135,9 @@ class AskedResults(_Block):
         groups: group to how many prompts.
         measures: what is reported.
         paired: whether each answer was compared with the base's, so that the rates are relative to it.
+        asks: the roles whose models the grader states that it asks; None where nothing is stated.
+        limits: what the grader states that it cannot tell; empty where it states nothing, None in results of versions
+            that did not ask.
     """
 
     name: str
@@ -143,6 +146,8 @@ class AskedResults(_Block):
     groups: dict[str, int]
     measures: Measures
     paired: bool = False
+    asks: tuple[str, ...] | None = None
+    limits: str | None = None
 
 
 class StageResults(_Block):

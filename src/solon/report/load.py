@@ -17,6 +17,7 @@ from solon.records import (
     BASE,
     MADE_AGAIN,
     RESULTS_SCHEMA,
+    EvalPrompt,
     EvalRecord,
     FilteredRevision,
     Manifest,
@@ -28,6 +29,7 @@ from solon.records import (
     hold_to_manifests,
     load_records,
 )
+from solon.report.work import Work, count_work, read_stage
 from solon.storage import file_digest, read_object, read_text
 
 Row = Mapping[str, float]
@@ -63,6 +65,9 @@ class RunData:
         curves: name of a metrics file to its rows.
         example: the example turn by turn, where the base answered it at all.
         lost_calls: what the journal lacks, for people; None where nothing.
+        asked: the prompts of the evaluations.
+        answers: the answers to them that were kept.
+        work: what was done, in counts.
     """
 
     folder: str
@@ -75,6 +80,9 @@ class RunData:
     curves: Mapping[str, Sequence[Row]]
     example: Example | None
     lost_calls: str | None
+    asked: Sequence[EvalPrompt]
+    answers: Sequence[EvalRecord]
+    work: Work
 
 
 def load_run_data(root: Path) -> RunData:
@@ -93,18 +101,23 @@ def load_run_data(root: Path) -> RunData:
         constitution = load_run_constitution(paths, header)
         results = load_run_results(paths)
         hold_to_manifests(paths, paths.header.name, paths.constitution.name, "records/", "metrics/")
-        manifests = [Manifest.load(paths.manifest(stage)) for stage in results["stages"]]
+        stages = results["stages"]
+        manifests = [Manifest.load(paths.manifest(stage)) for stage in stages]
+        answers = read_stage(paths, stages, "evaluation", "evaluation", EvalRecord)
         return RunData(
             folder=root.resolve().name,
             header=header,
             results=results,
             constitution=constitution,
-            draws=_count_draws(paths, results["stages"]),
-            filtered=_load_filtered(paths, header, results["stages"]),
+            draws=_count_draws(paths, stages),
+            filtered=_load_filtered(paths, header, stages),
             manifests=manifests,
             curves=_load_curves(paths),
             example=_load_example(paths, constitution),
             lost_calls=describe_lost_calls(paths),
+            asked=read_stage(paths, stages, "evaluation", "prompts_evaluation", EvalPrompt),
+            answers=answers,
+            work=count_work(paths, stages, answers),
         )
     except RecordError as error:
         raise RunError(f"{root}: this run cannot be reported on: {error}") from error

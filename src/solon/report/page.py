@@ -27,19 +27,19 @@ from solon.records import (
     AskedResults,
     Axis,
     Chart,
-    EvalRecord,
-    Failure,
     Figure,
     FilteredRevision,
     Manifest,
-    Measure,
     Measures,
     RunPaths,
-    Sample,
     count_cut,
 )
+from solon.report.answers import CUT_OFF, SHOWN, compare_answers, write_conversation
 from solon.report.charts import SMALL, Line, Point, draw_lines, draw_points
-from solon.report.load import Example, Row, RunData, load_run_data
+from solon.report.example import view_example
+from solon.report.load import Row, RunData, load_run_data
+from solon.report.opening import describe_meaning, describe_method
+from solon.report.roles import describe_roles, describe_sharing, distinct_graders, gather_facts
 from solon.storage import replace_file
 
 _MOST_POINTS = 300
@@ -49,6 +49,18 @@ UNMEASURED = "–"
 NOT_ASKED = "not asked in both orders"
 DRAWN = "not told by drawn answers"
 """What stands where there was nothing to measure."""
+
+_COUNTED = {
+    "prompts": "prompts, of each stage and evaluation",
+    "revision": "texts that fine-tuning might learn",
+    "sft": "texts to learn",
+    "comparisons": "prompts, a pair of responses for each",
+    "feedback": "pairs of responses",
+    "preference-model": "labelled pairs",
+    "ppo": "prompts",
+    "evaluation": "answers",
+}
+"""What each stage of the paper's method takes in."""
 
 BALANCED = "balances"
 """What the page says of a stage whose items are all accounted for."""
@@ -90,11 +102,26 @@ def render_report(run: RunData) -> str:
 
 def _view(run: RunData) -> dict[str, Any]:
     models: Mapping[str, Any] = run.results["models"]
-    names: Mapping[str, str] = run.results["model_names"]
+    names = {name: run.results["model_names"].get(name, name) for name in models}
     evaluations = [AskedResults.model_validate(asked) for asked in run.results["evaluations"]]
     main, *_ = evaluations
-    counts = [_item_counts(manifest) for manifest in run.manifests if "in" in manifest.counts]
+    roles = describe_roles(run, evaluations)
+    of_paper = run.results["method"] is None
+    counts = [_item_counts(manifest, of_paper=of_paper) for manifest in run.manifests if "in" in manifest.counts]
     view = {
+        "meaning": describe_meaning(gather_facts(run, evaluations)),
+        "method": describe_method(
+            list(run.results["stages"]),
+            run.results["until"],
+            direct=run.header.config.get("revision", {}).get("direct", False),
+        ),
+        "roles": roles,
+        "sharing": describe_sharing(run, roles),
+        "limits": [(one.grader, one.limits) for one in distinct_graders(evaluations)],
+        "comparisons": compare_answers(evaluations, run.asked, run.answers, names),
+        "most_shown": SHOWN,
+        "in_both_orders": run.results["feedback"] is not None
+        and run.results["feedback"]["order_disagreement"] is not None,
         "title": f"Constitutional AI: {run.results['task']['title']}",
         "about": run.results["task"]["about"],
         "notices": [*run.header.notices, *run.results["notices"]],
@@ -105,7 +132,7 @@ def _view(run: RunData) -> dict[str, Any]:
         "shows_rates": any(evaluation.measures.rates for evaluation in evaluations),
         "shows_ungraded": any(evaluation.measures.ungraded for evaluation in evaluations),
         "frontier": _frontier(main.measures, models, names),
-        "example": _example(run, run.example, main.measures) if run.example is not None else None,
+        "example": view_example(run.example, main.measures, run.constitution, names) if run.example else None,
         "category_table": _category_table(main.measures, models, names),
         "attribute_tables": list(_detail_tables(main.measures, models, names)),
         "revisions": _revisions(main.measures, run.results["revisions"]),
@@ -137,8 +164,11 @@ def _drawn_at(results: Mapping[str, Any]) -> str:
 
 def _contents(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     sections = (
+        ("roles", "Who did what", True),
         ("results", "Results", True),
+        ("limits", "What graders cannot tell", view["limits"]),
         ("frontier", "Frontier", view["frontier"]),
+        ("answers", "Side by side", view["comparisons"]),
         ("example", "Turn by turn", view["example"]),
         ("categories", "Categories", view["category_table"]),
         ("attributes", "How they answer", view["attribute_tables"]),
@@ -186,7 +216,7 @@ def _result_table(asked: AskedResults, models: Mapping[str, Any], names: Mapping
         for name, block in blocks.items()
     ]
     beside = "; each compared with the base’s to the same prompt" if asked.paired else ""
-    headings = [*(column.caption for column in columns), *(f"{group}: cut by the token limit" for group in groups)]
+    headings = [*(column.caption for column in columns), *(f"{group}: {CUT_OFF}" for group in groups)]
     return Table(f"{asked.caption} (answers: {sizes}{beside})", headings, rows)
 
 
@@ -213,7 +243,7 @@ def _category_table(measures: Measures, models: Mapping[str, Any], names: Mappin
         for category in sorted(goals)
     ]
     shown = [names.get(name, name) for name in models]
-    return Table(measure.caption, [*shown, *(f"{name}: cut by the token limit" for name in shown)], rows)
+    return Table(measure.caption, [*shown, *(f"{name}: {CUT_OFF}" for name in shown)], rows)
 
 
 def _detail_tables(measures: Measures, models: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Table]:
@@ -222,6 +252,7 @@ def _detail_tables(measures: Measures, models: Mapping[str, Any], names: Mapping
         values = sorted({name for rates in found.values() for name in rates})
         if values:
             rows = [(v.replace("_", " "), [_percent(rates.get(v)) for rates in found.values()]) for v in values]
+            rows.insert(0, (CUT_OFF, [_describe_cut(model.get(group, {})) for model in models.values()]))
             yield Table(f"Answers to {group} prompts", [names.get(name, name) for name in models], rows)
 
 
@@ -239,7 +270,16 @@ def _frontier(measures: Measures, models: Mapping[str, Any], names: Mapping[str,
         return None
     title = "Harmlessness against helpfulness of each model"
     chart = draw_points("frontier-chart", title, points, x_label="helpfulness", y_label="harmlessness")
-    return {"chart": chart, "right": right.caption, "up": up.caption}
+    cut = [_cut_of_model(names[name], model, (up.group, right.group)) for name, model in models.items()]
+    return {"chart": chart, "right": right.caption, "up": up.caption, "cut": "; ".join(filter(None, cut))}
+
+
+def _cut_of_model(name: str, model: Mapping[str, Any], groups: Sequence[str]) -> str:
+    """Say how many of a model's answers to some groups the token limit cut off; empty where results do not say."""
+    blocks = {group: model.get(group, {}) for group in dict.fromkeys(groups)}
+    counts = {group: (count_cut(block), block.get("n")) for group, block in blocks.items()}
+    said = [f"{cut} of {n} {group}" for group, (cut, n) in counts.items() if cut is not None]
+    return f"{name} {', '.join(said)}" if said else ""
 
 
 def _position(measures: Measures, axis: Axis, model: Mapping[str, Any]) -> tuple[float, float, float] | None:
@@ -269,12 +309,15 @@ def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[
         )
         for row in rounds
     ]
-    caption = f"Answers: {_count(rounds[0], 'red-team')}; a chain that broke off counts up to its last revision"
+    caption = (
+        f"Answers: {_count(rounds[0], 'red-team')}; a chain that broke off, as where the token limit cut a revision "
+        "off, counts up to its last revision"
+    )
     title = f"Share of stage-1 answers by number of revisions: {', '.join(words)}"
     return {
         "heading": measures.revisions_caption or "Answers by number of revisions",
         "chart": draw_lines("revisions-chart", title, lines, x_label="revisions", y_label="share"),
-        "table": Table(caption, [*words, "not graded", "cut by the token limit"], rows),
+        "table": Table(caption, [*words, "not graded", CUT_OFF], rows),
     }
 
 
@@ -283,7 +326,7 @@ def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[
 
 def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if (feedback := results["feedback"]) is not None:
-        yield "Pairs compared", f"{feedback['pairs']}, for {count_of(feedback['goals'], 'goal')}"
+        yield "Pairs of responses", f"{feedback['pairs']}, for {count_of(feedback['goals'], 'goal')}"
         turned, surely = feedback["order_disagreement"], feedback["sure_contradictions"]
         untold = NOT_ASKED if turned is None else DRAWN
         for caption, share in (
@@ -314,7 +357,7 @@ def _describe_figure(figure: Figure, numbers: Mapping[str, float]) -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return UNMEASURED if value is None else f"{value:.{digits}f}"
+    return UNMEASURED if value is None else f"{value:z.{digits}f}"
 
 
 def _with_interval(rate: Mapping[str, float] | None) -> str:
@@ -345,82 +388,10 @@ def _training_charts(run: RunData) -> Iterator[dict[str, Any]]:
             yield {"svg": svg, "caption": chart.caption}
 
 
-# ---------------------------------------------------------------------------------------- the example
-
-
-def _example(run: RunData, example: Example, measures: Measures) -> dict[str, Any]:
-    harm = measures.harm
-    decided = [record for record in example.draws if harm is not None and harm.says_harm(record.grade) is not None]
-    harmful = [record for record in decided if harm is not None and harm.says_harm(record.grade)]
-    shown = harmful[0] if harmful else example.draws[0]
-    principles = {principle.id: principle for principle in run.constitution.principles}
-    chain = example.chain
-    steps = [
-        {
-            "principle": step.principle_id,
-            "critique_request": principles[step.principle_id].critique_request,
-            "critique": None if step.critique is None else step.critique.text,
-            "revision_request": principles[step.principle_id].revision_request,
-            "revision": step.revision.text,
-        }
-        for step in (chain.steps if chain is not None else ())
-    ]
-    return {
-        "prompt": "\n".join(m.text for m in shown.prompt.conversation.messages),
-        "answer": _said(shown.response),
-        "grade": describe_grade(shown),
-        "tone": _tone(shown, harm),
-        "draws": len(example.draws),
-        "measure": "" if harm is None else harm.label.replace("_", " "),
-        "decided": len(decided),
-        "harmful": len(harmful),
-        "revised": chain is not None,
-        "steps": steps,
-        "broken_off": _describe_failure(chain.failure) if chain is not None and chain.failure is not None else "",
-        "finals": [
-            {
-                "name": run.results["model_names"].get(record.model_name, record.model_name),
-                "text": _said(record.response),
-                "grade": describe_grade(record),
-                "tone": _tone(record, harm),
-            }
-            for record in example.finals
-        ],
-    }
-
-
-def _said(response: Sample) -> str:
-    return response.text if response.thought_closed else "(no response: the model's thought did not end)"
-
-
-def _describe_failure(failure: Failure) -> str:
-    return f"{failure.reason.replace('_', ' ')}: {failure.detail}"
-
-
-def _tone(record: EvalRecord, harm: Measure | None) -> str:
-    """Return the class that colours an answer: `harm`, `good`, or nothing where it could not be told."""
-    says = None if harm is None else harm.says_harm(record.grade)
-    return "" if says is None else "harm" if says else "good"
-
-
-def describe_grade(record: EvalRecord) -> str:
-    """Say in a few words how an answer was graded, or that it was not."""
-    grade = record.grade
-    if not grade.graded:
-        return f"not graded: {grade.ungraded}"
-    held = [_describe_value(name, value) for name, value in grade.values.items() if value is not False]
-    return ", ".join(held) or "none of the grader's values"
-
-
-def _describe_value(name: str, value: float) -> str:
-    words = name.replace("_", " ")
-    return words if value is True else f"{words}: {value:g}"
-
-
 # ----------------------------------------------------------------------------------------- the tables
 
 
-def _item_counts(manifest: Manifest) -> dict[str, str]:
+def _item_counts(manifest: Manifest, *, of_paper: bool) -> dict[str, str]:
     counts = dict(manifest.counts)
     taken, kept = counts.pop("in"), counts.pop("kept", 0)
     left_out = sum(counts.values())
@@ -428,6 +399,7 @@ def _item_counts(manifest: Manifest) -> dict[str, str]:
     balance = BALANCED if taken == kept + left_out else f"off by {taken - kept - left_out}"
     return {
         "stage": manifest.stage,
+        "counted": _COUNTED.get(manifest.stage, UNMEASURED) if of_paper else UNMEASURED,
         "taken": f"{taken}",
         "kept": f"{kept}",
         "left_out": reasons or "none",
@@ -439,7 +411,7 @@ def _filter_row(name: str, revisions: Sequence[FilteredRevision]) -> dict[str, A
     """Return how many revisions a filter left out, and the first few of them."""
     examples = [
         {
-            "request": "\n".join(message.text for message in revision.conversation.messages),
+            "request": write_conversation(revision.conversation),
             "round": revision.round,
             "text": revision.response,
         }

@@ -20,6 +20,8 @@ SHIPPED: Final[Mapping[str, Callable[[], Grader]]] = {"rules": RuleGrader, "judg
 class NoGrader:
     """Keeps answers and grades none of them."""
 
+    asks = ()
+
     @property
     def identity(self) -> str:
         """Name of the grader, as records and results give it."""

@@ -98,6 +98,12 @@ class JudgeGrader:
         self._mass_floor = mass_floor
         asked = [list(attribute) for attribute in self._attributes]
         self.identity = f"judge/1 {content_digest([asked, mass_floor], size=8)}"
+        self.limits = (
+            "It is as good as the model that it asks and no better. An attribute is left out where “Yes” and “No” "
+            f"together have a probability below {mass_floor:g} after either of its two questions, or where the two "
+            "answers contradict each other; an answer of which no attribute is left is not graded. A judge that is the "
+            "feedback model grades by the taste that models were trained towards, which flatters the trained models."
+        )
 
     def measures_for(self, prompts: Mapping[str, Sequence[Prompt]]) -> Measures:
         """Return what is reported of these groups."""

@@ -47,6 +47,15 @@ _COLUMNS: Final[Mapping[PromptKind, Sequence[Column]]] = {
 }
 
 
+LIMITS: Final = (
+    "It reads English, by its words. On answers to the prompts of XSTest its “refuses” agreed with each of two "
+    "annotators on 91.9 % and 93.0 % of 454 answers, and they with each other on 97.1 % (docs/evaluation.md). It does "
+    "not know whether a reason that an answer gives is true, whether an answer that does not refuse is any good, or "
+    "whether an answer does harm."
+)
+"""What the grader cannot tell, as it states itself."""
+
+
 class RuleGrader:
     """Grades by rules.
 
@@ -56,6 +65,9 @@ class RuleGrader:
     Raises:
         ConfigError: the file cannot be read, or holds no word.
     """
+
+    asks = ()
+    limits = LIMITS
 
     def __init__(self, words: Path | None = None) -> None:
         self._words = () if words is None else _read_words(words)

@@ -20,6 +20,13 @@ from solon.world.oracle import grade_response
 class OracleGrader:
     """Grades any response by parsing it with the world's grammar; asks no model."""
 
+    asks = ()
+    limits = (
+        "It reads what is in the grammar of the reference world exactly, and says nothing of anything else: an answer "
+        "with one sentence outside the grammar is not graded, and no rate says anything of prompts or models outside "
+        "this world."
+    )
+
     @property
     def identity(self) -> str:
         """Name of the grader, as records and results give it."""

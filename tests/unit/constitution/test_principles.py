@@ -129,11 +129,14 @@ def test_facts_note_what_its_author_may_not_have_meant() -> None:
     twin = PAIR.model_copy(update={"id": "twin"})
     notes = check_constitution(Constitution(name="t", principles=(STEP, PAIR, twin))).notes
     assert notes == (
-        "no principle for critique applies to helpful prompts: the revision stage can do nothing with them",
         "no principle for comparison applies to helpful prompts: the feedback stage can do nothing with them",
         "principles 'pair' and 'twin' say the same: together they count twice",
     )
     assert check_constitution(load_constitution("default")).notes == ()
+    helpful = STEP.model_copy(update={"applies_to": ("helpful",)})
+    pair = PAIR.model_copy(update={"applies_to": ("red_team", "helpful")})
+    (note,) = check_constitution(Constitution(name="t", principles=(helpful, pair))).notes
+    assert note == "no principle for critique applies to red_team prompts: the revision stage can do nothing with them"
     both = STEP.model_copy(update={"applies_to": ("red_team", "helpful")})
     turned = ASK.model_copy(update={"id": "turned", "better": "yes"})
     assert check_constitution(Constitution(name="t", principles=(both, PAIR, ASK, turned))).notes == ()

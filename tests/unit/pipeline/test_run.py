@@ -228,7 +228,7 @@ def test_results_have_the_promised_shape(shared):
         ("novel", "world-oracle/1"),
     ]
     for evaluation in results["evaluations"]:
-        assert set(evaluation) == {"name", "caption", "grader", "groups", "measures", "paired"}
+        assert set(evaluation) == {"name", "caption", "grader", "groups", "measures", "paired", "asks", "limits"}
         assert evaluation["paired"] is False
         assert evaluation["groups"] == {"harmful": 6, "benign": 5, "twins": 3}
         assert evaluation["measures"] == MEASURES.model_dump(mode="json")

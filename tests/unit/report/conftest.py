@@ -8,6 +8,7 @@ from solon.constitution import Constitution, Principle
 from solon.records import (
     RESULTS_SCHEMA,
     Conversation,
+    EvalPrompt,
     EvalRecord,
     FilteredRevision,
     Grade,
@@ -70,7 +71,7 @@ def evaluation(name, measures=MEASURES, caption="", grader="world-oracle/1", gro
     }
 
 
-STAGES = ("prompts", "revision", "sft", "feedback", "ppo")
+STAGES = ("prompts", "revision", "sft", "feedback", "ppo", "evaluation")
 
 SHOWN = {
     "sft": {"charts": {"sft": [{"caption": "SFT: loss", "keys": ["sft/loss", "sft/eval_loss"]}]}},
@@ -172,6 +173,34 @@ def answer(name, text, *, complies):
     )
 
 
+def ask_for(number, kind="red_team"):
+    """Return one of the evaluation's prompts."""
+    said = Conversation.of(f"Request {number}: {EVIL}?")
+    return Prompt.make(said, kind=kind, source="world", split="heldout", goal=f"goal {number}")
+
+
+ASKED = [
+    *(EvalPrompt(evaluation="heldout", group="harmful", prompt=ask_for(n)) for n in range(8)),
+    *(EvalPrompt(evaluation="heldout", group="benign", prompt=ask_for(n, "helpful")) for n in range(2)),
+]
+"""What the evaluation asked: more harmful prompts than are shown, and fewer benign ones."""
+
+
+def answer_asked(name, asked, grade=None, text=None):
+    """Return a model's answer to a prompt of the evaluation."""
+    said = text or f"{name} answers {asked.id} {EVIL}"
+    return EvalRecord(
+        id=f"{name}-{asked.group}-{asked.id}",
+        evaluation=asked.evaluation,
+        model_name=name,
+        prompt=asked.prompt,
+        group=asked.group,
+        response=sample(said).model_copy(update={"model": f"{name}@1"}),
+        grade=grade or Grade(values={"complies": name == "base", "refuses_and_explains": name != "base"}),
+        grader="world-oracle/1",
+    )
+
+
 def make_filtered(text, name="no_leak"):
     """Return a revision that a filter left out."""
     conversation = Conversation.of(f"How can I {EVIL}?")
@@ -231,6 +260,9 @@ def finished_run(tmp_path):
     save_records(paths.records("preference_labels"), [label])
     draws = [answer("base", "No, sorry.", complies=False), answer("base", EVIL, complies=True)]
     finals = [answer("sl-cai", "I will not.", complies=False), answer("rl-cai", f"No {EVIL}", complies=False)]
+    save_records(paths.records("prompts_evaluation"), ASKED)
+    answered = [answer_asked(name, asked) for name in ("base", "sl-cai", "rl-cai") for asked in ASKED]
+    save_records(paths.records("evaluation"), answered)
     save_records(paths.records("example"), [*draws, *finals])
     save_records(paths.records("example_chain"), [chain])
     paths.metrics("sft").parent.mkdir()

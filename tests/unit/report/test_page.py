@@ -16,6 +16,7 @@ from solon.records import (
     EvalRecord,
     Failure,
     Grade,
+    Manifest,
     Measure,
     Measures,
     RevisionChain,
@@ -24,8 +25,9 @@ from solon.records import (
     save_records,
 )
 from solon.report import write_report
+from solon.report.answers import describe_grade
 from solon.report.load import load_run_data
-from solon.report.page import describe_grade, render_report
+from solon.report.page import render_report
 from tests.unit.report.conftest import make_filtered
 
 EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7*7 }} {% raw %}"
@@ -186,16 +188,66 @@ def test_answers_that_were_cut_are_counted_beside_the_rate_of_each_category(fini
         assert f"{5 * number} of 50" in categories
 
 
+def test_answers_that_were_cut_are_counted_beside_every_value_of_an_answer(finished_run):
+    html = write_report(finished_run.root).read_text()
+    tables = html.partition('id="attributes"')[2].partition("</section>")[0].split("<table>")[1:]
+    rows = [re.findall(r'<th scope="row">([^<]*)</th>(.*?)</tr>', table, re.DOTALL)[0] for table in tables]
+    assert [name for name, _ in rows] == ["cut by the token limit"] * 2
+    counts = [re.findall(r'<td class="n">([^<]*)', cells) for _, cells in rows]
+    assert counts == [["20 of 100"] * 3, ["0 of 90"] * 3]
+
+
+def test_the_chart_of_both_axes_says_what_was_cut(finished_run):
+    results = json.loads(finished_run.results.read_text())
+    del results["models"]["sl-cai"]["harmful"]["cut"], results["models"]["rl-cai"]["benign"]["cut"]
+    finished_run.results.write_text(json.dumps(results))
+    said = " ".join(Page(write_report(finished_run.root).read_text()).sections["frontier"].split())
+    cut = "Base 20 of 100 harmful, 0 of 90 benign; SL-CAI 0 of 90 benign; RL-CAI 20 of 100 harmful."
+    assert said.endswith(f"Cut by the token limit, and graded as they stand: {cut}")
+
+
+def test_what_a_grader_cannot_tell_is_said_as_it_states_it(finished_run):
+    results = json.loads(finished_run.results.read_text())
+    first, second = results["evaluations"]
+    first.update(grader="own/1", limits=f"Cannot tell {EVIL}.", asks=[])
+    second.update(grader="own/2", limits="", asks=[])
+    finished_run.results.write_text(json.dumps(results))
+    page = Page(write_report(finished_run.root).read_text())
+    said = " ".join(page.sections["limits"].split())
+    assert said == (
+        f"What the graders cannot tell own/1: Cannot tell {EVIL}. own/2: It states nothing of what it cannot tell."
+    )
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign(finished_run):
+    path = finished_run.manifest("ppo")
+    manifest = Manifest.load(path)
+    path.write_text(manifest.model_copy(update={"metrics": {**manifest.metrics, "score_last": -0.001}}).to_json())
+    assert "-0.50 → 0.00" in Page(write_report(finished_run.root).read_text()).sections["feedback"]
+
+
 def test_the_counts_say_where_they_do_not_balance(page):
     assert "too long: 1, call failed: 1" in page.sections["counts"]
     assert "balances" in page.sections["counts"]
     assert "off by 1" in page.sections["counts"]
 
 
+def test_the_counts_say_of_what_they_are_where_that_is_known(finished_run):
+    def counted():
+        rows = render_report(load_run_data(finished_run.root)).partition('id="counts"')[2].partition("</section>")[0]
+        return dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', rows))
+
+    assert counted()["revision"] == "texts that fine-tuning might learn"
+    assert counted()["evaluation"] == "answers"
+    results = json.loads(finished_run.results.read_text())
+    finished_run.results.write_text(json.dumps({**results, "method": "given"}))
+    assert set(counted().values()) == {"–"}
+
+
 def test_the_example_goes_turn_by_turn(page):
     text = page.sections["example"]
     assert "Answers of the base to this prompt: 2." in text
-    assert "Answers of which the grader could tell: 2, of these harmful by “complies”: 1." in text
+    assert "The grader could tell of 2. Harmful, as it is counted here, are those with “complies”: 1." in text
     order = [text.index(word) for word in ("Prompt", "Base", "complies, courteous", "Critique 1", "Revision 1")]
     order += [text.index("Critique 2")]
     order += [text.index(word) for word in ("Revision 2", "SL-CAI", "RL-CAI")]
@@ -212,7 +264,7 @@ def test_a_direct_revision_shows_the_request_that_was_sent_and_no_critique(finis
     assert principle.revision_request in text
     assert principle.critique_request not in text
     assert "critique" not in text.lower()
-    assert "what became of it in 2 revisions" in text
+    assert "Below is the first of these; it is revised in 2 revisions." in text
 
 
 def test_an_example_that_never_complied_says_so(finished_run):
@@ -221,7 +273,7 @@ def test_an_example_that_never_complied_says_so(finished_run):
     finished_run.records("example_chain").write_text("")
     text = Page(write_report(finished_run.root).read_text()).sections["example"]
     assert "Answers of the base to this prompt: 2." in text
-    assert "could tell: 2, none of them harmful by “complies”, so there is nothing to revise." in text
+    assert "are those with “complies”: none, so there is nothing to revise." in text
     assert "Critique" not in text
 
 
@@ -274,17 +326,18 @@ def regrade_example(paths, *grades):
 @pytest.mark.parametrize("grade", [UNGRADED, SILENT])
 def test_an_example_of_which_nothing_could_be_told_is_not_said_to_comply_in_none(finished_run, grade):
     text = Page(regrade_example(finished_run, grade, grade, None, None)).sections["example"]
-    assert "harmful by" not in text
-    assert "No grade says which of its answers are harmful, so the first is revised below in 2 revisions" in text
+    assert "Harmful, as" not in text
+    said = "No grade says which of them are harmful, so the first that is an answer was to be revised, whatever it says"
+    assert f"{said}; it is revised in 2 revisions." in text
 
 
 def test_an_example_counts_the_answers_of_which_the_grader_could_tell(finished_run):
     text = Page(regrade_example(finished_run, UNGRADED, None, None, None)).sections["example"]
-    assert "Answers of which the grader could tell: 1, of these harmful by “complies”: 1." in text
+    assert "The grader could tell of 1. Harmful, as it is counted here, are those with “complies”: 1." in text
     assert "not graded" not in text  # the answer shown is the one that complied
     refused = {"values": {"complies": False}}
     text = Page(regrade_example(finished_run, UNGRADED, refused, None, None)).sections["example"]
-    assert "Answers of which the grader could tell: 1, none of them harmful by “complies”" in text
+    assert "The grader could tell of 1. Harmful, as it is counted here, are those with “complies”: none" in text
     assert "not graded: outside the grammar" in text
 
 
@@ -298,8 +351,11 @@ def test_an_answer_of_which_the_grader_could_not_tell_has_no_colour(finished_run
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"complies": True, "warns": False, "refuses_and_explains": True}, "complies, refuses and explains"),
-        ({"complies": False}, "none of the grader's values"),
+        (
+            {"complies": True, "warns": False, "refuses_and_explains": True, "evades": False},
+            "complies, refuses and explains; not: warns, evades",
+        ),
+        ({"complies": False}, "not: complies"),
         ({"score": 0.25, "kind": True}, "score: 0.25, kind"),
         ({"score": 0.0, "best": 1.0}, "score: 0, best: 1"),
     ],
@@ -368,7 +424,7 @@ def test_an_evaluation_that_compares_models_may_be_the_main_one(finished_run):
     ]
     sections = Page(text).sections
     assert not {"frontier", "categories", "attributes", "revisions"} & sections.keys()
-    assert "No grade says which of its answers are harmful" in sections["example"]
+    assert "No grade says which of them are harmful" in sections["example"]
 
 
 def test_what_the_limit_cut_off_is_counted_beside_the_rates_of_answers_and_of_revisions(finished_run):
@@ -536,7 +592,7 @@ def test_a_method_that_a_program_gave_is_not_said_to_be_that_of_the_paper(finish
     results = json.loads(finished_run.results.read_text())
     finished_run.results.write_text(json.dumps({**results, "method": "given", "model_names": {"rl-cai": "Mine"}}))
     text = " ".join(Page(render_report(load_run_data(finished_run.root))).text)
-    assert "its stages, in order: prompts, revision, sft, feedback, ppo" in text
+    assert "its stages, in order: prompts, revision, sft, feedback, ppo, evaluation" in text
     assert "A program gave the stages" in text
     assert "Mine" in text
     assert "RL-CAI" not in text

@@ -159,6 +159,12 @@ def tell_nothing_of_the_axes(results):
         model["benign"]["helps_correctly"] = None
 
 
+def forget_cuts(results):
+    for model in results["models"].values():
+        for group in ("harmful", "benign"):
+            del model[group]["cut"]
+
+
 def tell_nothing_of_revisions(results):
     for row in results["revisions"]:
         row["complies"] = row["refuses_and_explains"] = None
@@ -180,6 +186,22 @@ def of_another_method(paths):
 
 def without_grader(paths):
     edit_results(paths, lambda results: results["evaluations"][1].update(grader="none"))
+
+
+def ask_in_one_order(results):
+    results["feedback"].update(order_disagreement=None, sure_contradictions=None, both_sure=None)
+
+
+def state_limits(paths, limits):
+    def edit(results):
+        for evaluation in results["evaluations"]:
+            evaluation["limits"] = limits
+
+    edit_results(paths, edit)
+
+
+def grade_by_nobody(paths):
+    edit_results(paths, lambda results: [one.update(grader="none") for one in results["evaluations"]])
 
 
 def as_it_is(paths):
@@ -229,6 +251,21 @@ CONDITIONS = {
     "a revision has a critique": ([as_it_is, nothing_told], [revise_directly, nothing_harmful]),
     "a revision has no critique": ([revise_directly], [as_it_is, nothing_harmful]),
     "the chain broke off": ([break_off], [as_it_is, nothing_harmful]),
+    "labels were asked for in both orders": (
+        [as_it_is],
+        [lambda p: edit_results(p, ask_in_one_order), lambda p: edit_results(p, lambda r: r.update(feedback=None))],
+    ),
+    "there is a grader": ([as_it_is, without_grader], [grade_by_nobody]),
+    "a grader states no limits": (
+        [lambda p: state_limits(p, "")],
+        [as_it_is, lambda p: state_limits(p, "It cannot tell."), grade_by_nobody],
+    ),
+    "a grader was not asked for its limits": (
+        [as_it_is],
+        [lambda p: state_limits(p, ""), lambda p: state_limits(p, "It cannot tell."), grade_by_nobody],
+    ),
+    "answers were kept": ([as_it_is], [lambda p: save_records(p.records("prompts_evaluation"), [])]),
+    "results say what was cut": ([as_it_is], [lambda p: edit_results(p, forget_cuts), declare_nothing]),
     "a category was measured": (
         [as_it_is],
         [lambda p: declare(p, by_category=None), lambda p: edit_results(p, drop_categories), declare_nothing],
@@ -246,7 +283,6 @@ CONDITIONS = {
         ],
     ),
     "a curve was kept": ([as_it_is], [without_curves]),
-    "the method is that of the paper": ([as_it_is, declare_nothing], [of_another_method]),
     "a program gave the stages": ([of_another_method], [as_it_is]),
     "every item is accounted for": ([balance], [as_it_is]),
     "an item is not accounted for": ([as_it_is], [balance]),
@@ -259,17 +295,15 @@ CONDITIONS = {
 
 SECTIONS = {
     "always": """
-        Run _ | seed _ · solon _ · constitution _ _ | No human labelled an answer. | Results | Answers to prompts
+        Run _ | seed _ · solon _ · constitution _ _
+        | Who did what | Roles, their models, and what is on record of what they did; calls that came to nothing and the
+        example below are not counted | Role | Model | How it was asked | What it did | Results | Answers to prompts
         that no stage was trained on, drawn at temperature _ and graded by | Shares are in per cent, with 95 %
         intervals below them, which take the answers for one goal as a cluster; a prompt that names no goal has one of
         its own. | Answers that the token limit cut off are graded as they stand, and counted.
-        | AI feedback and what was
-        learned from it | Where the verdict changes with the order of the two responses, the label is 0.5. | Where
-        little
-        decides between the two, their order may; a model that judges by position shows in the comparisons of
-        which both verdicts are sure. | How the labels came out, and what was learned from them
-        | Items in and out | The constitution put in _ principles, _ exemplars and _ prompts; people put in _ labels,
-        the model _. | in = kept + left out | Stage | In | Kept | Left out | Balance | Stages | Time, summed
+        | AI feedback and what was learned from it | How the labels came out, and what was learned from them
+        | Items in and out | The constitution holds _ principles, _ worked examples and _ prompts of its own.
+        | in = kept + left out | Stage | Counted | In | Kept | Left out | Balance | Stages | Time, summed
         over all attempts, and model calls, each counted as often as its answer was used | Stage | Seconds | CPU
         seconds | Model calls | Tokens read | Tokens written | Failures | In all _ seconds, _ CPU seconds over the
         whole process tree, at most _ MiB of memory. | The constitution | _ _, digest _. | Each count is of what was
@@ -278,10 +312,20 @@ SECTIONS = {
         and what was made under each | Principle | Words | Revisions | Comparisons | How to reproduce
         this | With solon _ and these inputs: | Task | Constitution | Model, as _ | Resolved configuration |
         Every record of this run can be traced to its principle and its model calls with solon show _ ID.""",
-    "the method is that of the paper": """
-        The method of Bai et al. (2022): a base model’s answers are criticised and revised under a constitution, and it
-        is trained on the revisions (SL-CAI); pairs of its answers are labelled under the constitution, and it is
-        trained by reinforcement learning against a preference model of those labels (RL-CAI).""",
+    "labels were asked for in both orders": """
+        Where the verdict changes with the order of the two responses, the label is 0.5. | Where little decides between
+        the two, their order may; a model that judges by position shows in the comparisons of which both verdicts are
+        sure.""",
+    "there is a grader": "What _ tell",
+    "a grader states no limits": "It states nothing of what it cannot tell.",
+    "a grader was not asked for its limits": """
+        The results of this run were made by a version that did not ask it.""",
+    "answers were kept": """
+        Answers side by side | Of each group, _ prompts at most: those whose ids, which are hashes of their content,
+        have the smallest hashes. | So they depend on nothing that was answered, and are the same in every run of the
+        same prompts and for every model. | Each model’s first answer to them follows with its grade, as the grader
+        gave it. | _: _ of _ prompts""",
+    "results say what was cut": "Cut by the token limit, and graded as they stand: _.",
     "a program gave the stages": """
         Another method than that of Bai et al. (2022); its stages, in order: _. | A program gave the stages, as
         solon.run(method=...); what else it was asked for is said here as a command.""",
@@ -292,29 +336,33 @@ SECTIONS = {
     "shares of ungraded answers are in the tables": "“Not graded” is a share of all answers.",
     "a model has both axes": """
         Harmlessness against helpfulness | Right is more helpful: _. | Up is more harmless: _. | Answers of which the
-        grader could not tell count as neither. | Crosses are 95 % intervals.""",
+        grader could not tell are in neither share. | Crosses are 95 % intervals.""",
     "the base answered an example": """
         One prompt, turn by turn | Answers of the base to this prompt: _. | No stage was trained on this prompt.
         | Prompt | Base""",
     "no answer to the example could be told harmful or not": """
-        No grade says which of its answers are harmful, so the first is revised below in _ revision_, whatever it
-        says.""",
+        No grade says which of them are harmful, so the first that is an answer was to be revised, whatever it says;
+        _.""",
     "an answer to the example is harmful": """
-        Answers of which the grader could tell: _, of these harmful by “_”: _. | Below is the first of them, and what
-        became of it in _ revision_.""",
+        The grader could tell of _. | Harmful, as it is counted here, are those _: _. | Below is the first of these;
+        _.""",
     "answers to the example could be told and none is harmful": """
-        Answers of which the grader could tell: _, none of them harmful by “_”, so there is nothing to revise. | Below
-        is the first answer.""",
+        The grader could tell of _. | Harmful, as it is counted here, are those _: none, so there is nothing to revise.
+        | Below is the first answer.""",
     "other models answered the example": "Then follow the answers of the trained models.",
     "a revision has a critique": "Critique _ | under _: _ | Revision _",
     "a revision has no critique": "Revision _, direct | under _: _",
-    "the chain broke off": "No further revision",
+    "the chain broke off": "No _revision",
     "a category was measured": "By category",
-    "values are given in detail": "How they answer | Share of the answers of which the grader could tell.",
+    "values are given in detail": """
+        How they answer | Shares of the answers of which the grader could tell. | How many of all answers the token
+        limit cut off is said first: these were graded as they stand.""",
     "revisions were graded": """
         The answers of stage 1 to its training prompts, graded afterwards; nothing was trained on these grades.
         | Shares are of the answers of which the grader could tell, “not graded” of all.""",
-    "revisions could be told of": "Round 0 is the base’s own answer. | Bands are 95 % intervals.",
+    "revisions could be told of": """
+        Round 0 is the base’s own answer. | Bands are 95 % intervals. | How many answers the token limit cut off is in
+        the table below.""",
     "a curve was kept": "Training",
     "every item is accounted for": "Every item that entered a stage was kept or left out for a stated reason.",
     "a stage used responses that were cut off": """
@@ -421,7 +469,7 @@ def test_a_run_of_which_the_grader_could_tell_nothing_says_so_and_nothing_else(p
     said, _ = printed(lambda paths: grade_nothing(paths, measures))
     true = [
         "always",
-        "the method is that of the paper",
+        "labels were asked for in both orders",
         "it began as a preset",
         "an evaluation has no grader",
         "shares of ungraded answers are in the tables",

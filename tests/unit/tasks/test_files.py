@@ -671,6 +671,18 @@ class Mapped(Rude):
     measures = {"rates": []}
 
 
+class AskingText(Rude):
+    asks = "judge"
+
+
+class AskingNumbers(Rude):
+    asks = ("judge", 3)
+
+
+class Limitless(Rude):
+    limits = ["irony"]
+
+
 def wrap(method):
     @functools.wraps(method)
     def wrapped(*args, **kwargs):
@@ -745,6 +757,9 @@ def test_measures_of_the_file_stand_over_those_of_the_grader(folder: Path, grade
         ("{}:Unmeasured", "`measures` has to be a Measures of solon.records, not NoneType"),
         ("{}:Listed", "`measures` has to be a Measures of solon.records, not list"),
         ("{}:Mapped", "`measures` has to be a Measures of solon.records, not dict"),
+        ("{}:AskingText", r"`asks` has to be a tuple of roles, such as \('judge',\), not str"),
+        ("{}:AskingNumbers", "`asks` has to be a tuple of roles, .* not tuple"),
+        ("{}:Limitless", "`limits` has to be a text that says what it cannot tell, not list"),
         ("{}:Grade", "cannot be made from"),
     ],
 )

@@ -2,6 +2,8 @@
 in a report of the task's own groups; and that a judge which is the feedback model is said.
 """
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,13 @@ from typing import Any
 import pytest
 
 from solon.errors import ConfigError
-from solon.evaluation import OpenModel, measures_of
+from solon.evaluation import OpenModel, asks_of, limits_of, measures_of
 from solon.pipeline.folder import load_header
 from solon.pipeline.run import RunResult, run
 from solon.records import EvalRecord, Grade, Measure, Measures, Prompt, RunPaths, Sample, load_records
 from solon.tasks import JudgeGrader, RuleGrader, load, load_grader
+from solon.tasks.graders import NoGrader
+from solon.world.grader import OracleGrader
 from tests.pipeline_fakes import SMALL, FakeModels
 from tests.scripts import make_prompts
 
@@ -106,6 +110,14 @@ def test_a_judge_that_is_the_feedback_model_is_said(tmp_path: Path) -> None:
     graded = [record for record in answers(result) if record.grade.graded]
     assert graded
     assert {len(record.grade.calls) for record in graded} == {8}
+    page = html.unescape(result.report.read_text())
+    asked = f"the readings of the grader {JudgeGrader().identity}, which asks "
+    model = (
+        re.escape(asked) + r"\S+ \(the base model itself, which gave the labels\); what it cannot tell is said below"
+    )
+    assert re.search(model, page)
+    assert JudgeGrader().limits in page
+    assert f"asked by the grader {JudgeGrader().identity}" in page
 
 
 def test_another_judge_is_not(tmp_path: Path) -> None:
@@ -115,6 +127,8 @@ def test_another_judge_is_not(tmp_path: Path) -> None:
     models = {"assistant": {"source": str(base)}, "judge": {"source": str(other.base)}}
     result = start(tmp_path, write_task(tmp_path, "judge"), settings={"models": models})
     assert not [note for note in load_header(result.folder).notices if NOTE in note]
+    page = html.unescape(result.report.read_text())
+    assert re.search(r"which asks \S+; what it cannot tell is said below them\.", page)
 
 
 class Measuring:
@@ -153,3 +167,60 @@ def test_measures_that_cannot_be_made_are_said_in_one_line() -> None:
         measures_of(Failing(), {})
     with pytest.raises(ConfigError, match=rf"{where} has to give a Measures of solon.records, not list$"):
         measures_of(Wrong(), {})
+
+
+class Plain:
+    """A grader of a user's own that states nothing of itself."""
+
+    identity = "plain/1"
+
+    async def grade(self, prompt: Prompt, response: Sample, open_model: OpenModel) -> Grade:
+        return Grade(values={"said": True})
+
+
+class Stating(Plain):
+    asks = ["feedback"]  # noqa: RUF012
+    limits = """It cannot tell
+        irony."""
+
+
+def test_a_grader_may_state_whom_it_asks_and_what_it_cannot_tell() -> None:
+    assert [asks_of(grader) for grader in (Plain(), Stating())] == [None, ("feedback",)]
+    assert [limits_of(grader) for grader in (Plain(), Stating())] == ["", "It cannot tell irony."]
+
+
+def test_shipped_graders_state_whom_they_ask_and_what_they_cannot_tell() -> None:
+    asked = [asks_of(grader) for grader in (RuleGrader(), JudgeGrader(), OracleGrader(), NoGrader())]
+    assert asked == [(), ("judge",), (), ()]
+    assert "whether a reason that an answer gives is true" in limits_of(RuleGrader())
+    assert "reads English, by its words" in limits_of(RuleGrader())
+    assert "which flatters the trained models" in limits_of(JudgeGrader())
+    assert "below 0.02 after either" in limits_of(JudgeGrader(mass_floor=0.02))
+    assert "nothing of anything else" in limits_of(OracleGrader())
+
+
+def test_the_figures_that_the_rules_state_are_those_of_the_docs() -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in docs.splitlines() if line.startswith("| measured by, 454 answers |")]
+    in_full = {row[2].strip(): row[4].partition("(")[0].strip() for row in rows}
+    first, second, people = (
+        in_full[rater] for rater in ("rules, with person 1", "rules, with person 2", "person 1, with person 2")
+    )
+    assert f"on {first} and {second} of 454 answers, and they with each other on {people} (" in limits_of(RuleGrader())
+
+
+def test_results_hold_what_graders_state(tmp_path: Path) -> None:
+    def stated(name: str, grader: Any) -> tuple[Any, Any]:
+        folder = tmp_path / name
+        folder.mkdir()
+        result = start(folder, "world", grader=grader, grader_source=name, settings=SMALL, preset="smoke")
+        main, *_ = result.results["evaluations"]
+        return main["asks"], main["limits"], html.unescape(result.report.read_text())
+
+    asks, limits, page = stated("plain", Plain())
+    assert (asks, limits) == (None, "")
+    assert "the readings of the grader plain/1; it states nothing of what it cannot tell." in page
+    assert "which models it asks is not on record" in page
+    asks, limits, page = stated("stating", Stating())
+    assert (asks, limits) == (["feedback"], "It cannot tell irony.")
+    assert "<code>plain/1</code>: It cannot tell irony." in page
