@@ -19,13 +19,13 @@ from solon.messages import one_line, shorten
 _METADATA = tuple(
     ipaddress.ip_network(network)
     for network in (
-        "169.254.0.0/16",  # link-local; Amazon, Google, Azure, Oracle and others
+        "169.254.0.0/16",  # link-local; most clouds
         "fe80::/10",
         "fd00:ec2::254/128",  # Amazon
         "fd20:ce::254/128",  # Google
         "100.100.100.200/32",  # Alibaba
         "168.63.129.16/32",  # Azure
-        "192.0.0.192/32",  # Oracle
+        "192.0.0.192/32",  # link-local by another name, of one cloud
     )
 )
 _EMBEDDING = tuple(ipaddress.ip_network(network) for network in ("::/96", "::ffff:0:0/96", "64:ff9b::/96"))
