@@ -9,6 +9,7 @@ out: it plays the lies.
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -40,20 +41,16 @@ WORDS = (
 VOCABULARY = (*CONTROL, *WORDS, *(chr(code) for code in (10, *range(32, 127)) if chr(code) not in WORDS))
 ID = {text: index for index, text in enumerate(VOCABULARY)}
 END = ID["<|im_end|>"]
-_LONGEST = sorted(VOCABULARY[len(CONTROL) :], key=len, reverse=True)
+_LONGEST = sorted(map(re.escape, VOCABULARY[len(CONTROL) :]), key=len, reverse=True)
+_WORDS = re.compile("|".join([*_LONGEST, "."]), re.DOTALL)
+_WITH_CONTROL = re.compile("|".join([*map(re.escape, CONTROL), *_LONGEST, "."]), re.DOTALL)
 
 Twist = Callable[[str, dict[str, Any], Any], Any]
 
 
 def tokenize(text: str, *, control: bool) -> list[int]:
     """Cut text into tokens, the longest first; control strings are control tokens only where that is said."""
-    ids = []
-    while text:
-        known = (*CONTROL, *_LONGEST) if control else _LONGEST
-        token = next((word for word in known if text.startswith(word)), None)
-        ids.append(ID["?"] if token is None else ID[token])
-        text = text[1 if token is None else len(token) :]
-    return ids
+    return [ID.get(token, ID["?"]) for token in (_WITH_CONTROL if control else _WORDS).findall(text)]
 
 
 def lay_out(messages: Sequence[Mapping[str, str]], *, is_open: bool = False) -> str:
@@ -88,6 +85,9 @@ class TableTokens:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(VOCABULARY[index] for index in ids)
 
+    def knows(self, index: int) -> bool:
+        return index < len(VOCABULARY)
+
     def is_control(self, index: int) -> bool:
         return index < len(CONTROL)
 
@@ -108,6 +108,7 @@ class Model:
     ) -> None:
         self.likely = {"A": 6.0, "B": 6.0, "Yes": 4.0, " Yes": 3.0, "No": 4.0, " No": 3.0} if likely is None else likely
         self.table = table or {}
+        self._drawn: dict[str, list[float]] = {}
 
     def logprobs(self, ids: Sequence[int]) -> list[float]:
         """Return the natural log-probability of every token after a prompt."""
@@ -117,6 +118,11 @@ class Model:
                 rest = (1.0 - math.fsum(shares.values())) / (len(VOCABULARY) - len(shares))
                 found = [shares.get(text, rest) for text in VOCABULARY]
                 return [math.log(share) if share > 0.0 else -math.inf for share in found]
+        if prompt not in self._drawn:
+            self._drawn[prompt] = self._draw(prompt)
+        return list(self._drawn[prompt])
+
+    def _draw(self, prompt: str) -> list[float]:
         rng = random.Random(prompt)
         logits = [rng.gauss(0.0, 1.0) + self.likely.get(text, 0.0) for text in VOCABULARY]
         total = math.log(math.fsum(map(math.exp, logits)))

@@ -73,6 +73,10 @@ class Tokens(Protocol):
         """Return the text of ids, control tokens spelled out."""
         ...
 
+    def knows(self, index: int) -> bool:
+        """Say whether an id is a token's."""
+        ...
+
     def is_control(self, index: int) -> bool:
         """Say whether an id is a control token's."""
         ...

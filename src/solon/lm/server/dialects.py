@@ -77,15 +77,15 @@ class Dialect(ABC):
         name: what labels that were read so are marked with.
         path: the route.
         keys: what tokens are known by.
-        route: the kind of prompt that it takes.
         names: whether it can be asked for certain tokens, so that none can be missing.
+        one_by_one: whether each of them is a request of its own.
     """
 
     name: ClassVar[str]
     path: ClassVar[str]
     keys: ClassVar[Literal["ids", "texts"]]
-    route: ClassVar[Literal["chat", "completions"]] = "completions"
     names: ClassVar[bool] = False
+    one_by_one: ClassVar[bool] = False
 
     def __init__(self, limit: str = "max_tokens") -> None:
         self._limit = limit
@@ -210,6 +210,7 @@ class CompletionsAllowed(_Completions):
     name = "completions allowed_token_ids"
     keys = "ids"
     names = True
+    one_by_one = True
     top = 1
 
     async def look(self, transport: Transport, model: str, asked: Asked, wanted: Sequence[Key]) -> Position:
@@ -234,7 +235,6 @@ class ChatByText(Dialect):
     name = "chat top_logprobs"
     path = "chat/completions"
     keys = "texts"
-    route = "chat"
 
     def _request(self, model: str, asked: Asked, wanted: Sequence[Key]) -> dict[str, object]:
         asks = {self._limit: _NEXT, "logprobs": True, "top_logprobs": TOP_CHAT, **_GREEDY}
@@ -325,6 +325,7 @@ class GenerativeScoringNamed(Dialect):
     path = "/generative_scoring"
     keys = "ids"
     names = True
+    one_by_one = True
 
     async def look(self, transport: Transport, model: str, asked: Asked, wanted: Sequence[Key]) -> Position:
         """Ask once for each token; see `Dialect.look`. A prompt that was cut has another number of tokens."""

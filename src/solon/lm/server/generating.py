@@ -187,7 +187,7 @@ def _token_ids(choice: object, reason: StopReason, tokens: Tokens | None) -> tup
     """Return the ids of a text, its end token included where it ended: None where they are not all there."""
     given = as_list(pick(choice, "token_ids"))
     ids = [index for index in map(as_count, given) if index is not None]
-    if not ids or len(ids) < len(given) or tokens is None:
+    if tokens is None or not ids or len(ids) < len(given) or not all(map(tokens.knows, ids)):
         return None
     return None if reason == "end" and not tokens.is_control(ids[-1]) else tuple(ids)
 

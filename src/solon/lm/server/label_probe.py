@@ -52,6 +52,9 @@ QUESTIONS: Final[tuple[type[QuestionDialect], ...]] = (SystemOne, Decisions)
 _EVEN: Final = 1e-4
 """Nats by which the likeliest token may be less likely than another: rounding."""
 
+_BESIDE: Final = ("C", "D", "The", "I", "It", "Yes", "No", "1", "2", "Answer", "First", "Last", "<", "*")
+"""What an answer may also begin with: the more tokens are known of a position, the less a shifted one can pass."""
+
 _OUT_OF_TOP: Final = "are not both among the likeliest tokens"
 
 
@@ -97,9 +100,10 @@ async def _try_dialect(transport: Transport, dialect: Dialect, found: Findings, 
     """
     positions, complete = [], []
     for text in TRIED:
-        asked, keys = _ask_options(found, lay_out_question(wanted.layout, text), wanted, dialect)
+        asked, keys, beside = _ask_options(found, lay_out_question(wanted.layout, text), wanted, dialect)
+        every = list(dict.fromkeys([*(key for group in keys for key in group), *beside]))
         try:
-            position = await dialect.look(transport, found.model, asked, [key for group in keys for key in group])
+            position = await dialect.look(transport, found.model, asked, every)
         except (ServerRefusedError, CallFailedError) as error:
             raise _LackError(one_line(error, 300)) from error
         if isinstance(dialect, CompletionsAllowed) and not is_raw(position, list(position.logprobs)):
@@ -137,13 +141,15 @@ def _check_position(position: Position, asked: Asked) -> None:
 
 def _ask_options(
     found: Findings, prompt: Rendered, wanted: Wanted, dialect: Dialect
-) -> tuple[Asked, list[tuple[Key, ...]]]:
-    """Return a prompt for its options, and by which tokens each of them may begin."""
-    if dialect.keys == "ids" and wanted.tokens is not None:
-        ids, encoded = wanted.tokens.options(prompt, TRIED_OPTIONS)
-        return Asked(ids=tuple(ids)), [(option[0],) for option in encoded if option]
-    asked = ask(found, prompt, wanted.tokens, wanted.template_kwargs or {})
-    return asked, [spell(option) for option in TRIED_OPTIONS]
+) -> tuple[Asked, list[tuple[Key, ...]], list[Key]]:
+    """Return a prompt for its options, by which tokens each of them may begin, and tokens to ask for beside these."""
+    if dialect.keys == "texts" or wanted.tokens is None:
+        asked = ask(found, prompt, wanted.tokens, wanted.template_kwargs or {})
+        return asked, [spell(option) for option in TRIED_OPTIONS], []
+    texts = TRIED_OPTIONS if dialect.one_by_one else (*TRIED_OPTIONS, *_BESIDE)
+    ids, encoded = wanted.tokens.options(prompt, texts)
+    first: list[Key] = [tokens[0] for tokens in encoded]
+    return Asked(ids=tuple(ids)), [(key,) for key in first[: len(TRIED_OPTIONS)]], first[len(TRIED_OPTIONS) :]
 
 
 async def _try_question(transport: Transport, dialect: QuestionDialect, found: Findings, wanted: Wanted) -> None:

@@ -36,6 +36,7 @@ class FolderTokens:
         self._tokenizer = load_tokenizer(path, chat_template_kwargs)
         control, _ = split_added_tokens(self._tokenizer)
         self._control = frozenset(control.values())
+        self._known = frozenset(self._tokenizer.get_vocab().values())
         self.control = tuple(control)
         self.vocabulary = vocabulary_digest(self._tokenizer)
         template = self._tokenizer.chat_template
@@ -70,6 +71,10 @@ class FolderTokens:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, control tokens spelled out."""
         return decode_response(self._tokenizer, list(ids))
+
+    def knows(self, index: int) -> bool:
+        """Say whether an id is a token's."""
+        return index in self._known
 
     def is_control(self, index: int) -> bool:
         """Say whether an id is a control token's."""
