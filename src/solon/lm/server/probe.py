@@ -47,8 +47,7 @@ async def probe(transport: Transport, wanted: Wanted) -> Findings:
     Raises:
         ModelError: it does not serve the model, or no text comes from it that could be used.
     """
-    listed = await _find_model(transport, wanted.model)
-    kind = _OWNERS.get(str(pick(listed, "owned_by")).lower(), "other")
+    listed, kind = await _find_model(transport, wanted.model)
     root = as_text(pick(listed, "root")) or ""
     base = Findings(
         kind=kind,
@@ -69,22 +68,28 @@ async def probe(transport: Transport, wanted: Wanted) -> Findings:
 # ---------------------------------------------------------------------------------------- the model
 
 
-async def _find_model(transport: Transport, model: str) -> object:
-    """Return what a server lists of a model; None where it has no list.
+async def _find_model(transport: Transport, model: str) -> tuple[object, Kind]:
+    """Return what a server lists of a model, None where it has no list or another is on it, and which server it is.
 
     Raises:
-        ModelError: it has a list, and the model is not on it.
+        ModelError: the model is not on the list of a server that would answer with another in its place, or that lists
+            all it has. Those that are not known may list less, such as what lies in a cache.
     """
     try:
         listed = as_list(pick((await transport.get("models")).body, "data"))
     except ServerRefusedError as error:
         if error.status in (401, 403):
             raise
-        return None
+        listed = []
+    except CallFailedError:  # whether it answers at all is seen when it is asked for a text
+        listed = []
+    found = next((item for item in listed if pick(item, "id") == model), None)
+    owners = (as_text(pick(item, "owned_by")) or "" for item in (found, *listed))
+    kind = next((known for owner in owners if (known := _OWNERS.get(owner.lower())) is not None), "other")
     names = [name for item in listed if (name := as_text(pick(item, "id"))) is not None]
-    if names and model not in names:
+    if found is None and names and kind != "other":
         raise ModelError(f"the server does not serve a model {model!r}: {nearest(model, names, most=8)}")
-    return next((item for item in listed if pick(item, "id") == model), None)
+    return found, kind
 
 
 async def _check_tokenizer(transport: Transport, findings: Findings, tokens: Tokens | None) -> None:

@@ -55,6 +55,30 @@ def test_a_list_that_is_none_is_no_list(listed, monkeypatch):
     assert connect(server).findings.kind == "other"
 
 
+@pytest.mark.parametrize("server", [Vllm, Sglang, LlamaCpp, LlamaCppPython])
+def test_a_model_that_is_not_listed_is_refused_where_another_would_answer(server, monkeypatch):
+    server = server()
+    monkeypatch.setattr(server, "listed", lambda: {"id": "other", "owned_by": server.owner})
+    with pytest.raises(ModelError, match="the server does not serve a model 'm': expected one of other"):
+        connect(server)
+
+
+@pytest.mark.parametrize("server", [OpenAI, TransformersServe])
+def test_a_list_of_less_than_is_served_is_no_reason(server, monkeypatch):
+    server = server()
+    monkeypatch.setattr(server, "listed", lambda: {"id": "cached", "owned_by": server.owner})
+    assert connect(server).findings.model == "m"
+
+
+def test_a_list_that_does_not_come_is_none(monkeypatch):
+    async def get(path):
+        raise CallFailedError("500 after 6 tries")
+
+    server = TransformersServe()
+    monkeypatch.setattr(server, "get", get)
+    assert connect(server).findings.dialect == "systemone"
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_key_that_is_refused_is_said_at_once(status):
     class Locked(Server):
