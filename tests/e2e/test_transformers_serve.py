@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from solon.errors import CallFailedError, ServerRefusedError
+from solon.errors import CallFailedError, ModelError, ServerRefusedError
 from solon.lm.server.dialects import ChatByText
 from solon.lm.server.routing import TRIED, ask, lay_out_question
 from solon.lm.server.transport import Reply
 from solon.records import Sampling
-from tests.unit.lm.server.serving import OPTIONS, chat, connect
+from tests.unit.lm.server.serving import OPTIONS, chat, connect, transcript
 
 pytestmark = pytest.mark.full
 
@@ -103,8 +103,11 @@ def test_it_is_not_read_by_log_probabilities_that_do_not_come(served: Served) ->
         asyncio.run(ChatByText(model.findings.limit).look(served, served.name, asked, OPTIONS))
 
 
-def test_it_writes(served: Served) -> None:
-    model = connect(served)
-    samples = [asyncio.run(model.generate(chat(), Sampling(max_tokens=5), seed=seed)) for seed in range(4)]
-    assert any(sample.text for sample in samples)  # a random model's tokens may be control tokens, which are not shown
-    assert all(0 < sample.generated_tokens <= 5 and sample.prompt_tokens > 0 for sample in samples)
+def test_it_writes_and_does_not_draw_where_the_model_does_not_say_so(served: Served) -> None:
+    model = connect(served, layout="transcript")
+    prompt = transcript("take the lamp")
+    sample = asyncio.run(model.generate(prompt, Sampling(max_tokens=5, temperature=0.0), seed=1))
+    assert sample.text
+    assert 0 < sample.generated_tokens <= 5
+    with pytest.raises(ModelError, match="do_sample true in the model's generation_config"):
+        asyncio.run(model.generate(prompt, Sampling(max_tokens=5), seed=1))

@@ -212,7 +212,7 @@ class Server:
 
     def draw(self, body: Mapping[str, Any], ids: Sequence[int]) -> tuple[list[int], str]:
         limit = body.get("max_completion_tokens", body.get("max_tokens", 16))
-        temperature, seed = body.get("temperature", 1), body.get("seed", 0)
+        temperature, seed = body.get("temperature", 1), body.get("seed", len(self.asked))
         written = self.model.write(ids, limit=limit, temperature=temperature, seed=seed)
         return written, "stop" if written and written[-1] == END else "length"
 

@@ -24,6 +24,7 @@ class Findings(Record):
         tokenizer: digest of the tokenizer by which prompts go as token ids; empty where they go as texts.
         limit: the field by which the server takes the number of tokens.
         takes_seed: whether draws are seeded.
+        draws: False where texts at a high temperature are all the same: it writes greedily whatever it is told.
         continues: whether it goes on with a turn of the assistant that is left open.
         counts_tokens: whether it says how many tokens it read and wrote; where it does not, records say 0.
         raw: whether log-probabilities of generated tokens are those before temperature and masks; None where that
@@ -41,6 +42,7 @@ class Findings(Record):
     tokenizer: str = ""
     limit: str = "max_tokens"
     takes_seed: bool = True
+    draws: bool = True
     continues: bool = False
     counts_tokens: bool = True
     raw: bool | None = None

@@ -72,9 +72,14 @@ def request_text(findings: Findings, writing: Writing) -> dict[str, object]:
     """Return what is sent for a text.
 
     Raises:
-        ModelError: `min_p` cuts something and the server is not known to take it.
+        ModelError: `min_p` cuts something and the server is not known to take it, or a temperature has no effect there.
     """
     sampling = writing.sampling
+    if sampling.temperature > 0.0 and not findings.draws:
+        raise ModelError(
+            f"{findings.identity}: this server writes the same at every temperature: have it draw, as transformers "
+            "does with do_sample true in the model's generation_config.json, or set the temperature to 0"
+        )
     neutral = _NEUTRAL.get(findings.kind)
     if sampling.min_p > 0.0 and neutral is None:
         raise ModelError(

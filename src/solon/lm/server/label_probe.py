@@ -89,6 +89,8 @@ async def find_dialect(transport: Transport, found: Findings, wanted: Wanted) ->
             continue
         return question.name, ""
     seen = [lack for lack in lacks if _OUT_OF_TOP in lack]
+    if not seen and not found.draws:
+        seen = [f"{VOTES}: the server gives no log-probabilities and draws the same answer every time"]
     return ("", "; ".join(seen)) if seen else (VOTES, "")
 
 

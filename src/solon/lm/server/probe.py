@@ -1,7 +1,7 @@
 """What a server can do, found by asking it and looking at what comes back, never at the status alone.
 
 Servers accept what they ignore. So ids are asked for and looked for, log-probabilities are held against what any must
-fulfil, and a limit against how much was written:
+fulfil, a limit against how much was written, and texts at a high temperature against each other:
 
 - those of one position are at most 0 and their probabilities add up to 1 at most;
 - they are not all equal, and not the same after two different prompts;
@@ -40,6 +40,9 @@ _OWNERS: Final[Mapping[str, Kind]] = {
 _LIMIT: Final = 4
 """Tokens of a first text: enough to see whether a limit is kept to."""
 
+_DRAWN: Final = Sampling(temperature=2.0, max_tokens=16)
+"""How texts are drawn that would be the same only where nothing is drawn at all."""
+
 
 async def probe(transport: Transport, wanted: Wanted) -> Findings:
     """Find out how a server is asked, and how labels are read from it.
@@ -60,6 +63,7 @@ async def probe(transport: Transport, wanted: Wanted) -> Findings:
     await _check_tokenizer(transport, base, wanted.tokens)
     found = await _find_route(transport, base, wanted)
     found = await _find_continuing(transport, found, wanted)
+    found = found.model_copy(update={"draws": await _find_drawing(transport, found, wanted)})
     found = found.model_copy(update={"raw": await _find_raw(transport, found, wanted)})
     dialect, fault = await find_dialect(transport, found, wanted)
     return found.model_copy(update={"dialect": dialect, "fault": fault})
@@ -85,7 +89,8 @@ async def _find_model(transport: Transport, model: str) -> tuple[object, Kind]:
         listed = []
     found = next((item for item in listed if pick(item, "id") == model), None)
     owners = (as_text(pick(item, "owned_by")) or "" for item in (found, *listed))
-    kind = next((known for owner in owners if (known := _OWNERS.get(owner.lower())) is not None), "other")
+    known = (_OWNERS.get(owner.lower()) for owner in owners)
+    kind: Kind = next(filter(None, known), "other")
     names = [name for item in listed if (name := as_text(pick(item, "id"))) is not None]
     if found is None and names and kind != "other":
         raise ModelError(f"the server does not serve a model {model!r}: {nearest(model, names, most=8)}")
@@ -198,6 +203,22 @@ async def _try_route(transport: Transport, found: Findings, wanted: Wanted) -> F
         raise CallFailedError(f"completions read {count} tokens where {len(asked.ids)} were sent as ids")
     written = as_count(pick(reply.body, "usage", "completion_tokens"))
     return found.model_copy(update={"counts_tokens": count is not None and written is not None})
+
+
+async def _find_drawing(transport: Transport, found: Findings, wanted: Wanted) -> bool:
+    """Say whether a temperature has an effect; True where that cannot be told."""
+    prompt = lay_out_question(wanted.layout, "Write down any ten words.")
+    asked = ask(found, prompt, wanted.tokens, wanted.template_kwargs or {})
+    said = []
+    for seed in (1, 2):
+        writing = Writing(prompt, asked, _DRAWN, seed)
+        try:
+            reply = await transport.post(path_of(found), request_text(found, writing))
+            sample = read_text(found, writing, reply.body, wanted.tokens)
+        except (ServerRefusedError, CallFailedError):  # a server may bound temperatures
+            return True
+        said.append((sample.text, sample.thought))
+    return said[0] != said[1] or not any(said[0])
 
 
 async def _find_continuing(transport: Transport, found: Findings, wanted: Wanted) -> Findings:

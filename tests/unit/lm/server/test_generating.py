@@ -96,7 +96,7 @@ def test_a_limit_that_is_ignored_is_given_by_the_other_name():
 
 
 def test_no_more_stop_strings_are_sent_than_servers_take_and_all_of_them_end_the_text():
-    server = Vllm(Model({"x": 30.0}))
+    server = Vllm()
     model = connect(server, ids=True)
     server.twist = lambda path, request, answer: with_choice(answer, text="one five two", token_ids=None)
     sample = generate(model, with_stop(chat(), "1", "2", "3", "4", "five"))

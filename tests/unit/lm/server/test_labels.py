@@ -166,13 +166,18 @@ def test_without_log_probabilities_answers_are_drawn_and_counted(ids):
 
 
 def test_drawn_answers_of_which_none_is_an_option_are_no_label():
-    model = connect(Silent(Model({"The": 20.0})))
+    server = Silent()
+    model = connect(server)
+    server.model = Model({"The": 20.0})
     with pytest.raises(CallFailedError, match="of 16 answers that were drawn none begins with 'A' or 'B'"):
         choose(model, chat())
 
 
 def test_votes_are_finite_where_all_agree():
-    choice = choose(connect(Silent(Model({"A": 40.0}))), chat())
+    server = Silent()
+    model = connect(server)
+    server.model = Model({"A": 40.0})
+    choice = choose(model, chat())
     assert choice.logprobs == pytest.approx((math.log(16.5 / 17.5), math.log(0.5 / 17.5)))
 
 

@@ -1,9 +1,12 @@
 """Proves what is found out about a server before anything is built on it, and what is refused then."""
 
+import asyncio
+
 import pytest
 
 from solon.errors import CallFailedError, ModelError, ServerRefusedError
 from solon.lm.server.findings import Findings
+from solon.records import Sampling
 from tests.servers.dialects import (
     ID,
     LlamaCpp,
@@ -11,12 +14,13 @@ from tests.servers.dialects import (
     OpenAI,
     Server,
     Sglang,
+    Silent,
     TableTokens,
     TransformersServe,
     Vllm,
     refuse,
 )
-from tests.unit.lm.server.serving import connect
+from tests.unit.lm.server.serving import OPTIONS, chat, connect
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,7 @@ def test_what_is_found_is_what_the_server_does():
         "tokenizer": "table",
         "limit": "max_tokens",
         "takes_seed": True,
+        "draws": True,
         "continues": False,
         "counts_tokens": True,
         "raw": True,
@@ -161,6 +166,38 @@ def test_a_server_that_answers_something_else_is_refused(body):
     assert not isinstance(error.value, CallFailedError)
 
 
+class Greedy(Silent):
+    """Says nothing against a temperature and writes greedily."""
+
+    def draw(self, body, ids):
+        return super().draw({**body, "temperature": 0}, ids)
+
+
+def test_a_server_that_never_draws_is_found_out():
+    model = connect(Greedy())
+    assert not model.findings.draws
+    assert asyncio.run(model.generate(chat(), Sampling(temperature=0.0, max_tokens=3), seed=0)).text
+    with pytest.raises(ModelError, match="writes the same at every temperature") as error:
+        asyncio.run(model.generate(chat(), Sampling(temperature=0.5, max_tokens=3), seed=0))
+    assert not isinstance(error.value, CallFailedError)
+    with pytest.raises(ModelError, match="no log-probabilities and draws the same answer every time"):
+        asyncio.run(model.choose(chat(), OPTIONS))
+
+
+def test_a_server_that_bounds_temperatures_or_shows_nothing_is_not_said_to_be_greedy():
+    def bounded(path, request, answer):
+        if request.get("temperature", 0) > 1:
+            raise refuse(400, "temperature: at most 1")
+        return answer
+
+    def hidden(path, request, answer):
+        answer["choices"][0]["message"]["content"] = ""
+        return answer
+
+    assert connect(Silent(twist=bounded)).findings.draws
+    assert connect(Silent(twist=hidden, down=("systemone",))).findings.draws
+
+
 # ------------------------------------------------------------------------------------- tokenizers
 
 
@@ -204,7 +241,7 @@ def test_the_identity_changes_with_all_that_decides_answers():
 def test_one_connection_asks_little():
     for server, ids in ((Vllm(), True), (OpenAI(), False), (LlamaCpp(), True)):
         connect(server, ids=ids)
-        assert len(server.asked) <= 8
+        assert len(server.asked) <= 10
 
 
 def test_an_outage_while_connecting_is_no_reason_to_ask_otherwise():
