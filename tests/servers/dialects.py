@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from solon.errors import ServerRefusedError
+from solon.errors import CallFailedError, ServerRefusedError
 from solon.lm.server.transport import Reply
 from solon.lm.thoughts import Thinking
 from solon.records import Rendered
@@ -531,7 +531,7 @@ class LlamaCppPython(Server):
 
     def read_prompt(self, body: Mapping[str, Any]) -> list[int]:
         if not isinstance(body["prompt"], str):
-            raise refuse(400, "prompt: expected a string")
+            raise CallFailedError("500 internal_server_error, 8 times")  # its validation errors are 500
         return super().read_prompt(body)
 
 

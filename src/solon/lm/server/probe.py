@@ -37,6 +37,9 @@ _OWNERS: Final[Mapping[str, Kind]] = {
 }
 """What servers say under `owned_by`."""
 
+_TEXT_ONLY: Final[tuple[Kind, ...]] = ("llama-cpp-python",)
+"""Servers that take no token ids, and answer them with an error that looks as if another try might help."""
+
 _LIMIT: Final = 4
 """Tokens of a first text: enough to see whether a limit is kept to."""
 
@@ -133,7 +136,7 @@ async def _find_route(transport: Transport, base: Findings, wanted: Wanted) -> F
         ModelError: by none, or not as the role says.
     """
     refusals = []
-    for api, by_ids in _routes(wanted):
+    for api, by_ids in _routes(wanted, base.kind):
         for limit in _limits(base.kind, api):
             for takes_seed in (True, False):
                 found = base.model_copy(
@@ -157,13 +160,13 @@ async def _find_route(transport: Transport, base: Findings, wanted: Wanted) -> F
     raise ModelError(f"no text comes from the served model {wanted.model!r} that could be used: {said}")
 
 
-def _routes(wanted: Wanted) -> list[tuple[Api, bool]]:
+def _routes(wanted: Wanted, kind: Kind) -> list[tuple[Api, bool]]:
     """Return the routes that may do for a role, the most exact first, and whether prompts go as ids there.
 
     Raises:
         ModelError: what the role says contradicts itself.
     """
-    api, has_tokens = wanted.settings.api, wanted.tokens is not None
+    api, has_tokens = wanted.settings.api, wanted.tokens is not None and kind not in _TEXT_ONLY
     if wanted.layout == "transcript":
         if api == "chat":
             raise ModelError("the layout transcript is plain text, which chat cannot take: set server.api=completions")
@@ -171,7 +174,7 @@ def _routes(wanted: Wanted) -> list[tuple[Api, bool]]:
     if api == "completions" and not has_tokens:
         raise ModelError(
             f"the layout {wanted.layout} goes to completions as token ids only: give the folder of the model's "
-            "tokenizer as server.tokenizer, or set server.api=chat"
+            "tokenizer as server.tokenizer where the server takes ids, or set server.api=chat"
         )
     routes: list[tuple[Api, bool]] = []
     if api != "chat" and has_tokens:

@@ -124,6 +124,13 @@ def test_with_a_tokenizer_the_route_is_completions_where_the_server_takes_ids():
         assert (findings.api, findings.tokenizer) == ("chat", "")
 
 
+def test_token_ids_are_not_tried_where_an_error_would_be_waited_for():
+    server = LlamaCppPython()
+    connect(server, ids=True)
+    connect(server, ids=True, layout="transcript")
+    assert not [body for _, body in server.asked if isinstance(body.get("prompt"), list)]
+
+
 def test_a_route_that_reads_other_tokens_than_were_sent_is_not_taken():
     class Adds(Server):
         def read_prompt(self, body):
