@@ -143,6 +143,18 @@ def test_a_refused_decision_is_no_label():
         choose(model, chat())
 
 
+def test_scores_are_over_the_whole_vocabulary_where_they_are_all_that_comes():
+    def twist(path, request, answer):
+        answer.pop("token_logprobs", None)
+        return answer
+
+    server = Sglang(down=("/generate",), twist=twist)
+    truth = server.model.logprobs(TableTokens().prompt(chat()))
+    choice = choose(connect(server, ids=True), chat())
+    assert choice.dialect == "score"
+    assert choice.logprobs == pytest.approx([truth[ID["A"]], truth[ID["B"]]])
+
+
 # -------------------------------------------------------------------------------------- drawn answers
 
 
