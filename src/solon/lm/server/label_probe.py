@@ -113,10 +113,10 @@ async def _try_dialect(transport: Transport, dialect: Dialect, found: Findings, 
         _check_position(position, asked)
         positions.append(position)
         complete.append(all(any(key in position.logprobs for key in group) for group in keys))
-        if dialect.names and not complete[-1]:
-            raise _LackError("the tokens that were asked for did not come: the server ignores what it was asked")
     if len(positions[0].logprobs) > 1 and positions[0].logprobs == positions[1].logprobs:
         raise _FaultError("the log-probabilities are the same after two different prompts")
+    if dialect.names and not all(complete):
+        raise _LackError("the tokens that were asked for did not all come: the server ignores what it was asked")
     if not any(complete):
         raise _LackError(f"{' and '.join(TRIED_OPTIONS)} {_OUT_OF_TOP}")
     return True

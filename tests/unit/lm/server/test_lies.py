@@ -118,6 +118,22 @@ def test_log_probabilities_that_do_not_come_are_passed_over_and_not_believed():
     assert connect(TransformersServe(), ids=True).findings.dialect == "systemone"
 
 
+def test_tokens_that_were_asked_for_and_come_only_sometimes_are_not_relied_on():
+    seen = []
+
+    def twist(path, request, answer):
+        if request.get("logprob_token_ids"):
+            seen.append(request["prompt"])
+            if len(seen) == 2:
+                answer["choices"][0]["logprobs"]["top_logprobs"][0].pop(f"token_id:{ID['B']}", None)
+                answer["choices"][0]["logprobs"]["tokens"] = [f"token_id:{ID['A']}"]
+        return answer
+
+    table = Model(table={"comes last": {"A": 0.6, "B": 0.2}, "comes first": {"A": 0.5, "B": 0.3}})
+    assert connect(Vllm(table, twist=twist), ids=True).findings.dialect == "completions allowed_token_ids"
+    assert len(seen) == 2
+
+
 def test_options_that_are_not_among_the_likeliest_are_no_reason_to_draw():
     fault = refused(Server(Model({"A": -9.0, "B": -9.0, " A": -9.0, "a": -9.0, " B": -9.0, " a": -9.0})), ids=False)
     assert fault == "chat top_logprobs: A and B are not both among the likeliest tokens"
