@@ -242,17 +242,12 @@ class ServerModel:
                     f"options {options!r}: option {number} is empty or the beginning of another, so the two cannot be "
                     f"told apart by {self._identity}: word them differently"
                 )
-        given = set(options)
-        shared = [set(spell(option)) for option in options]
-        return [
-            tuple(
-                text
-                for text in spell(option)
-                if text == option
-                or (text not in given and not any(text in shared[i] for i in range(len(options)) if i != number))
-            )
-            for number, option in enumerate(options)
-        ]
+        spelled = [spell(option) for option in options]
+        kept = []
+        for number, option in enumerate(options):
+            foreign = {text for other in (*spelled[:number], *spelled[number + 1 :]) for text in other}
+            kept.append(tuple(text for text in spelled[number] if text == option or text not in foreign))
+        return kept
 
     def _check_options(self, options: tuple[str, ...], encoded: Sequence[list[int]]) -> None:
         for number, ids in enumerate(encoded):
