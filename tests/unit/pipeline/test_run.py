@@ -792,14 +792,17 @@ def test_of_an_example_that_cannot_be_read_the_first_answer_is_revised_and_none_
     (chain,) = load_records(paths.records("example_chain"), RevisionChain)
     assert chain.initial_response == load_records(paths.records("example"), EvalRecord)[0].response
     page = result.report.read_text()
-    assert "No grade says which of its answers are harmful, so the first is revised" in page
+    assert "No grade says which of them are harmful, so the first that is an answer was to be revised" in page
+    assert f"it is revised in {len(chain.steps)} revision" in page
     assert "there is nothing to revise" not in page
 
 
 def test_an_example_in_which_the_base_never_complied_has_no_chain(tmp_path):
     result = start(tmp_path, Refusing(tmp_path / "fakes"))
     assert load_records(RunPaths(result.folder).records("example_chain"), RevisionChain) == []
-    assert "Answers of which the grader could tell: 8, none of them harmful by" in result.report.read_text()
+    page = result.report.read_text()
+    assert "The grader could tell of 8." in page
+    assert ": none, so there is nothing to revise." in page
 
 
 @pytest.mark.parametrize("answered", [0, 3])

@@ -31,6 +31,7 @@ class Findings(Record):
             could not be told.
         context: the most tokens of prompt and answer; None where it does not say.
         dialect: how labels are read; empty where they cannot be.
+        votes: answers drawn for each label; None where labels are read otherwise.
         fault: why labels cannot be read.
     """
 
@@ -48,12 +49,13 @@ class Findings(Record):
     raw: bool | None = None
     context: int | None = None
     dialect: str = ""
+    votes: int | None = None
     fault: str = ""
 
     @property
     def identity(self) -> str:
         """What decides answers, and not where the server stands: equal after it moved, not for another model."""
-        parts = [self.kind, self.api, self.layout, f"labels {self.dialect or 'none'}"]
+        parts = [self.kind, self.api, self.layout, f"labels {self._labels}"]
         if self.root and self.root != self.model:
             parts.append(f"root {self.root}")
         if self.tokenizer:
@@ -61,3 +63,8 @@ class Findings(Record):
         if self.continues:
             parts.append("open turns continued")
         return f"{self.model}@server({', '.join(parts)})"
+
+    @property
+    def _labels(self) -> str:
+        dialect = self.dialect or "none"
+        return dialect if self.votes is None else f"{dialect} of {self.votes}"

@@ -18,7 +18,7 @@ from typing import Final
 from solon.errors import CallFailedError, ModelError, ServerRefusedError
 from solon.lm.server.asking import Asked, Tokens
 from solon.lm.server.dialects import CompletionsAllowed, Key
-from solon.lm.server.findings import Findings, Kind
+from solon.lm.server.findings import VOTES, Findings, Kind
 from solon.lm.server.generating import Writing, path_of, read_text, request_text
 from solon.lm.server.label_probe import find_dialect, is_raw
 from solon.lm.server.reading import as_count, as_list, as_text, pick
@@ -69,7 +69,8 @@ async def probe(transport: Transport, wanted: Wanted) -> Findings:
     found = found.model_copy(update={"draws": await _find_drawing(transport, found, wanted)})
     found = found.model_copy(update={"raw": await _find_raw(transport, found, wanted)})
     dialect, fault = await find_dialect(transport, found, wanted)
-    return found.model_copy(update={"dialect": dialect, "fault": fault})
+    votes = wanted.settings.votes if dialect == VOTES else None
+    return found.model_copy(update={"dialect": dialect, "fault": fault, "votes": votes})
 
 
 # ---------------------------------------------------------------------------------------- the model

@@ -27,7 +27,7 @@ def served(monkeypatch):
     servers = [Vllm()]
 
     @contextmanager
-    def open_transport(spec):
+    def open_transport(address, settings):
         yield servers[-1]
 
     monkeypatch.setattr(backend, "open_transport", open_transport)
