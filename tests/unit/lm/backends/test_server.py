@@ -153,3 +153,10 @@ def test_min_p_is_refused_where_the_server_is_not_known_to_take_it(served):
     with backend.open_model(ModelSpec(source=URL, layout="single")) as model:
         asyncio.run(model.generate(chat(), sampling, seed=0))
     assert served[-1].asked[-1][1]["min_p"] == 0.1
+
+
+def test_drawn_labels_of_another_number_of_draws_are_another_models(served):
+    served.append(Silent())
+    few, many = (backend.identify(ModelSpec(source=URL, server={"votes": votes})) for votes in (4, 8))
+    assert few != many
+    assert few == backend.identify(ModelSpec(source=URL, server={"votes": 4, "max_tries": 3}))
