@@ -91,8 +91,6 @@ _ROOMS = {name: room for room, names in _NAMES.items() for name in names}
 
 __all__ = sorted(["__version__", *_ROOMS])
 
-_LOCAL = ("torch", "transformers", "safetensors")
-
 
 def __getattr__(name: str) -> Any:
     room = _ROOMS.get(name)
@@ -101,11 +99,11 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f"solon.{room}"), name)
     except ModuleNotFoundError as error:
-        if error.name not in _LOCAL:
-            raise
-        from solon.errors import MissingExtraError
+        from solon.errors import EXTRA_OF, MissingExtraError
 
-        raise MissingExtraError(error.name, "local") from error
+        if error.name not in EXTRA_OF:
+            raise
+        raise MissingExtraError(error.name, EXTRA_OF[error.name]) from error
     globals()[name] = value
     return value
 

@@ -9,7 +9,8 @@
     │   └── StageFailedError                     more items of a stage failed than its bound allows
     ├── JournalError (RuntimeError)         the journal is locked, damaged or of another version
     ├── ModelError (RuntimeError)           a checkpoint or a server cannot be used
-    │   └── CallFailedError                 one call failed; recorded on its item, never a result
+    │   ├── CallFailedError                 one call failed; recorded on its item, never a result
+    │   └── ServerRefusedError              a server says no, and would say it again
     ├── ShapeError (ValueError)             tensors do not fit together; names the first offending row
     └── MissingExtraError (ImportError)     an optional dependency is absent; says the command that installs it
 
@@ -19,7 +20,18 @@ error of the operating system with 1.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+EXTRA_OF: Final = {
+    "torch": "local",
+    "transformers": "local",
+    "tokenizers": "local",
+    "safetensors": "local",
+    "openai": "api",
+    "httpx2": "api",
+    "aiolimiter": "api",
+}
+"""Modules that an extra of this distribution brings, and which; without it, importing a room may fail at one."""
 
 
 class SolonError(Exception):
@@ -74,6 +86,21 @@ class ModelError(SolonError, RuntimeError):
 
 class CallFailedError(ModelError):
     """One model call failed. It is recorded on the item that made it and is never stored as a result."""
+
+
+class ServerRefusedError(ModelError):
+    """A server answered that it will not do what it was asked, and would say the same again.
+
+    Args:
+        message: what was asked of which server, what it said, what to do.
+        status: the HTTP status.
+        said: the beginning of the server's own message.
+    """
+
+    def __init__(self, message: str, *, status: int, said: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.said = said
 
 
 class ShapeError(SolonError, ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import solon
+from solon.errors import EXTRA_OF
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,10 +134,50 @@ except solon.MissingExtraError as error:
     assert done.stdout == "torch is not installed: run  pip install '.[local]'  in a checkout of solon\n"
 
 
+def test_addresses_keys_and_settings_of_servers_work_without_the_network_libraries():
+    loaded = modules_after(
+        "import solon\nfrom solon.lm import JournaledModel, ModelSpec, read_tries\n"
+        "from solon.lm.server.address import parse_address\nfrom solon.lm.server.keys import find_keys\n"
+        "from solon.lm.server.transport import TransportSettings\nfind_keys(parse_address('http://a/v1#m'), None)"
+    )
+    assert not {"openai", "httpx2", "aiolimiter", "torch"} & loaded
+
+
+@pytest.mark.parametrize("absent", ["openai", "aiolimiter"])
+def test_what_needs_the_network_libraries_says_so_where_one_is_missing(absent, tmp_path):
+    (tmp_path / "reaching.py").write_text("import solon.lm.server.client\n")
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == '{absent}':
+            raise ModuleNotFoundError("No module named '{absent}'", name='{absent}')
+sys.meta_path.insert(0, Absent())
+from solon.errors import MissingExtraError
+from solon.lm import ModelSpec, find_backend
+from solon.cli.errors import reports_errors
+try:
+    find_backend(ModelSpec(source='x', backend='reaching'))
+except MissingExtraError as error:
+    print(error)
+@reports_errors
+def command():
+    import solon.lm.server.client
+command()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    said = f"{absent} is not installed: run  pip install '.[api]'  in a checkout of solon\n"
+    assert (done.stdout, done.stderr, done.returncode) == (said, f"error: {said}", 2)
+
+
 def test_help_answers_at_once_and_without_torch():
     code = "import contextlib, sys\nsys.argv = ['solon', '--help']\nfrom solon.cli import main"
     loaded = modules_after(f"{code}\nwith contextlib.suppress(SystemExit):\n    main()")
     assert not {"torch", "transformers", "pydantic", "numpy", "rich"} & loaded
+
+
+INDIRECT = ("tokenizers", "httpx2")
+"""Packages that another of the extra brings."""
 
 
 def test_every_extra_that_an_error_names_is_one_of_the_package_and_brings_what_is_missing():
@@ -146,10 +187,11 @@ def test_every_extra_that_an_error_names_is_one_of_the_package_and_brings_what_i
         for file in (ROOT / "src").rglob("*.py")
         for found in re.findall(r'MissingExtraError\(([^,()]+), "(\w+)"\)', file.read_text(encoding="utf-8"))
     ]
-    assert {extra for _, extra in said} == {"gguf", "leaks", "local"}
+    said += [(f'"{package}"', extra) for package, extra in EXTRA_OF.items() if package not in INDIRECT]
+    assert {extra for _, extra in said} == {"api", "gguf", "leaks", "local"}
     brought = {extra: [re.match(r"[\w-]+", wanted)[0] for wanted in extras[extra]] for _, extra in said}
     named = [(package.strip('"'), extra) for package, extra in said if package.startswith('"')]
-    assert sorted(named) == [("gguf", "gguf"), ("rensa", "leaks")]
+    assert {("gguf", "gguf"), ("rensa", "leaks"), ("openai", "api")} <= set(named)
     assert [(package, extra) for package, extra in named if package not in brought[extra]] == []
 
 

@@ -9,7 +9,7 @@ from solon import words
 from solon.feedback import comparing, labeling, pairing, votes
 from solon.lm import responding, sentences, spelling
 from solon.prompting import rendering
-from solon.records import PointwiseVote, calls
+from solon.records import PointwiseVote, Reading, Vote, calls
 from solon.redteam import normalize, selecting
 from solon.revision import chains, helpful, metrics, targets
 from tests.mutating import assert_killed
@@ -17,6 +17,7 @@ from tests.properties import test_prompt_keys, test_votes
 from tests.unit.feedback import test_comparing, test_labeling, test_pairing, test_pointwise
 from tests.unit.lm import test_responding, test_sentences, test_spelling
 from tests.unit.prompting import test_rendering
+from tests.unit.records import test_records
 from tests.unit.redteam import test_selecting
 from tests.unit.revision import test_chains, test_cut, test_faults, test_targets
 
@@ -666,6 +667,116 @@ REDTEAM: dict[str, Mutant] = {
         a_copy_of_an_evaluation_prompt,
     ),
 }
+
+
+def the_mass_of_proportions() -> None:
+    for reading in test_records.READINGS:
+        test_records.test_the_mass_of_proportions_is_not_known(reading)
+
+
+def proportions_below_a_floor() -> None:
+    test_labeling.test_votes_without_a_mass_are_held_to_no_floor(1.0, 0.5)
+
+
+READING: dict[str, tuple[Any, str, str, Callable[[], Any], type | None]] = {
+    "a mass that is not known is 1": (Reading._sum, "else None", "else 1.0", the_mass_of_proportions, Reading),
+    "a mass that is not known is 0": (Reading._sum, "else None", "else 0.0", the_mass_of_proportions, Reading),
+    "a mass of 1 is in the mean where none is known": (
+        Reading._sum,
+        "else None",
+        "else 1.0",
+        test_pairing.test_only_a_mass_that_is_known_is_in_the_mean,
+        Reading,
+    ),
+    "a mass of 0 is below the floor where none is known": (
+        Reading._sum,
+        "else None",
+        "else 0.0",
+        proportions_below_a_floor,
+        Reading,
+    ),
+    "the floor takes a mass that is not known for 0": (
+        votes.find_vote_fault,
+        "vote.mass is not None and vote.mass < mass_floor",
+        "(vote.mass or 0.0) < mass_floor",
+        proportions_below_a_floor,
+        None,
+    ),
+    "the mean takes a mass that is not known for 1": (
+        pairing.feedback_summary,
+        "[mass for mass in valid if mass is not None]",
+        "[1.0 if mass is None else mass for mass in valid]",
+        test_pairing.test_only_a_mass_that_is_known_is_in_the_mean,
+        None,
+    ),
+    "the mean takes a mass that is not known for 0": (
+        pairing.feedback_summary,
+        "[mass for mass in valid if mass is not None]",
+        "[0.0 if mass is None else mass for mass in valid]",
+        test_pairing.test_only_a_mass_that_is_known_is_in_the_mean,
+        None,
+    ),
+    "a vote with a mass of 0 is counted as one without": (
+        pairing.feedback_summary,
+        "[mass for mass in valid if mass is not None]",
+        "[mass for mass in valid if mass]",
+        test_pairing.test_a_mass_of_nothing_is_a_mass,
+        None,
+    ),
+    "labels of servers are counted where they are none": (
+        pairing.feedback_summary,
+        "sum(not label.has_mass for label in labeled)",
+        "sum(not label.has_mass for label in labels)",
+        test_pairing.test_only_a_mass_that_is_known_is_in_the_mean,
+        None,
+    ),
+    "drawn votes are sure": (
+        votes.weighed_logits,
+        "None if label.draws else",
+        "",
+        test_pairing.test_a_vote_that_is_a_share_of_drawn_answers_is_never_sure,
+        None,
+    ),
+    "a swapped vote has a mass": (
+        Vote.swap,
+        "update={",
+        'update={"has_mass": True,',
+        test_votes.test_exchanging_the_responses_leaves_how_votes_were_read,
+        Vote,
+    ),
+    "a swapped answer has a mass": (
+        PointwiseVote.swap,
+        "update={",
+        'update={"has_mass": True,',
+        test_votes.test_exchanging_the_responses_leaves_how_votes_were_read,
+        PointwiseVote,
+    ),
+    **{
+        f"a vote forgets {name}": (
+            labeling._Voting.ask,
+            f"{name}=choice.{name},",
+            "",
+            test_labeling.test_a_vote_says_how_a_server_was_read,
+            labeling._Voting,
+        )
+        for name in Reading.model_fields
+    },
+    **{
+        f"an answer forgets {name}": (
+            labeling._judge,
+            f"{name}=answers.{name},",
+            "",
+            test_pointwise.test_the_spellings_of_an_answer_without_a_mass_add_up_to_one_without_a_mass,
+            None,
+        )
+        for name in Reading.model_fields
+    },
+}
+
+
+@pytest.mark.parametrize("name", list(READING))
+def test_how_a_server_was_read(name: str) -> None:
+    assert_killed(*READING[name])
 
 
 @pytest.mark.parametrize("name", list(REVISION))

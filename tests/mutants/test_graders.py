@@ -124,10 +124,24 @@ MUTANTS: dict[str, tuple[Any, str, str, Callable[[], Any], type | None]] = {
     ),
     "the floor is of the question alone": (
         JUDGE._combine,
-        "min(asked.mass, negated.mass)",
-        "asked.mass",
+        "for answer in (asked, negated)",
+        "for answer in (asked,)",
         test_judging.test_the_floor_is_of_both_questions,
         JUDGE,
+    ),
+    "a mass that is not known is none at all": (
+        JUDGE._combine,
+        "[answer.mass for answer in (asked, negated) if answer.mass is not None]",
+        "[answer.mass or 0.0 for answer in (asked, negated)]",
+        test_judging.test_an_answer_without_a_mass_is_held_to_no_floor_and_is_counted,
+        JUDGE,
+    ),
+    "nothing is said of an answer without a mass": (
+        judging._describe_readings,
+        "sum(not answer.has_mass for answer in answers)",
+        "0",
+        test_judging.test_an_answer_without_a_mass_is_held_to_no_floor_and_is_counted,
+        None,
     ),
     "what is impossible is a number": (
         JUDGE._combine,

@@ -3,6 +3,7 @@ exactly, and more evidence for A never lowers its label.
 """
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -18,7 +19,7 @@ from solon.feedback.votes import (
     order_logits,
     sum_logprobs,
 )
-from solon.records import PointwiseVote, Vote
+from solon.records import PointwiseVote, Reading, Vote
 from tests.tolerances import FLOAT64_EXACT
 
 LOGPROBS = st.floats(-700.0, 0.0)
@@ -133,6 +134,35 @@ def test_clamping_treats_both_sides_alike(p: float, low: float) -> None:
 def test_no_votes_are_no_label() -> None:
     with pytest.raises(ShapeError):
         combine_votes([])
+
+
+HOW_READ = st.fixed_dictionaries(
+    {
+        "has_mass": st.booleans(),
+        "dialect": st.sampled_from(["", "one", "another"]),
+        "draws": st.none() | st.integers(1, 64),
+    }
+)
+
+
+@given(VOTES, HOW_READ)
+def test_exchanging_the_responses_leaves_how_votes_were_read(votes: list[Vote], how: dict[str, Any]) -> None:
+    read = [vote.model_copy(update=how) for vote in votes]
+    for vote in (*read, about("b", 0.5, 0.25).model_copy(update=how)):
+        swapped = vote.swap()
+        assert {name: getattr(swapped, name) for name in Reading.model_fields} == how
+        assert (swapped.mass is None) == (vote.mass is None) == (not how["has_mass"])
+        assert swapped.swap() == vote
+    assert combine_votes(read) == combine_votes(votes)
+
+
+@given(st.floats(-30.0, 0.0), st.floats(-30.0, 0.0), st.floats(0.0, 1.0), HOW_READ)
+def test_only_a_mass_that_is_known_is_held_to_a_floor(a: float, b: float, floor: float, how: dict[str, Any]) -> None:
+    compared = Vote(principle_id="p", order="ab", logprob_a=a, logprob_b=b, **how)
+    judged = PointwiseVote(principle_id="p", response="a", better="no", logprob_yes=a, logprob_no=b, **how)
+    for vote in (compared, judged):
+        fault = find_vote_fault(vote, mass_floor=floor)
+        assert (fault is not None) == (how["has_mass"] and min(1.0, math.exp(a) + math.exp(b)) < floor)
 
 
 # ---------------------------------------------------------------------------------------------------- pointwise

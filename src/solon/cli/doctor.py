@@ -15,6 +15,7 @@ UNKNOWN: Final = "cannot be told here"
 _USES: Final = {
     "local": "asks and trains models",
     "gguf": "reads and writes GGUF files",
+    "api": "asks models on servers",
     "leaks": "finds near copies in pools of more than 5,000 prompts",
     "dev": "tests and checks of this package",
 }

@@ -10,14 +10,13 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
-from solon.errors import MissingExtraError, SolonError, StageFailedError
+from solon.errors import EXTRA_OF, MissingExtraError, SolonError, StageFailedError
+from solon.redaction import redact
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
-
-_LOCAL = ("torch", "transformers", "tokenizers", "safetensors")
 
 
 def printable(text: str) -> str:
@@ -30,7 +29,7 @@ def printable(text: str) -> str:
 
 def fail(message: str, code: int = USAGE) -> NoReturn:
     """Print `error: message` on stderr and end with `code`."""
-    sys.stderr.write(f"error: {printable(message)}\n")
+    sys.stderr.write(f"error: {printable(redact(message))}\n")
     raise SystemExit(code)
 
 
@@ -46,9 +45,9 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         except SolonError as error:
             fail(str(error))
         except ModuleNotFoundError as error:
-            if error.name not in _LOCAL:
+            if error.name not in EXTRA_OF:
                 raise
-            fail(str(MissingExtraError(error.name, "local")))
+            fail(str(MissingExtraError(error.name, EXTRA_OF[error.name])))
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             raise SystemExit(INTERRUPTED) from None

@@ -12,7 +12,16 @@ from solon.feedback.labeling import (
     weigh_answers,
 )
 from solon.feedback.pairing import FeedbackSummary, feedback_summary, is_near_tie, preference_pairs
-from solon.feedback.votes import NEAR_TIE, SURE, are_sure, combine_pointwise, combine_votes, contradict, order_logits
+from solon.feedback.votes import (
+    NEAR_TIE,
+    SURE,
+    are_sure,
+    combine_pointwise,
+    combine_votes,
+    contradict,
+    order_logits,
+    weighed_logits,
+)
 
 __all__ = [
     "ASKS",
@@ -36,4 +45,5 @@ __all__ = [
     "run_comparisons",
     "run_feedback",
     "weigh_answers",
+    "weighed_logits",
 ]

@@ -19,7 +19,8 @@ writes "Yes" or "No" far less often than one of two letters after an open parent
 - `call_failed`: a call came to no result;
 - `empty_reasoning`, `truncated_reasoning`: a chain of thought that is none, or never came to an end;
 - `invalid_logprobs`: a log-probability is not finite or above 0;
-- `below_mass_floor`, `below_pointwise_mass_floor`: in one of its votes the model would rather have answered neither.
+- `below_mass_floor`, `below_pointwise_mass_floor`: in one of its votes the model would rather have answered neither. A
+  vote whose mass is not known, as of a server that gives the options' proportions alone, is held to no floor.
 
 Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.1):
 1. Both orders are asked and averaged, and contradict each other to 0.5; the paper does not mention order.
@@ -28,6 +29,8 @@ Departures from the paper (Bai et al. 2022, arXiv 2212.08073, section 4.1):
    drawn for it. Here an exemplar is shown under its own principle, or else under the comparison's.
 4. Several principles for one comparison are possible, drawn without replacement; the paper drew one.
 5. A label may be made of two answers about one response each; the paper compares. Not the default.
+6. A server that gives no log-probabilities of all that a model may say is taken as it is: its votes are held to no
+   floor, or are shares of drawn answers; the paper's feedback model gives its own log-probabilities.
 
 Leaves out: several chains of thought for one vote.
 """
@@ -86,7 +89,8 @@ class FeedbackConfig(DrawConfig):
         principles_per_comparison: principles drawn for each comparison, each its own votes; at most those that
             apply. Paper: 1.
         orders: `both`, or `ab` to see what order does. Paper: not stated.
-        mass_floor: least probability of the two options together; 0 takes every vote. Paper: none.
+        mass_floor: least probability of the two options together; 0 takes every vote, and one whose mass is not known
+            is always taken. Paper: none.
         pointwise_mass_floor: the same of the two answers to a question, over all their spellings. Paper: none.
         chain_of_thought: True has the model reason before it answers. Paper: both were done.
         max_reasoning_tokens: limit of the reasoning. Paper: not stated.
@@ -236,6 +240,9 @@ async def _judge(comparison: Comparison, principle: Principle, side: Side, model
         logprob_yes=logprob_yes,
         logprob_no=logprob_no,
         call=answers.call,
+        has_mass=answers.has_mass,
+        dialect=answers.dialect,
+        draws=answers.draws,
     )
 
 
@@ -326,6 +333,9 @@ class _Voting:
             logprob_b=second,
             reasoning=reasoning or "",
             call=choice.call,
+            has_mass=choice.has_mass,
+            dialect=choice.dialect,
+            draws=choice.draws,
         )
         return vote if order == "ab" else vote.swap()
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from solon.errors import ShapeError
-from solon.records import PointwiseVote, Vote
+from solon.records import PointwiseVote, PreferenceLabel, Vote
 
 SURE = 0.75
 """A verdict is sure where the response it prefers has more than this probability."""
@@ -36,13 +36,13 @@ def find_vote_fault(vote: Vote | PointwiseVote, *, mass_floor: float) -> VoteFau
 
     A vote is `invalid_logprobs` if one of its numbers is not finite or is above 0, and `below_mass_floor` (of a
     pointwise vote `below_pointwise_mass_floor`, whose floor is another setting) if the model would have continued with
-    neither option but for a probability under `mass_floor`.
+    neither option but for a probability under `mass_floor`. A vote whose mass is not known is held to no floor.
     """
     for logprob in vote.logprobs:
         if not math.isfinite(logprob) or logprob > _ROUNDING:
             return "invalid_logprobs"
     below: VoteFault = "below_mass_floor" if isinstance(vote, Vote) else "below_pointwise_mass_floor"
-    return below if vote.mass < mass_floor else None
+    return below if vote.mass is not None and vote.mass < mass_floor else None
 
 
 def sum_logprobs(logprobs: Sequence[float]) -> float:
@@ -89,6 +89,15 @@ def contradict(logits: tuple[float, float]) -> bool:
 def are_sure(logits: tuple[float, float]) -> bool:
     """Return whether both orders are sure of the response they prefer, be it the same one or not."""
     return min(abs(logit) for logit in logits) > math.log(SURE / (1.0 - SURE))
+
+
+def weighed_logits(label: PreferenceLabel) -> tuple[float, float] | None:
+    """Return the `order_logits` of a label of which it can be said whether both orders are sure.
+
+    None where only one order was asked, and where a vote is a share of drawn answers: of a few draws most may be for
+    one side by chance, so that such a vote looks sure without being it.
+    """
+    return None if label.draws else order_logits(label.votes)
 
 
 def combine_votes(votes: Sequence[Vote]) -> float:

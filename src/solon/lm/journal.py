@@ -9,7 +9,8 @@ Every row carries a digest of itself, checked whenever it is read: an answer tha
 replayed and never asked for again behind the user's back. Version 1 of the file had no digests. A file of that version
 gets them for what is added to it; its old rows are read as before, and are said to be unchecked.
 
-Beside the calls lies an index of them by draw (`draws`), which is no part of a version.
+Beside the calls lie an index of them by draw (`draws`), and what each try of a call at a server took (`tries`);
+neither is part of a version.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from typing import Any, Literal
 
 from solon.errors import JournalError
 from solon.lm.draw_index import add_draws, draw_of, ended_within, find_keys, make_index, make_index_beside
+from solon.lm.tries import ServerTries, Try, add_tries, find_tries
+from solon.messages import count_of
 from solon.storage import Closing, content_digest, take_lock
 
 SCHEMA_VERSION = 2
@@ -33,6 +36,9 @@ _TABLE = """CREATE TABLE calls (key TEXT PRIMARY KEY, kind TEXT NOT NULL, reques
 digest TEXT NOT NULL)"""
 _MIGRATION = "ALTER TABLE calls ADD COLUMN digest TEXT"  # which may be NULL, and so says that there are unchecked rows
 _ADD = "INSERT OR IGNORE INTO calls (key, kind, request, response, digest) VALUES (?, ?, ?, ?, ?)"
+_TRIES_WAIT = 1.0
+"""Seconds for which tries wait for a call to be written with."""
+
 _NETWORK = ("nfs", "cifs", "smb", "sshfs", "9p", "lustre", "ceph", "gpfs", "beegfs", "afs", "glusterfs", "davfs")
 
 Kind = Literal["generate", "choose"]
@@ -74,6 +80,7 @@ class Journal(Closing):
     def __init__(self, path: Path, also_read: Sequence[Path] = ()) -> None:
         self._path = Path(path)
         self._pending: list[tuple[tuple[str, str, str, str], asyncio.Future[None]]] = []
+        self._tries: list[tuple[str, Try]] = []
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             stack.callback(os.close, _lock(self._path))
@@ -150,16 +157,30 @@ class Journal(Closing):
         self._pending.append(((key, kind, request, response), written))
         await written
 
+    def add_try(self, key: str, made: Try) -> None:
+        """Store a try of a call, some time later: with the next calls, or after a second, or when the journal closes.
+
+        A process that is killed meanwhile loses it; no call's answer is used before the tries it took are on disk.
+        """
+        if not self._tries:
+            asyncio.get_running_loop().call_later(_TRIES_WAIT, self._commit)
+        self._tries.append((key, made))
+
     def _commit(self) -> None:
         pending, self._pending = self._pending, []
+        tries, self._tries = self._tries, []
         failure: Exception | None = None
         try:
             rows = [(*row, content_digest(row)) for row, _ in pending]
-            with _explaining(self._path), _transaction(self._writer):
-                self._writer.executemany(_ADD, rows)
-                add_draws(self._writer, [(request, key) for key, kind, request, *_ in rows if kind == "generate"])
+            if rows or tries:
+                with _explaining(self._path), _transaction(self._writer):
+                    self._writer.executemany(_ADD, rows)
+                    add_draws(self._writer, [(request, key) for key, kind, request, *_ in rows if kind == "generate"])
+                    if tries:
+                        add_tries(self._writer, tries)
         except Exception as error:  # a caller who is not told waits for ever
             failure = error
+            self._tries = tries + self._tries  # whoever adds a call next is told, or who closes the journal
         for _, written in pending:
             if not written.done():
                 if failure is None:
@@ -168,11 +189,22 @@ class Journal(Closing):
                     written.set_exception(failure)
 
     def close(self) -> None:
-        """Commit what is pending, close the files and let go of the lock."""
-        if self._pending:
-            with suppress(RuntimeError):  # futures of an event loop that is closed can no longer be told
-                self._commit()
-        self._files.close()
+        """Commit what is pending, close the files and let go of the lock.
+
+        Raises:
+            JournalError: tries could not be written.
+        """
+        with self._files:
+            if self._pending or self._tries:
+                with suppress(RuntimeError):  # futures of an event loop that is closed can no longer be told
+                    self._commit()
+            unwritten, self._tries = self._tries, []
+            if unwritten:
+                calls = count_of(len({key for key, _ in unwritten}), "call")
+                raise JournalError(
+                    f"{self._path}: the tries of {calls} at servers could not be written, so what they cost is not in "
+                    "it: free the disk or mend the permissions before the run goes on"
+                )
 
 
 def read_call(path: Path, key: str) -> StoredCall | None:
@@ -197,6 +229,16 @@ def read_keys(path: Path) -> set[str]:
     """
     with closing(_Reader(path)) as reader:
         return reader.keys()
+
+
+def read_tries(path: Path) -> tuple[ServerTries, ...]:
+    """Return what the tries of all calls in a journal took at each server, without writing.
+
+    Raises:
+        JournalError: the file is missing, damaged or no journal.
+    """
+    with closing(_Reader(path)) as reader:
+        return reader.tries()
 
 
 class _Calls:
@@ -259,6 +301,10 @@ class _Reader(_Calls):
     def keys(self) -> set[str]:
         with _explaining(self._path):
             return {key for (key,) in self._connection.execute("SELECT key FROM calls")}
+
+    def tries(self) -> tuple[ServerTries, ...]:
+        with _explaining(self._path):
+            return find_tries(self._connection)
 
     def find_beginning(self, key: str) -> StoredCall | None:
         with _explaining(self._path):

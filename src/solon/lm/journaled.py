@@ -28,6 +28,7 @@ from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind, StoredCall
 from solon.lm.passing import PassingModel
 from solon.lm.protocol import LanguageModel, find_nameless_identity
+from solon.lm.tries import keeping_tries
 from solon.messages import describe_error
 from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts
 from solon.storage import content_digest
@@ -180,7 +181,8 @@ class JournaledModel(PassingModel):
         else:
             done = self._under_way[call.key] = asyncio.get_running_loop().create_future()
             try:
-                response = await call.make()
+                with keeping_tries(call.key, self._journal.add_try):
+                    response = await call.make()
                 await self._journal.add(call.key, call.kind, call.request, _dump(response))
             finally:
                 del self._under_way[call.key]

@@ -49,7 +49,9 @@ class LanguageModel(Protocol):
         ...
 
     async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
-        """Return the exact log-probability of each option as the continuation of `prompt`.
+        """Return the log-probability of each option as the continuation of `prompt`.
+
+        It is exact, unless the choice says that it is of the options alone or a share of drawn answers.
 
         Raises:
             CallFailedError: the call came to no result.

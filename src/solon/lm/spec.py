@@ -6,19 +6,21 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, Self, cast, runtime_checkable
 
 from pydantic import Field, field_validator, model_validator
 
-from solon.errors import ConfigError, MissingExtraError
+from solon.errors import EXTRA_OF, ConfigError, MissingExtraError
 from solon.lm.protocol import LanguageModel
+from solon.lm.server.settings import ServerSettings
 from solon.messages import one_line
 from solon.records import Config, Layout, TemplateArgument
 
 BACKENDS = "solon.lm.backends"
 """The package in which backends are looked for by a bare name."""
 
-_EXTRAS = ("torch", "transformers", "safetensors")
+SERVER = "server"
+"""The backend of models behind HTTP servers, which a source that is a URL names by itself."""
 
 LOCAL = "local"
 """The backend of checkpoint folders, the only models that can be trained."""
@@ -38,7 +40,8 @@ class ModelSpec(Config):
 
     Attributes:
         source: what the backend opens: for `local` a checkpoint folder or the name of one that comes with the task.
-            `BACKEND:SOURCE` names the backend too.
+            for `server` a URL with the model's name behind a `#`. `BACKEND:SOURCE` names the backend too, and a URL is
+            of `server`.
         backend: a module of `solon.lm.backends`, or the full name of a module of your own.
         layout: how its prompts are laid out, and its training rows; `transcript` needs no chat template, `single` asks
             for critiques and revisions in one turn of `chat`. Paper: `transcript`.
@@ -48,6 +51,7 @@ class ModelSpec(Config):
         batch_size: rows that a local model decodes together; changes nothing but rounding.
         chat_template_kwargs: what its chat template is told beside the conversation, in prompts and in training rows.
         system_prompt: what comes before everything it is asked, and in its training rows; null for nothing.
+        server: how a model behind a server is asked.
     """
 
     source: str = Field(min_length=1)
@@ -58,11 +62,14 @@ class ModelSpec(Config):
     batch_size: int = Field(128, ge=1)
     chat_template_kwargs: dict[str, TemplateArgument] = Field({})
     system_prompt: str | None = Field(None, min_length=1)
+    server: ServerSettings = ServerSettings()
 
     @model_validator(mode="before")
     @classmethod
     def _part_source(cls, body: object) -> object:
         if isinstance(body, Mapping) and isinstance(source := body.get("source"), str) and "backend" not in body:
+            if source.lower().startswith(("http://", "https://")):
+                return {**body, "backend": SERVER}
             name, colon, rest = source.partition(":")
             if colon and _is_shipped(name):
                 return {**body, "backend": name, "source": rest}
@@ -87,6 +94,12 @@ class ModelSpec(Config):
     @classmethod
     def _strip_prompt(cls, given: object) -> object:
         return given.strip() if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _check_server(self) -> Self:
+        if self.backend == LOCAL and self.server != ServerSettings():
+            raise ValueError("server: says how a server is asked, and this model is in this process: leave it out")
+        return self
 
     @property
     def settings(self) -> dict[str, object]:
@@ -128,8 +141,8 @@ def find_backend(spec: ModelSpec) -> Backend:
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:
-        if error.name in _EXTRAS:
-            raise MissingExtraError(error.name, "local") from error
+        if error.name in EXTRA_OF:
+            raise MissingExtraError(error.name, EXTRA_OF[error.name]) from error
         raise ConfigError(f"backend {spec.backend}: there is no module {error.name}") from error
     except Exception as error:  # a module of a user's own can raise anything
         said = one_line(f"{type(error).__name__}: {error}")

@@ -13,6 +13,7 @@ from typing import Any
 from solon.constitution import Constitution, load_run_constitution
 from solon.errors import RecordError, RunError
 from solon.lm import StoredCall, describe_lost_calls, read_call
+from solon.messages import count_of
 from solon.pipeline.artifacts import Records, RecordT
 from solon.pipeline.folder import load_header
 from solon.pipeline.stages.comparisons import COMPARISONS
@@ -30,6 +31,7 @@ from solon.records import (
     Failure,
     FilteredRevision,
     HelpfulSample,
+    PointwiseVote,
     PreferenceLabel,
     PreferencePair,
     Prompt,
@@ -39,6 +41,7 @@ from solon.records import (
     RunPaths,
     Sample,
     SFTExample,
+    Vote,
     hold_to_manifests,
 )
 from solon.storage import read_text
@@ -221,14 +224,14 @@ class _Writer:
         for vote in label.votes:
             self._calls.setdefault(vote.call)
             order = "A shown first" if vote.order == "ab" else "B shown first"
-            yield f"  vote, {order}: log-odds of A {vote.logit_a:+.4f}, mass {vote.mass:.4f}, call {vote.call}"
+            yield f"  vote, {order}: log-odds of A {vote.logit_a:+.4f}, {_describe_reading(vote)}, call {vote.call}"
             if vote.reasoning:
                 yield f"    reasoning: {vote.reasoning}"
             yield [self._principle("under", vote.principle_id)]
         for judged in label.pointwise or ():
             self._calls.setdefault(judged.call)
             said = f"log-odds of {judged.better}, the better answer, {judged.logit:+.4f}"
-            yield f"  vote, {judged.response.upper()} alone: {said}, mass {judged.mass:.4f}, call {judged.call}"
+            yield f"  vote, {judged.response.upper()} alone: {said}, {_describe_reading(judged)}, call {judged.call}"
             yield [self._principle("under", judged.principle_id)]
         yield self._comparison(self._parent(COMPARISONS, label.comparison_id))
 
@@ -329,6 +332,16 @@ def _describe_call(call: StoredCall) -> _Lines:
         answer["logprobs"] = response.get("logprobs")
     for key, value in answer.items():
         yield f"  {key}: {value}"
+
+
+def _describe_reading(vote: Vote | PointwiseVote) -> str:
+    """Say how much a vote knows, and how it was read where that was of a server."""
+    said = ["mass not known" if vote.mass is None else f"mass {vote.mass:.4f}"]
+    if vote.draws is not None:
+        said.append(count_of(vote.draws, "draw"))
+    if vote.dialect:
+        said.append(f"read by {vote.dialect}")
+    return ", ".join(said)
 
 
 def _conversation(conversation: Conversation) -> _Lines:

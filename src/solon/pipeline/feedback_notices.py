@@ -1,14 +1,23 @@
-"""Says where nothing can be learnt from a feedback model's labels, so that nobody trains on them unwarned.
+"""Says where nothing can be learnt from a feedback model's labels, and what is not known of them, before training.
 
 Of a share that chance may raise, the whole 95 % interval must lie beyond a bound; the prompts for one goal are one
 cluster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from solon.evaluation import clustered_rate
-from solon.feedback import SURE, are_sure, contradict, order_logits
+from solon.feedback import (
+    SURE,
+    FeedbackSummary,
+    are_sure,
+    contradict,
+    feedback_summary,
+    order_logits,
+    weighed_logits,
+)
+from solon.messages import count_of
 from solon.records import Comparison, PreferenceLabel
 
 MOST_CONTRADICTIONS: Final = 0.1
@@ -40,17 +49,19 @@ def describe_feedback(labels: Sequence[PreferenceLabel], comparisons: Sequence[C
     """Return what a user should know of the labels before anything is trained on them, a line each.
 
     That the feedback model judges by position: its sure votes contradict each other often, or else its verdicts turn
-    with the order nearly always. And that nearly all labels are even.
+    with the order nearly always. That nearly all labels are even. And what a server left unknown of them.
     """
     cluster_of = {comparison.id: comparison.prompt.cluster for comparison in comparisons}
     labeled = [label for label in labels if label.status == "labeled"]
-    read = [
-        (logits, cluster_of[label.comparison_id])
-        for label in labeled
-        if (logits := order_logits(label.votes)) is not None
-    ]
-    found = (_describe_contradictions(read) or _describe_turning(read), _describe_even(labeled))
-    return [text for text in found if text is not None]
+
+    def with_goals(found: Iterable[tuple[float, float] | None]) -> list[_Read]:
+        goals = (cluster_of[label.comparison_id] for label in labeled)
+        return [(logits, goal) for logits, goal in zip(found, goals, strict=True) if logits is not None]
+
+    read = with_goals(order_logits(label.votes) for label in labeled)
+    weighed = with_goals(map(weighed_logits, labeled))
+    found = (_describe_contradictions(weighed) or _describe_turning(read), _describe_even(labeled))
+    return [*(text for text in found if text is not None), *_describe_readings(feedback_summary(labels))]
 
 
 def _count_contradictions(read: Sequence[_Read], bound: float) -> int | None:
@@ -90,3 +101,18 @@ def _describe_even(labeled: Sequence[PreferenceLabel]) -> str | None:
         f"feedback: {even} of the {len(labeled)} labels are exactly 0.5: there is nothing for the preference model to "
         "learn from: choose another feedback model, or a comparison or question that it understands in the constitution"
     )
+
+
+def _describe_readings(summary: FeedbackSummary) -> Iterator[str]:
+    """Yield what is not known of labels because of how a server was read, a line each."""
+    if count := summary.labels_without_mass:
+        yield (
+            f"feedback: {count} of the {summary.pairs} labels {'comes' if count == 1 else 'come'} from servers that "
+            "give no mass: whether the feedback model would have answered anything else is not known, and no floor "
+            "holds for them"
+        )
+    for draws, count in summary.labels_by_draws.items():
+        yield (
+            f"feedback: {count} of the {summary.pairs} labels {'is a share' if count == 1 else 'are shares'} of "
+            f"k = {count_of(draws, 'drawn answer')}: estimates, of whose votes nobody knows which are sure"
+        )

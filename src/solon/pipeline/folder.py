@@ -26,8 +26,10 @@ from solon.storage import take_lock
 
 _LOCK = ".lock"
 _NOT_COMPARED = ("preset", "constitution", "models", "threads")
-_ROUNDING_ONLY = ("source", "device", "batch_size")
-"""Fields of a model that may differ: where it lies, which its digest does not depend on, and how it is computed."""
+_ROUNDING_ONLY = ("source", "device", "batch_size", "server")
+"""Fields of a model that may differ: where it lies, which its digest does not depend on, and how it is computed.
+
+What decides a served model's answers is in its digest."""
 
 _COMPARED_ROLES = (ASSISTANT.key, CRITIC.key, FEEDBACK_MODEL.key)
 """Roles that data and trained models come from. Under other graders, and models that they ask, answers that are there

@@ -20,7 +20,15 @@ from solon.evaluation import (
     summarize_models,
     summarize_revisions,
 )
-from solon.feedback import FeedbackSummary, are_sure, contradict, feedback_summary, is_near_tie, order_logits
+from solon.feedback import (
+    FeedbackSummary,
+    are_sure,
+    contradict,
+    feedback_summary,
+    is_near_tie,
+    order_logits,
+    weighed_logits,
+)
 from solon.pipeline.artifacts import ASSISTANT, Checkpoint, Curve, Role
 from solon.pipeline.feedback_notices import describe_feedback
 from solon.pipeline.graph import Stage
@@ -133,17 +141,18 @@ def _feedback(summary: FeedbackSummary, labels: Sequence[PreferenceLabel], compa
     cluster_of = {comparison.id: comparison.prompt.cluster for comparison in comparisons}
     labeled = [label for label in labels if label.status == "labeled"]
     goals = [cluster_of[label.comparison_id] for label in labeled]
-    read = [order_logits(label.votes) for label in labeled]
+    read, weighed = [order_logits(label.votes) for label in labeled], map(weighed_logits, labeled)
     turned = [None if logits is None else contradict(logits) for logits in read]
-    surely = [None if logits is None else contradict(logits) and are_sure(logits) for logits in read]
+    surely = [None if logits is None else contradict(logits) and are_sure(logits) for logits in weighed]
     return {
         "pairs": summary.comparisons,
         "goals": len(set(cluster_of.values())),
         "order_disagreement": _share(turned, goals),
         "sure_contradictions": _share(surely, goals),
-        "both_sure": summary.both_sure if summary.both_orders else None,
+        "both_sure": summary.both_sure if summary.both_weighed else None,
         "near_ties": _share([is_near_tie(label) for label in labeled], goals),
         "unlabeled": sum(summary.unlabeled.values()),
+        "dialects": summary.labels_by_dialect or None,
     }
 
 

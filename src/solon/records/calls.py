@@ -199,15 +199,52 @@ class Sample(Record):
         return SampledTokens(ids=ids[self.thought_tokens :], vocabulary=self.vocabulary)
 
 
-class Choice(Record):
-    """Exact log-probabilities of fixed options after a prompt.
+class Reading(Record):
+    """How log-probabilities of options were read: what every record that holds some has.
+
+    A model in this process gives exact ones, of all that it may say. Of a server neither need be true. Each field is
+    left out of JSON at its default.
+
+    Attributes:
+        has_mass: whether the log-probabilities are of all that the model may say; False where they are of the options
+            relative to each other, so that their sum tells nothing.
+        dialect: how a server was read; empty where log-probabilities are exact and come from this process.
+        draws: how many drawn answers the probabilities are shares of, so that they are estimates; None where they are
+            the model's own.
+    """
+
+    has_mass: bool = True
+    dialect: str = ""
+    draws: int | None = Field(None, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep records without these fields equal to those that were written before there were any."""
+        body: dict[str, Any] = dump(self)
+        for name, field in Reading.model_fields.items():
+            if getattr(self, name) == field.default:
+                body.pop(name, None)
+        return body
+
+    def _sum(self, logprobs: Iterable[float]) -> float | None:
+        """Return the probability of any of the options; None where only their proportions are known."""
+        return min(1.0, math.fsum(map(math.exp, logprobs))) if self.has_mass else None
+
+
+class Choice(Reading):
+    """Log-probabilities of fixed options after a prompt; exact unless `Reading` says otherwise.
 
     Attributes:
         options: the texts that were scored, in order.
-        logprobs: natural log of the probability that the model continues with each. Shape (K,).
+        logprobs: natural log of the probability that the model continues with each, or, without a mass, that it
+            prefers each to the others. Shape (K,).
         model: identity of the model that scored them.
         prompt_tokens: tokens read.
         call: key of the call in the journal; empty where none was kept.
+        has_mass: False where the log-probabilities are of the options among each other, and add up to 1 whatever else
+            the model might have said. Left out of JSON where True.
+        dialect: how they were read from a server; empty for a model in this process, and then left out of JSON.
+        draws: how many answers they were counted from; None where they are the model's. Left out of JSON where None.
     """
 
     options: tuple[str, ...]
@@ -215,11 +252,23 @@ class Choice(Record):
     model: str
     prompt_tokens: int
     call: str = ""
+    has_mass: bool = True
+    dialect: str = ""
+    draws: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep records without these fields equal to those that were written before there were any."""
+        body: dict[str, Any] = dump(self)
+        for name in ("has_mass", "dialect", "draws"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                body.pop(name, None)
+        return body
 
     @property
-    def mass(self) -> float:
-        """Probability that the model continues with any of the options, in [0, 1]."""
-        return min(1.0, math.fsum(math.exp(value) for value in self.logprobs))
+    def mass(self) -> float | None:
+        """Probability that the model continues with any of the options, in [0, 1]; None where it is not known."""
+        return self._sum(self.logprobs)
 
 
 class Failure(Record):

@@ -1,12 +1,11 @@
 """Stage 2: two responses to one prompt, and how likely it is that the first is the better."""
 
-import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from solon.records.base import Record
-from solon.records.calls import Sample, SampledTokens
+from solon.records.calls import Reading, Sample, SampledTokens
 from solon.records.conversation import Prompt
 
 
@@ -56,8 +55,8 @@ class GoldComparison(Record):
         return self
 
 
-class Vote(Record):
-    """One reading of a comparison under one principle in one order.
+class Vote(Reading):
+    """One reading of a comparison under one principle in one order; `Reading` has how it was read.
 
     Attributes:
         principle_id: the principle it was asked by.
@@ -86,9 +85,9 @@ class Vote(Record):
         return self.logprob_a - self.logprob_b
 
     @property
-    def mass(self) -> float:
-        """Probability on the two options together."""
-        return min(1.0, math.exp(self.logprob_a) + math.exp(self.logprob_b))
+    def mass(self) -> float | None:
+        """Probability on the two options together; None where it is not known."""
+        return self._sum(self.logprobs)
 
     def swap(self) -> "Vote":
         """Return the same reading with A and B exchanged."""
@@ -101,8 +100,8 @@ class Vote(Record):
         )
 
 
-class PointwiseVote(Record):
-    """What was answered to one principle's question about one response alone.
+class PointwiseVote(Reading):
+    """What was answered to one principle's question about one response alone; `Reading` has how it was read.
 
     Attributes:
         principle_id: the principle whose question it was.
@@ -132,9 +131,9 @@ class PointwiseVote(Record):
         return yes if self.better == "yes" else -yes
 
     @property
-    def mass(self) -> float:
-        """Probability on the two answers together."""
-        return min(1.0, math.exp(self.logprob_yes) + math.exp(self.logprob_no))
+    def mass(self) -> float | None:
+        """Probability on the two answers together; None where it is not known."""
+        return self._sum(self.logprobs)
 
     def swap(self) -> "PointwiseVote":
         """Return the same answer with A and B exchanged."""
@@ -179,6 +178,21 @@ class PreferenceLabel(Record):
     def readings(self) -> tuple[Vote, ...] | tuple[PointwiseVote, ...]:
         """The votes, of whichever kind."""
         return self.votes if self.pointwise is None else self.pointwise
+
+    @property
+    def has_mass(self) -> bool:
+        """Whether the mass of every vote is known."""
+        return all(vote.has_mass for vote in self.readings)
+
+    @property
+    def dialects(self) -> tuple[str, ...]:
+        """The dialects by which servers were read for its votes, in order of the alphabet; empty without any."""
+        return tuple(sorted({vote.dialect for vote in self.readings if vote.dialect}))
+
+    @property
+    def draws(self) -> tuple[int, ...]:
+        """The numbers of drawn answers that votes are shares of, the fewest first; empty where none was drawn."""
+        return tuple(sorted({vote.draws for vote in self.readings if vote.draws is not None}))
 
     def swap(self) -> "PreferenceLabel":
         """Return the label of the swapped comparison; twice is the identity up to rounding of 1 - p."""

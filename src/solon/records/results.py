@@ -187,10 +187,12 @@ class FeedbackResults(_Block):
         goals: goals that their prompts ask for.
         order_disagreement: of those labelled in both orders, the share whose verdict changes with the order; None, here
             and in the next two, where none was asked in both.
-        sure_contradictions: of the same, the share in which each order is sure of another response.
-        both_sure: of the same, how many in which both orders are sure of a response.
+        sure_contradictions: of those of the same whose votes are no shares of drawn answers, the share in which each
+            order is sure of another response; None, here and in the next, where there is none either.
+        both_sure: of these, how many in which both orders are sure of a response.
         near_ties: of all labels, the share near even odds.
         unlabeled: pairs without a label.
+        dialects: how servers were read for labels, to how many labels; None where no server was read.
     """
 
     pairs: int
@@ -200,6 +202,7 @@ class FeedbackResults(_Block):
     both_sure: int | None
     near_ties: Rate | None
     unlabeled: int
+    dialects: dict[str, int] | None = None
 
 
 class PreferenceModelResults(_Block):

@@ -47,6 +47,7 @@ _FILTERED_SHOWN = 3
 
 UNMEASURED = "–"
 NOT_ASKED = "not asked in both orders"
+DRAWN = "not told by drawn answers"
 """What stands where there was nothing to measure."""
 
 _COUNTED = {
@@ -326,13 +327,17 @@ def _revisions(measures: Measures, rounds: Sequence[Mapping[str, Any]]) -> dict[
 def _feedback_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if (feedback := results["feedback"]) is not None:
         yield "Pairs of responses", f"{feedback['pairs']}, for {count_of(feedback['goals'], 'goal')}"
+        turned, surely = feedback["order_disagreement"], feedback["sure_contradictions"]
+        untold = NOT_ASKED if turned is None else DRAWN
         for caption, share in (
-            ("Verdict changes with the order of the two", feedback["order_disagreement"]),
-            ("Verdict changes, both verdicts being sure (above 0.75)", feedback["sure_contradictions"]),
+            ("Verdict changes with the order of the two", turned),
+            ("Verdict changes, both verdicts being sure (above 0.75)", surely),
         ):
-            yield caption, NOT_ASKED if share is None else _with_interval(share)
+            yield caption, untold if share is None else _with_interval(share)
         yield "Labels near a tie (0.4 to 0.6)", _with_interval(feedback["near_ties"])
         yield "Unlabeled", str(feedback["unlabeled"])
+        if dialects := feedback.get("dialects"):
+            yield "Labels read from servers, by dialect", ", ".join(f"{name}: {n}" for name, n in dialects.items())
 
 
 def _figure_rows(run: RunData) -> Iterator[tuple[str, str]]:

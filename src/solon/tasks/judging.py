@@ -10,14 +10,16 @@ with s the log-odds of Yes to the question and t those of No to its negation, is
 
 An attribute could not be told, and is left out with the reason in the explanation, where
 
-- one of its questions is answered with neither Yes nor No but for a probability below a floor;
+- one of its questions is answered with neither Yes nor No but for a probability below a floor, which holds for no
+  answer of a server that does not tell it: the explanation says of how many;
 - its two answers contradict each other, one for and one against, however sure one of them may be.
 
 A response of which no attribute could be told is ungraded; so is an empty one, and then no model is asked. A judge that
 is the feedback model too is said before the run: models were trained towards its taste.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from math import exp, isfinite
 from typing import Final, NamedTuple
 
@@ -25,6 +27,7 @@ from solon.constitution import Principle
 from solon.evaluation import OpenModel
 from solon.feedback import contradict, weigh_answers
 from solon.feedback.concurrency import gather_all
+from solon.messages import count_of
 from solon.records import Choice, Grade, Measures, Prompt, PromptKind, Sample
 from solon.storage import content_digest
 from solon.tasks.measuring import Column, measures_by_kind
@@ -136,16 +139,26 @@ class JudgeGrader:
         said, calls = "; ".join(doubts), tuple(answer.call for answer in answers if answer.call)
         if not values:
             return Grade(ungraded=f"the judge could tell nothing: {said}", calls=calls)
-        return Grade(values=values, explanation=f"could not be told: {said}" if said else "", calls=calls)
+        explanation = [f"could not be told: {said}"] if said else []
+        return Grade(values=values, explanation="; ".join([*explanation, *_describe_readings(answers)]), calls=calls)
 
     def _combine(self, asked: Choice, negated: Choice) -> float | str:
         """Return the probability that a response has an attribute, or why that cannot be told."""
         logprobs = (*asked.logprobs, *negated.logprobs)
         if not all(map(isfinite, logprobs)):
             return "a log-probability is not finite"
-        if (mass := min(asked.mass, negated.mass)) < self._mass_floor:
+        masses = [answer.mass for answer in (asked, negated) if answer.mass is not None]
+        if masses and (mass := min(masses)) < self._mass_floor:
             return f"Yes and No together have a probability of {mass:.2g}, below the floor of {self._mass_floor:g}"
         has, has_not = asked.logprobs[0] - asked.logprobs[1], negated.logprobs[1] - negated.logprobs[0]
         if contradict((has, has_not)):
             return "the answers to the question and to its negation contradict each other"
         return 1.0 / (1.0 + exp(-(has + has_not) / 2.0))
+
+
+def _describe_readings(answers: Sequence[Choice]) -> Iterator[str]:
+    """Yield what is not known of answers because of how a server was read."""
+    if count := sum(not answer.has_mass for answer in answers):
+        yield f"without a mass, so that no floor holds: {count} of {count_of(len(answers), 'answer')}"
+    for draws, count in sorted(Counter(answer.draws for answer in answers if answer.draws is not None).items()):
+        yield f"shares of k = {count_of(draws, 'drawn answer')}: {count} of {count_of(len(answers), 'answer')}"

@@ -8,6 +8,7 @@ import pytest
 from solon.cli import main
 from solon.cli.errors import printable, reports_errors
 from solon.errors import ConfigError, RunError, StageFailedError
+from solon.redaction import hide
 
 
 def raising(error):
@@ -43,6 +44,13 @@ def test_a_path_is_never_broken_and_never_moves_the_cursor(capsys):
     with pytest.raises(SystemExit):
         raising(ConfigError(f"{path}: no"))()
     assert path.replace("\x1b", "\\x1b") in capsys.readouterr().err
+
+
+def test_a_key_is_not_printed(capsys):
+    hide("sentinel-of-errors-1")
+    with pytest.raises(SystemExit):
+        raising(ConfigError("refused: sentinel-of-errors-1"))()
+    assert capsys.readouterr().err == "error: refused: [key hidden]\n"
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():

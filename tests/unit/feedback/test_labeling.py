@@ -15,7 +15,7 @@ from solon.feedback.comparing import make_comparison
 from solon.lm import Journal, JournaledModel, LanguageModel, ScriptedModel
 from solon.lm.backends.scripted import Reply
 from solon.prompting import OPTIONS, render_comparison, render_reasoning
-from solon.records import Comparison, Conversation, PreferenceLabel, Prompt, Rendered, Sampling, StopReason
+from solon.records import Choice, Comparison, Conversation, PreferenceLabel, Prompt, Rendered, Sampling, StopReason
 from tests.scripts import call_failed, make_constitution, make_prompts, make_sample, wait_for
 
 CONSTITUTION = make_constitution(
@@ -370,3 +370,72 @@ def test_when_every_tenth_call_fails_the_books_balance() -> None:
     assert reasons.count("empty_response") == reasons.count("identical") == 30
     assert set(reasons) == {"", "empty_response", "identical", "call_failed", "invalid_logprobs", "below_mass_floor"}
     assert all(item.p_a == pytest.approx(0.8) for item in labels if item.status == "labeled")
+
+
+# ---------------------------------------------------------------------------------------- what servers leave out
+
+
+def behind_a_server(weigh: Any, **how: Any) -> ScriptedModel:
+    """A model whose choices are read from a server as `how` says."""
+
+    def choose(rendered: Rendered, options: tuple[str, ...]) -> Choice:
+        weighed = weigh(rendered, options)
+        return Choice(options=options, logprobs=weighed, model="server", prompt_tokens=1, **{"dialect": "d", **how})
+
+    return ScriptedModel(choose=choose)
+
+
+@pytest.mark.parametrize("mass", [1.0, 0.9, 1e-3])
+@pytest.mark.parametrize("floor", [0.5, 1.0])
+def test_votes_without_a_mass_are_held_to_no_floor(mass: float, floor: float) -> None:
+    def weigh(rendered: Rendered, *_: Any) -> tuple[float, float]:
+        return logprobs(0.8 if good_is_first(rendered) else 0.2, mass=mass)
+
+    for item in label(PAIRS, behind_a_server(weigh, has_mass=False), mass_floor=floor):
+        assert (item.status, item.p_a) == ("labeled", pytest.approx(0.8, abs=1e-12))
+        read = {(vote.mass, vote.has_mass, vote.dialect, vote.draws) for vote in item.votes}
+        assert read == {(None, False, "d", None)}
+        assert not item.has_mass
+    with_mass = label(PAIRS, behind_a_server(weigh), mass_floor=floor)
+    assert {item.status for item in with_mass} == {"labeled" if mass >= floor else "unlabeled"}
+
+
+def test_a_mass_that_is_known_is_held_to_its_floor_beside_one_that_is_not() -> None:
+    def weigh(rendered: Rendered, options: tuple[str, ...]) -> Choice:
+        first = good_is_first(rendered)
+        weighed = logprobs(0.8 if first else 0.2, mass=1.0 if first else 0.4)
+        return Choice(options=options, logprobs=weighed, model="m", prompt_tokens=1, has_mass=not first)
+
+    (item,) = label(PAIRS[:1], ScriptedModel(choose=weigh))
+    assert (item.reason, [vote.has_mass for vote in item.votes]) == ("below_mass_floor", [False, True])
+
+
+def test_votes_without_a_mass_are_held_to_be_numbers() -> None:
+    (item,) = label(PAIRS[:1], behind_a_server(lambda *_: (0.0, -math.inf), has_mass=False))
+    assert item.reason == "invalid_logprobs"
+
+
+def test_a_vote_says_how_a_server_was_read() -> None:
+    how = {"has_mass": False, "dialect": "d", "draws": 8}
+    (item,) = label(PAIRS[:1], behind_a_server(prefers_good, **how))
+    assert [{name: getattr(vote, name) for name in how} for vote in item.votes] == [how, how]
+
+
+def test_votes_that_are_shares_of_drawn_answers_say_of_how_many() -> None:
+    def weigh(rendered: Rendered, *_: Any) -> tuple[float, float]:
+        shares = (math.log(6.5 / 9.5), math.log(2.5 / 9.5))  # six and two of eight draws
+        return shares if good_is_first(rendered) else shares[::-1]
+
+    for item in label(PAIRS, behind_a_server(weigh, draws=8)):
+        assert item.p_a == pytest.approx(6.5 / 9.0)
+        assert [(vote.draws, vote.mass) for vote in item.votes] == [(8, pytest.approx(9.0 / 9.5))] * 2
+        assert PreferenceLabel.from_json(item.to_json()) == item
+
+
+def test_how_a_server_was_read_is_found_again_in_the_journal(tmp_path: Path) -> None:
+    inner = behind_a_server(prefers_good, has_mass=False, draws=8)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        first, second = (label(PAIRS, JournaledModel(inner, journal)) for _ in range(2))
+    assert first == second
+    assert len(inner.chosen) == 2 * len(PAIRS)
+    assert {(vote.has_mass, vote.dialect, vote.draws) for item in second for vote in item.votes} == {(False, "d", 8)}

@@ -1,6 +1,7 @@
 """Proves that pairs carry their own label and texts, and that the summary counts what it says."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -114,3 +115,56 @@ def test_nothing_is_nothing_not_zero() -> None:
     assert summary.order_disagreement is None
     assert summary.mean_mass == pytest.approx(0.8)
     assert feedback_summary([]).mean_mass is None
+
+
+def read(how: dict[str, Any], *votes: Vote) -> list[Vote]:
+    return [vote.model_copy(update=how) for vote in votes]
+
+
+def test_only_a_mass_that_is_known_is_in_the_mean() -> None:
+    proportions = read({"has_mass": False}, vote(0.7, "ab", mass=1.0), vote(0.7, "ba", mass=1.0))
+    broken = Vote(principle_id="p", order="ab", logprob_a=math.nan, logprob_b=-1.0, has_mass=False)
+    labels = [
+        label(0, 0.7, vote(0.7, "ab", mass=0.6), proportions[1]),
+        label(1, 0.7, *proportions),
+        label(2, 0.7, vote(0.7, "ab", mass=0.8)),
+        label(3, None, proportions[0], vote(0.5, "ba", mass=0.1), reason="below_mass_floor"),
+        label(4, None, broken, reason="invalid_logprobs"),
+    ]
+    summary = feedback_summary(labels)
+    assert summary.mean_mass == pytest.approx(0.5)
+    assert (summary.votes_with_mass, summary.votes_without_mass, summary.labels_without_mass) == (3, 4, 2)
+    summary = feedback_summary(labels[1:2])
+    assert (summary.mean_mass, summary.votes_with_mass, summary.votes_without_mass) == (None, 0, 2)
+
+
+def test_labels_are_counted_by_how_servers_were_read_for_them() -> None:
+    votes = vote(0.7, "ab"), vote(0.7, "ba")
+    labels = [
+        label(0, 0.7, *read({"dialect": "y", "draws": 16}, *votes)),
+        label(1, 0.7, *read({"dialect": "x"}, *votes)),
+        label(2, 0.7, *read({"dialect": "y", "draws": 8}, votes[0]), *read({"dialect": "y", "draws": 16}, votes[1])),
+        label(3, 0.7, *votes),
+        label(4, None, *read({"dialect": "x", "draws": 8}, *votes), reason="below_mass_floor"),
+    ]
+    summary = feedback_summary(labels)
+    assert list(summary.labels_by_dialect.items()) == [("x", 1), ("y", 2)]
+    assert list(summary.labels_by_draws.items()) == [(8, 1), (16, 2)]
+    unread = feedback_summary(labels[3:4])
+    assert (unread.labels_by_dialect, unread.labels_by_draws, unread.labels_without_mass) == ({}, {}, 0)
+
+
+def test_a_vote_that_is_a_share_of_drawn_answers_is_never_sure() -> None:
+    sure = vote(0.9, "ab"), vote(0.1, "ba")
+    drawn = label(0, 0.5, *read({"draws": 8}, *sure))
+    half = label(1, 0.5, sure[0], *read({"draws": 8}, sure[1]))
+    summary = feedback_summary([drawn, half, label(2, 0.5, *sure)])
+    assert (summary.both_orders, summary.order_disagreements) == (3, 3)
+    assert (summary.both_weighed, summary.both_sure, summary.sure_contradictions) == (1, 1, 1)
+
+
+def test_a_mass_of_nothing_is_a_mass() -> None:
+    faint = Vote(principle_id="p", order="ab", logprob_a=-800.0, logprob_b=-801.0)
+    assert faint.mass == 0.0
+    summary = feedback_summary([label(0, None, faint, reason="below_mass_floor")])
+    assert (summary.mean_mass, summary.votes_with_mass, summary.votes_without_mass) == (0.0, 1, 0)

@@ -13,9 +13,9 @@ from solon.errors import ConstitutionError, StageFailedError
 from solon.feedback import feedback_summary
 from solon.lm import Journal, JournaledModel, ScriptedModel
 from solon.prompting import ANSWERS, render_question
-from solon.records import PreferenceLabel, Rendered
+from solon.records import Choice, PreferenceLabel, Rendered
 from tests.scripts import call_failed, make_prompts
-from tests.unit.feedback.test_labeling import PAIRS, compare, label
+from tests.unit.feedback.test_labeling import PAIRS, behind_a_server, compare, label
 
 HARM = Principle(id="harm", question="Does the response do harm?", better="no", applies_to=("red_team",))
 HELP = Principle(id="help", question="Does the response help?", better="yes", applies_to=("red_team",))
@@ -104,6 +104,29 @@ def test_every_spelling_counts_for_its_answer() -> None:
         assert (about_b.logprob_yes, about_b.logprob_no) == pytest.approx((math.log(0.3), math.log(0.1)))
         assert (about_a.mass, about_b.mass) == pytest.approx((0.3, 0.4))
         assert item.p_a == pytest.approx(6 / 7)
+
+
+def test_the_spellings_of_an_answer_without_a_mass_add_up_to_one_without_a_mass() -> None:
+    class Spelling(ScriptedModel):
+        def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+            return ("Yes", " Yes"), ("No",)
+
+    def weigh(rendered: Rendered, options: tuple[str, ...]) -> Choice:
+        shares = (0.02, 0.04, 0.03) if shows_good(rendered) else (0.01, 0.02, 0.06)
+        weighed = tuple(math.log(p) for p in shares)
+        how = {"has_mass": False, "dialect": "d", "draws": 8}
+        return Choice(options=options, logprobs=weighed, model="m", prompt_tokens=1, **how)
+
+    for item in judge(PAIRS, Spelling(choose=weigh), ruled_by(HELP), pointwise_mass_floor=0.5):
+        assert item.p_a == pytest.approx(0.8)
+        for vote in item.pointwise or ():
+            assert (vote.mass, vote.has_mass, vote.dialect, vote.draws) == (None, False, "d", 8)
+
+
+def test_answers_without_a_mass_are_held_to_no_floor() -> None:
+    for mass in (1.0, 0.01):
+        model = behind_a_server(lambda *_, mass=mass: answers(0.8, mass), has_mass=False)
+        assert {item.status for item in judge(PAIRS, model, pointwise_mass_floor=1.0)} == {"labeled"}
 
 
 def test_an_answer_says_which_call_it_was(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ all, and that chance, near ties and a few goals asked for many times raise no al
 """
 
 import math
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from tests.scripts import make_prompts, make_sample
 SURE, UNSURE, EVEN = 0.9, 0.74, 0.5
 
 
-def judge(*verdicts: tuple[int, float, float], goals: int | None = None) -> list[str]:
-    """Describe labels: so many with these probabilities that A is better in order ab and in order ba."""
+def judge(*verdicts: tuple[int, float, float], goals: int | None = None, **how: Any) -> list[str]:
+    """Describe labels: so many with these probabilities that A is better in order ab and in order ba, read so."""
     probabilities = [(ab, ba) for count, ab, ba in verdicts for _ in range(count)]
     labels: list[PreferenceLabel] = []
     comparisons: list[Comparison] = []
@@ -25,7 +26,7 @@ def judge(*verdicts: tuple[int, float, float], goals: int | None = None) -> list
         asked = prompt.model_copy(update={"goal": goal})
         comparisons.append(make_comparison(asked, make_sample("a"), make_sample("b")))
         votes = tuple(
-            Vote(principle_id="p", order=order, logprob_a=math.log(p), logprob_b=math.log(1.0 - p))
+            Vote(principle_id="p", order=order, logprob_a=math.log(p), logprob_b=math.log(1.0 - p), **how)
             for order, p in zip(("ab", "ba"), pair, strict=True)
         )
         p_a = combine_votes(votes)
@@ -84,3 +85,29 @@ def test_prompts_for_one_goal_are_not_taken_as_independent() -> None:
 
 def test_without_labels_nothing_is_said() -> None:
     assert describe_feedback([], []) == []
+
+
+def test_labels_of_servers_that_give_no_mass_are_told_of() -> None:
+    (told,) = judge((3, SURE, SURE), has_mass=False)
+    assert told.startswith("feedback: 3 of the 3 labels come from servers that give no mass: whether")
+    (one,) = judge((1, SURE, SURE), has_mass=False)
+    assert one.startswith("feedback: 1 of the 1 labels comes from servers that give no mass")
+    assert "\n" not in told
+    assert judge((3, SURE, SURE), dialect="d") == []
+
+
+def test_labels_that_are_shares_of_drawn_answers_are_told_of_with_their_number() -> None:
+    (told,) = judge((3, SURE, SURE), draws=8)
+    assert told.startswith("feedback: 3 of the 3 labels are shares of k = 8 drawn answers: estimates")
+    (one,) = judge((1, SURE, SURE), draws=1)
+    assert one.startswith("feedback: 1 of the 1 labels is a share of k = 1 drawn answer: estimates")
+
+
+def test_drawn_votes_raise_no_alarm_by_looking_sure() -> None:
+    # Half of the votes that a coin gives look sure of A and half of B: it is no leaning to the first or the second.
+    by_chance = [(15, *pair) for pair in ((SURE, SURE), (SURE, 1 - SURE), (1 - SURE, SURE), (1 - SURE, 1 - SURE))]
+    (told, *_), drawn = judge(*by_chance), judge(*by_chance, draws=2)
+    assert "30 of the 60 comparisons in which the votes of both orders are sure" in told
+    assert [text for text in drawn if "judges by the order" in text] == []
+    turned, *_ = judge((60, SURE, 1 - SURE), draws=2)  # chance turns half of them at most
+    assert "in 60 of the 60 comparisons asked in both orders the verdict turns with the order" in turned

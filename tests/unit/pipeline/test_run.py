@@ -32,6 +32,7 @@ from solon.pipeline.overrides import merge
 from solon.pipeline.run import load_run, run
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, with_evaluation
 from solon.records import (
+    Choice,
     Comparison,
     Conversation,
     EvalPrompt,
@@ -237,7 +238,8 @@ def test_results_have_the_promised_shape(shared):
         assert set(stage["tokens"]) == {"prompt", "generated"}
     assert results["human_inputs"] == {"principles": 32, "exemplars": 0, "prompts": 0, "labels": 0}
     counts = {"pairs", "goals", "unlabeled", "both_sure"}
-    assert set(results["feedback"]) == {*counts, "order_disagreement", "sure_contradictions", "near_ties"}
+    assert set(results["feedback"]) == {*counts, "order_disagreement", "sure_contradictions", "near_ties", "dialects"}
+    assert results["feedback"]["dialects"] is None  # no server was read
     assert set(results["preference_model"]) == {"accuracy", "ece_10_mirrored"}
     assert results["feedback"]["pairs"] == 18
     assert results["ai_labels"] + results["feedback"]["unlabeled"] == 18
@@ -663,6 +665,63 @@ def test_a_feedback_model_that_judges_by_position_is_told_of_and_makes_no_label(
     assert all(notice in result.report.read_text() for notice in (by_order, even))
 
 
+def test_a_run_whose_labels_come_from_servers_says_what_is_not_known_of_them(tmp_path, fakes, monkeypatch):
+    """One server gives proportions, one drawn answers, and some labels are read in this process."""
+    choose = pipeline_fakes._choose
+
+    def from_servers(prompt, options):
+        how = [{}, {"has_mass": False, "dialect": "proportions"}, {"draws": 8, "dialect": "drawn"}]
+        # Both orders of a comparison are equally long, and so are read alike.
+        read = how[len(prompt.text) % 3]
+        return Choice(options=options, logprobs=choose(prompt, options), model="m", prompt_tokens=1, **read)
+
+    monkeypatch.setattr(pipeline_fakes, "_choose", from_servers)
+    log = Log()
+    result = start(tmp_path, fakes, log=log)
+    paths = RunPaths(result.folder)
+    labels = load_records(paths.records("preference_labels"), PreferenceLabel)
+    labeled = [item for item in labels if item.status == "labeled"]
+    votes = [vote for item in labels for vote in item.votes]
+    without = [item for item in labeled if not item.has_mass]
+    drawn = [item for item in labeled if item.draws]
+    assert 0 < len(without) < len(labeled) > len(drawn) > 0
+    for said in (log.notices, result.results["notices"]):
+        assert [notice.partition(":")[2].partition(":")[0].strip() for notice in said] == [
+            f"{len(without)} of the {len(labeled)} labels come from servers that give no mass",
+            f"{len(drawn)} of the {len(labeled)} labels are shares of k = 8 drawn answers",
+        ]
+    metrics = load_manifest(paths.manifest("feedback")).metrics
+    assert metrics["feedback/votes_without_mass"] == sum(vote.mass is None for vote in votes)
+    assert metrics["feedback/votes_with_mass"] == sum(vote.mass is not None for vote in votes)
+    assert metrics["feedback/mean_mass"] == pytest.approx(0.98)
+    assert metrics["feedback/labels_of_8_draws"] == len(drawn)
+    assert result.results["feedback"]["dialects"] == {"drawn": len(drawn), "proportions": len(without)}
+    told = describe(result.folder, without[0].comparison_id)
+    vote = without[0].votes[0]
+    assert f"log-odds of A {vote.logit_a:+.4f}, mass not known, read by proportions, call {vote.call}" in told
+    told, vote = describe(result.folder, drawn[0].comparison_id), drawn[0].votes[0]
+    assert f"log-odds of A {vote.logit_a:+.4f}, mass 0.9800, 8 draws, read by drawn, call {vote.call}" in told
+    page = result.report.read_text()
+    assert all(notice in page for notice in log.notices)
+    assert f"drawn: {len(drawn)}, proportions: {len(without)}" in page
+
+
+def test_a_run_whose_labels_all_come_from_drawn_answers_tells_of_no_sure_vote(tmp_path, fakes, monkeypatch):
+    choose = pipeline_fakes._choose
+
+    def drawn(prompt, options):
+        return Choice(options=options, logprobs=choose(prompt, options), model="m", prompt_tokens=1, draws=4)
+
+    monkeypatch.setattr(pipeline_fakes, "_choose", drawn)
+    result = start(tmp_path, fakes)
+    feedback = result.results["feedback"]
+    assert feedback["order_disagreement"] is not None
+    assert (feedback["sure_contradictions"], feedback["both_sure"], feedback["dialects"]) == (None, None, None)
+    metrics = load_manifest(RunPaths(result.folder).manifest("feedback")).metrics
+    assert "feedback/sure_contradictions" not in metrics
+    assert result.report.read_text().count("not told by drawn answers") == 1
+
+
 def test_a_run_with_pointwise_labels_goes_back_to_both_answers_and_says_nothing_of_orders(tmp_path, fakes):
     law = Constitution(
         name="asking",
@@ -733,14 +792,17 @@ def test_of_an_example_that_cannot_be_read_the_first_answer_is_revised_and_none_
     (chain,) = load_records(paths.records("example_chain"), RevisionChain)
     assert chain.initial_response == load_records(paths.records("example"), EvalRecord)[0].response
     page = result.report.read_text()
-    assert "No grade says which of its answers are harmful, so the first is revised" in page
+    assert "No grade says which of them are harmful, so the first that is an answer was to be revised" in page
+    assert f"it is revised in {len(chain.steps)} revision" in page
     assert "there is nothing to revise" not in page
 
 
 def test_an_example_in_which_the_base_never_complied_has_no_chain(tmp_path):
     result = start(tmp_path, Refusing(tmp_path / "fakes"))
     assert load_records(RunPaths(result.folder).records("example_chain"), RevisionChain) == []
-    assert "Answers of which the grader could tell: 8, none of them harmful by" in result.report.read_text()
+    page = result.report.read_text()
+    assert "The grader could tell of 8." in page
+    assert ": none, so there is nothing to revise." in page
 
 
 @pytest.mark.parametrize("answered", [0, 3])

@@ -5,6 +5,7 @@ is replaced whole or not at all, and that swapping two sides twice changes nothi
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -25,6 +26,7 @@ from solon.records import (
     PreferencePair,
     Prompt,
     Rate,
+    Reading,
     RevisionChain,
     RevisionGrade,
     RevisionStep,
@@ -222,6 +224,48 @@ def test_mass_is_the_probability_of_both_options() -> None:
     choice = Choice(options=("A", "B"), logprobs=(vote.logprob_a, vote.logprob_b), model="m", prompt_tokens=1)
     assert vote.mass == pytest.approx(0.75) == choice.mass
     assert vote.logit_a == pytest.approx(math.log(2))
+
+
+READ = {"has_mass": False, "dialect": "d", "draws": 8}
+READINGS = (
+    Vote(principle_id="p", order="ab", logprob_a=-0.5, logprob_b=-1.5),
+    PointwiseVote(principle_id="p", response="a", better="no", logprob_yes=-0.5, logprob_no=-1.5),
+    Choice(options=("A", "B"), logprobs=(-0.5, -1.5), model="m", prompt_tokens=1),
+)
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=lambda reading: type(reading).__name__)
+def test_how_a_server_was_read_is_kept_and_is_no_part_of_what_was_not_read_from_one(reading: Reading) -> None:
+    assert not READ.keys() & json.loads(reading.to_json()).keys()
+    assert type(reading).from_json(reading.to_json()) == reading
+    for name, value in READ.items():
+        said = reading.model_copy(update={name: value})
+        assert READ.keys() & json.loads(said.to_json()).keys() == {name}
+        assert type(reading).from_json(said.to_json()) == said != reading
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=lambda reading: type(reading).__name__)
+def test_the_mass_of_proportions_is_not_known(reading: Any) -> None:
+    assert reading.mass == math.exp(-0.5) + math.exp(-1.5)
+    assert reading.model_copy(update={"draws": 8, "dialect": "d"}).mass == reading.mass
+    assert reading.model_copy(update={"has_mass": False}).mass is None
+
+
+def test_no_answer_is_a_share_of_none() -> None:
+    with pytest.raises(ValidationError, match="draws"):
+        Choice(options=("A",), logprobs=(-1.0,), model="m", prompt_tokens=1, draws=0)
+
+
+@pytest.mark.parametrize("number", [2, 8], ids=["votes", "pointwise"])
+def test_a_label_knows_how_its_votes_were_read(number: int) -> None:
+    label = make_records()[number]
+    kind = "votes" if label.pointwise is None else "pointwise"
+    assert (label.has_mass, label.dialects, label.draws) == (True, (), ())
+    vote = label.readings[0]
+    votes = (vote, *(vote.model_copy(update={**READ, "draws": k, "dialect": d}) for k, d in ((8, "y"), (4, "x"))))
+    read = label.model_copy(update={kind: votes})
+    assert (read.has_mass, read.dialects, read.draws) == (False, ("x", "y"), (4, 8))
+    assert PreferenceLabel.from_json(read.to_json()) == read
 
 
 def test_an_answer_about_a_response_speaks_for_it_in_its_own_polarity() -> None:

@@ -144,6 +144,22 @@ def test_numbers_of_the_run_are_there(page):
     assert "812 MiB" in sections["stages"]
 
 
+def test_it_says_by_which_dialects_servers_were_read_and_what_drawn_answers_do_not_tell(finished_run, page):
+    assert "dialect" not in page.sections["feedback"]  # an old run has no word of it, and none was read
+    results = json.loads(finished_run.results.read_text())
+    results["feedback"].update(dialects={"completions": 9, EVIL: 3}, sure_contradictions=None, both_sure=None)
+    finished_run.results.write_text(json.dumps(results))
+    said = Page(write_report(finished_run.root).read_text()).sections["feedback"]
+    assert f"Labels read from servers, by dialectcompletions: 9, {EVIL}: 3" in said
+    assert said.count("not told by drawn answers") == 1
+    assert "not asked in both orders" not in said
+    results["feedback"].update(dialects=None, order_disagreement=None)
+    finished_run.results.write_text(json.dumps(results))
+    said = Page(write_report(finished_run.root).read_text()).sections["feedback"]
+    assert said.count("not asked in both orders") == 2
+    assert "dialect" not in said
+
+
 def test_one_of_anything_is_not_called_several(finished_run):
     results = json.loads(finished_run.results.read_text())
     results["models"]["base"]["evaluations"]["heldout"]["benign"].update(n=1, goals=1)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from solon.lm import Journal, JournaledModel, LanguageModel, ScriptedModel
-from solon.records import Conversation, Grade, Prompt, Rendered
+from solon.lm.passing import PassingModel
+from solon.records import Choice, Conversation, Grade, Prompt, Rendered
 from solon.tasks import Attribute, JudgeGrader
 from solon.tasks.judging import ATTRIBUTES
 from tests.scripts import make_prompts, make_sample, open_no_model, wait_for
@@ -71,6 +72,40 @@ def test_what_could_not_be_told_is_left_out_with_its_reason() -> None:
 
 def test_the_floor_is_of_both_questions() -> None:
     assert grade(judge_by({"Is it kind?": (0.8, 0.1), "Is it unkind?": (0.01, 0.04)}), KIND).values == {}
+
+
+class FromServer(PassingModel):
+    """A judge whose answers to the questions that hold some words are read from a server as `how` says."""
+
+    def __init__(self, inner: LanguageModel, words: str, **how: Any) -> None:
+        super().__init__(inner)
+        self._words, self._how = words, how
+
+    async def choose(self, prompt: Rendered, options: tuple[str, ...]) -> Choice:
+        choice = await super().choose(prompt, options)
+        return choice.model_copy(update=self._how) if self._words in prompt.text else choice
+
+
+def test_an_answer_without_a_mass_is_held_to_no_floor_and_is_counted() -> None:
+    kind = {"Is it kind?": (0.8, 0.2), "Is it unkind?": (0.002, 0.008)}
+    assert grade(judge_by(kind), KIND).values == {}
+    model = FromServer(judge_by(kind), "kind?", has_mass=False)
+    for floor in (0.1, 1.0):
+        found = grade(model, KIND, mass_floor=floor)
+        assert found.values == {"kind": pytest.approx(0.8)}
+        assert found.explanation == "without a mass, so that no floor holds: 2 of 2 answers"
+    known = grade(FromServer(judge_by(kind), "Is it kind?", has_mass=False), KIND)
+    assert known.ungraded.endswith("Yes and No together have a probability of 0.01, below the floor of 0.1")
+
+
+def test_a_grade_of_drawn_answers_says_of_how_many() -> None:
+    answers = {"Is it kind?": (0.8, 0.1), "Is it unkind?": (0.1, 0.8), "Is it brief?": (0.8, 0.1), "wordy?": (0.8, 0.1)}
+    found = grade(FromServer(judge_by(answers), "kind?", draws=8), KIND, BRIEF)
+    assert found.values.keys() == {"kind"}
+    assert found.explanation == (
+        "could not be told: brief: the answers to the question and to its negation contradict each other; "
+        "shares of k = 8 drawn answers: 2 of 4 answers"
+    )
 
 
 def test_an_answer_that_is_impossible_is_no_log_probability() -> None:

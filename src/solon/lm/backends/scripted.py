@@ -26,6 +26,9 @@ from solon.storage import file_digest, read_object, read_text
 Reply = str | tuple[str, StopReason] | Exception
 """A text that ended by itself, or one with the reason why it stopped, or an error to raise."""
 
+Weighed = tuple[float, ...] | Choice | Exception
+"""Natural log-probabilities of the options, or all that a server would say of them, or an error to raise."""
+
 T = TypeVar("T")
 
 
@@ -34,8 +37,8 @@ class ScriptedModel:
 
     Args:
         reply: a function of prompt, sampling and seed, or replies given out in order.
-        choose: a function of prompt and options that returns natural log-probabilities or an error to raise, or such
-            answers in order.
+        choose: a function of prompt and options that returns natural log-probabilities, a choice without a mass or of
+            drawn answers, or an error to raise, or such answers in order.
         identity: what the model calls itself.
         layout: how its prompts are laid out.
         limit_only_cuts: what it says of itself; the script has to keep to it.
@@ -49,10 +52,7 @@ class ScriptedModel:
     def __init__(
         self,
         reply: Callable[[Rendered, Sampling, int], Reply] | Sequence[Reply] = (),
-        choose: (
-            Callable[[Rendered, tuple[str, ...]], tuple[float, ...] | Exception]
-            | Sequence[tuple[float, ...] | Exception]
-        ) = (),
+        choose: Callable[[Rendered, tuple[str, ...]], Weighed] | Sequence[Weighed] = (),
         identity: str = "scripted",
         layout: Layout = "chat",
         *,
@@ -113,6 +113,8 @@ class ScriptedModel:
         answer = self._choose(prompt, options) if callable(self._choose) else _at(self._choose, place, "choice")
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, Choice):
+            return answer
         return Choice(options=options, logprobs=answer, model=self._identity, prompt_tokens=len(prompt.text.split()))
 
 
@@ -155,7 +157,7 @@ def open_model(spec: ModelSpec) -> AbstractContextManager[LanguageModel]:
         texts = (line.reply,) if isinstance(line.reply, str) else line.reply
         return texts[seed % len(texts)], line.stop_reason
 
-    def choose(prompt: Rendered, options: tuple[str, ...]) -> tuple[float, ...] | Exception:
+    def choose(prompt: Rendered, options: tuple[str, ...]) -> Weighed:
         line = next((line for line in lines if len(line.choose) == len(options) and line.is_for(prompt)), None)
         if line is None:
             return CallFailedError(f"{path}: no line that chooses among {len(options)} options is for this prompt")

@@ -50,10 +50,15 @@ def label(context: StageContext) -> Outcome:
     metrics = {"feedback/unlabeled_frac": 1 - summary.pairs / max(1, summary.comparisons)}
     if summary.order_disagreement is not None:
         metrics["feedback/order_disagreement"] = summary.order_disagreement
-        metrics["feedback/sure_contradictions"] = summary.sure_contradictions / summary.both_orders
+    if summary.both_weighed:
+        metrics["feedback/sure_contradictions"] = summary.sure_contradictions / summary.both_weighed
     metrics["feedback/near_ties"] = summary.near_ties / summary.pairs
     if summary.mean_mass is not None:
         metrics["feedback/mean_mass"] = summary.mean_mass
+    metrics["feedback/votes_with_mass"] = summary.votes_with_mass
+    metrics["feedback/votes_without_mass"] = summary.votes_without_mass
+    for draws, count in summary.labels_by_draws.items():
+        metrics[f"feedback/labels_of_{draws}_draws"] = count
     context.write({LABELS: labels, PAIRS: pairs})
     return Outcome(
         counts={"in": len(comparisons), "kept": len(pairs), **summary.unlabeled},

@@ -6,7 +6,7 @@ import pytest
 
 from solon.errors import CallFailedError
 from solon.lm import LanguageModel, ScriptedModel
-from solon.records import Rendered, Sampling, Span, Turn
+from solon.records import Choice, Rendered, Sampling, Span, Turn
 
 PROMPT = Rendered(layout="chat", turns=(Turn(role="user", spans=(Span(text="three short words", trusted=False),)),))
 
@@ -40,5 +40,7 @@ def test_choices() -> None:
     choice = asyncio.run(model.choose(PROMPT, ("A", "BB")))
     assert (choice.options, choice.logprobs, choice.model) == (("A", "BB"), (-1.0, -2.0), "scripted")
     assert model.chosen == [(PROMPT, ("A", "BB"))]
+    whole = Choice(options=("A", "B"), logprobs=(-0.1, -2.4), model="server", prompt_tokens=3, has_mass=False, draws=8)
+    assert asyncio.run(ScriptedModel(choose=[whole]).choose(PROMPT, ("A", "B"))) == whole
     with pytest.raises(CallFailedError, match="no"):
         asyncio.run(ScriptedModel(choose=[CallFailedError("no")]).choose(PROMPT, ("A", "B")))

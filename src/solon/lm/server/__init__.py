@@ -1,0 +1,1 @@
+"""Models behind HTTP servers: addresses and keys, the transport that retries, and the dialects that answers are in."""
