@@ -180,7 +180,7 @@ MUTANTS: dict[str, tuple[Any, str, str, Callable[[], Any], type | None]] = {
     ),
     "nothing is said of the judge": (
         models.describe_judges,
-        'JUDGE.key in getattr(evaluation.grader, "asks", ())',
+        "JUDGE.key in (asks_of(evaluation.grader) or ())",
         "False",
         in_a_folder(test_shipped_graders.test_a_judge_that_is_the_feedback_model_is_said),
         None,
