@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.starter_run import format_table as format_starter_table
 from benchmarks.whole_run import _rates, format_rate, format_table
 from solon.evaluation import wilson_interval
 from solon.records import Conversation, EvalRecord, Grade, Prompt
@@ -51,6 +52,15 @@ def test_the_results_are_those_on_record():
         for model, rates in models.items():
             cells = " | ".join(format_rate(rate) for rate in rates.values())
             assert f"| {NAMES[model]} | {cells} |" in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/your_own_model.md"])
+def test_the_results_of_the_starter_task_are_those_on_record(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    results = json.loads((ROOT / "benchmarks" / "results" / "starter_run.json").read_text(encoding="utf-8"))
+    rows = [line for line in format_starter_table(results["recipe"]) if line.startswith("|")]
+    assert len(rows) == 4
+    assert all(row in text for row in rows)
 
 
 def test_a_whole_run_prints_tables_for_the_readme_with_intervals_by_goal():
