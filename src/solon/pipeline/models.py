@@ -5,6 +5,7 @@ Roles are an open table. The method asks for four; a grader of one's own may ope
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,10 +129,10 @@ def check_devices(models: Mapping[str, ModelSpec]) -> None:
     Raises:
         ModelError: torch cannot use the device of a local model.
     """
-    from solon.nets import check_device
-
     for role, spec in models.items():
         if spec.backend == LOCAL:
+            from solon.nets import check_device
+
             check_device(spec.device, setting=f"models.{role}.device")
 
 
@@ -144,7 +145,7 @@ def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     if spec.backend != LOCAL:
         raise ModelError(
             f"models.{role}: training starts from this model, and the backend {spec.backend} has no checkpoint to "
-            "train: give a checkpoint folder, or end before training with  --until revision"
+            "train: give a checkpoint folder, or make data and labels without training with  --labels-only"
         )
     from solon.nets import check_trainable as check_checkpoint
     from solon.training.probe import check_reading
@@ -300,12 +301,12 @@ def check_openings(models: Mapping[str, ModelSpec], tokenizers: Tokenizers | Non
     Raises:
         ModelError: there is no chat template where one is needed, or it does not open an assistant's turn when asked.
     """
-    from solon.nets import find_unwritten_opening
-
     tokenizers = tokenizers or Tokenizers()
     for role, spec in _tell_apart(models).items():
         if spec.backend != LOCAL or spec.layout == "transcript":
             continue
+        from solon.nets import find_unwritten_opening
+
         try:
             opening = find_unwritten_opening(tokenizers.of(spec))
         except ModelError as error:
@@ -357,7 +358,9 @@ def describe_judges(evaluations: Sequence[Evaluation], models: Mapping[str, Orig
 
 
 def has_gpu() -> bool:
-    """Say whether torch finds a GPU on this machine."""
+    """Say whether torch finds a GPU on this machine; without torch there is none to use."""
+    if find_spec("torch") is None:
+        return False
     import torch
 
     return torch.cuda.is_available()
@@ -365,7 +368,10 @@ def has_gpu() -> bool:
 
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
-    """Run torch on so many threads, and give the caller's number back afterwards."""
+    """Run torch, where it is installed, on so many threads, and give the caller's number back afterwards."""
+    if find_spec("torch") is None:
+        yield
+        return
     import torch
 
     before = torch.get_num_threads()
