@@ -156,9 +156,7 @@ def run(
                 settings = merge(settings, nest(("models", role, field), value))
     try:
         part = {"until": until, "only": only, "old": old, "accept_code": accept_code, "templates": templates}
-        _run(
-            found, folder, grader, preset, constitution, seed, settings, overrides or [], part, labels_only=labels_only
-        )
+        _run(found, folder, grader, preset, constitution, seed, settings, overrides or [], part, labels_only)
     except KeyboardInterrupt:
         again = shlex.join(["solon", "run", *_words(context), *([] if out is not None else ["--out", str(folder)])])
         sys.stderr.write(f"interrupted: what was done is kept; resume with\n  {again}\n")
@@ -190,7 +188,6 @@ def _run(
     settings: dict[str, object],
     overrides: list[str],
     part: "Mapping[str, Any]",
-    *,
     labels_only: bool,
 ) -> None:
     from solon.cli.failpoints import arm_failpoint

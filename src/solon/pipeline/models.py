@@ -5,11 +5,10 @@ Roles are an open table. The method asks for four; a grader of one's own may ope
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from solon.errors import ConfigError, ModelError, PromptingError
+from solon.errors import EXTRA_OF, ConfigError, MissingExtraError, ModelError, PromptingError
 from solon.evaluation import Evaluation, asks_of
 from solon.lm.spec import LOCAL, ModelSpec, find_backend
 from solon.messages import nearest, shorten
@@ -128,11 +127,16 @@ def check_devices(models: Mapping[str, ModelSpec]) -> None:
 
     Raises:
         ModelError: torch cannot use the device of a local model.
+        MissingExtraError: there is a local model, and no torch.
     """
     for role, spec in models.items():
         if spec.backend == LOCAL:
-            from solon.nets import check_device
-
+            try:
+                from solon.nets import check_device
+            except ModuleNotFoundError as error:
+                if error.name not in EXTRA_OF:
+                    raise
+                raise MissingExtraError(error.name, EXTRA_OF[error.name]) from error
             check_device(spec.device, setting=f"models.{role}.device")
 
 
@@ -357,9 +361,20 @@ def describe_judges(evaluations: Sequence[Evaluation], models: Mapping[str, Orig
     ]
 
 
+def has_torch() -> bool:
+    """Say whether torch is installed, which a run that opens no checkpoint does without."""
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return False
+    return True
+
+
 def has_gpu() -> bool:
     """Say whether torch finds a GPU on this machine; without torch there is none to use."""
-    if find_spec("torch") is None:
+    if not has_torch():
         return False
     import torch
 
@@ -369,7 +384,7 @@ def has_gpu() -> bool:
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
     """Run torch, where it is installed, on so many threads, and give the caller's number back afterwards."""
-    if find_spec("torch") is None:
+    if not has_torch():
         yield
         return
     import torch
