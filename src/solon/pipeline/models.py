@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from solon.errors import ConfigError, ModelError, PromptingError
+from solon.errors import EXTRA_OF, ConfigError, MissingExtraError, ModelError, PromptingError
 from solon.evaluation import Evaluation, asks_of
 from solon.lm.spec import LOCAL, ModelSpec, find_backend
 from solon.messages import nearest, shorten
@@ -127,11 +127,16 @@ def check_devices(models: Mapping[str, ModelSpec]) -> None:
 
     Raises:
         ModelError: torch cannot use the device of a local model.
+        MissingExtraError: there is a local model, and no torch.
     """
-    from solon.nets import check_device
-
     for role, spec in models.items():
         if spec.backend == LOCAL:
+            try:
+                from solon.nets import check_device
+            except ModuleNotFoundError as error:
+                if error.name not in EXTRA_OF:
+                    raise
+                raise MissingExtraError(error.name, EXTRA_OF[error.name]) from error
             check_device(spec.device, setting=f"models.{role}.device")
 
 
@@ -144,7 +149,7 @@ def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     if spec.backend != LOCAL:
         raise ModelError(
             f"models.{role}: training starts from this model, and the backend {spec.backend} has no checkpoint to "
-            "train: give a checkpoint folder, or end before training with  --until revision"
+            "train: give a checkpoint folder, or make data and labels without training with  --labels-only"
         )
     from solon.nets import check_trainable as check_checkpoint
     from solon.training.probe import check_reading
@@ -300,12 +305,12 @@ def check_openings(models: Mapping[str, ModelSpec], tokenizers: Tokenizers | Non
     Raises:
         ModelError: there is no chat template where one is needed, or it does not open an assistant's turn when asked.
     """
-    from solon.nets import find_unwritten_opening
-
     tokenizers = tokenizers or Tokenizers()
     for role, spec in _tell_apart(models).items():
         if spec.backend != LOCAL or spec.layout == "transcript":
             continue
+        from solon.nets import find_unwritten_opening
+
         try:
             opening = find_unwritten_opening(tokenizers.of(spec))
         except ModelError as error:
@@ -356,8 +361,21 @@ def describe_judges(evaluations: Sequence[Evaluation], models: Mapping[str, Orig
     ]
 
 
+def has_torch() -> bool:
+    """Say whether torch is installed, which a run that opens no checkpoint does without."""
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return False
+    return True
+
+
 def has_gpu() -> bool:
-    """Say whether torch finds a GPU on this machine."""
+    """Say whether torch finds a GPU on this machine; without torch there is none to use."""
+    if not has_torch():
+        return False
     import torch
 
     return torch.cuda.is_available()
@@ -365,7 +383,10 @@ def has_gpu() -> bool:
 
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
-    """Run torch on so many threads, and give the caller's number back afterwards."""
+    """Run torch, where it is installed, on so many threads, and give the caller's number back afterwards."""
+    if not has_torch():
+        yield
+        return
     import torch
 
     before = torch.get_num_threads()

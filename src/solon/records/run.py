@@ -29,6 +29,9 @@ RESULTS_SCHEMA: Final = 5
 GIVEN: Final = "given"
 """The source of a task, constitution or grader that only a program has, which handed it over as an object."""
 
+LABELS_ONLY: Final = "labels-only"
+"""What results call the method that makes the data of both stages and trains nothing."""
+
 
 class Origin(Record):
     """Where something came from, and exactly what it was.
