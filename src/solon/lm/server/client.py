@@ -178,7 +178,8 @@ class ServerTransport(Closing):
 
     def _give_up(self, call: _Call) -> CallFailedError:
         within = f"{self._settings.total_seconds:g} s"
-        if not call.tries and self._describe_faults(call):
+        faults = self._last_faults(call).values()
+        if not call.tries and faults and all(fault.reason == "unreachable" for fault in faults):
             return ServerUnreachableError(
                 f"{self._describe(call)}: no server was reached within {within}: see whether it runs, and whether the "
                 "base URL is right"
@@ -189,15 +190,15 @@ class ServerTransport(Closing):
         )
 
     def _describe(self, call: _Call) -> str:
-        return f"{call}: {self._describe_faults(call)}"
+        return f"{call}: {'; '.join(f'{base}: {fault}' for base, fault in self._last_faults(call).items())}"
 
-    def _describe_faults(self, call: _Call) -> str:
-        """Return the last fault of each server: of a call, or of any if the server rests."""
+    def _last_faults(self, call: _Call) -> dict[str, Fault]:
+        """Return the last fault of each server that has one: of a call, or of any if the server rests."""
         faults = {
             server.base: call.faults.get(server.base, server.last_fault if server.rest_ends is not None else None)
             for server in self._servers
         }
-        return "; ".join(f"{base}: {fault}" for base, fault in faults.items() if fault is not None)
+        return {base: fault for base, fault in faults.items() if fault is not None}
 
     async def _open_session(self) -> "_Session":
         if self._is_closed:
