@@ -241,10 +241,6 @@ class Choice(Reading):
         model: identity of the model that scored them.
         prompt_tokens: tokens read.
         call: key of the call in the journal; empty where none was kept.
-        has_mass: False where the log-probabilities are of the options among each other, and add up to 1 whatever else
-            the model might have said. Left out of JSON where True.
-        dialect: how they were read from a server; empty for a model in this process, and then left out of JSON.
-        draws: how many answers they were counted from; None where they are the model's. Left out of JSON where None.
     """
 
     options: tuple[str, ...]
@@ -252,18 +248,6 @@ class Choice(Reading):
     model: str
     prompt_tokens: int
     call: str = ""
-    has_mass: bool = True
-    dialect: str = ""
-    draws: int | None = None
-
-    @model_serializer(mode="wrap")
-    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Keep records without these fields equal to those that were written before there were any."""
-        body: dict[str, Any] = dump(self)
-        for name in ("has_mass", "dialect", "draws"):
-            if getattr(self, name) == type(self).model_fields[name].default:
-                body.pop(name, None)
-        return body
 
     @property
     def mass(self) -> float | None:

@@ -110,6 +110,7 @@ def test_what_is_found_is_what_the_server_does():
         "raw": True,
         "context": 4096,
         "dialect": "completions logprob_token_ids",
+        "votes": None,
         "fault": "",
     }
 
