@@ -311,7 +311,10 @@ def export(
 @reports_errors
 def doctor(
     model: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A checkpoint folder to look at: can it be asked, and trained?")
+        str | None,
+        typer.Option(
+            metavar="SOURCE", help="A checkpoint folder to look at: can it be asked, and trained? Or a model's URL."
+        ),
     ] = None,
 ) -> None:
     """Say what this machine can run, and what is missing.
@@ -319,21 +322,24 @@ def doctor(
     The exit code is 1 if the default run lacks something.
     """
     from solon import __version__
-    from solon.cli.doctor import machine_lines, model_lines
+    from solon.cli.doctor import machine_lines, model_lines, served_lines
     from solon.cli.errors import printable
+    from solon.lm.spec import is_url
     from solon.pipeline.machine import look_at_machine
 
     machine = look_at_machine(Path.cwd())
     print(printable("\n".join(machine_lines(machine, __version__, Path.cwd()))))
-    if model is not None and not machine.has_local:
+    if model is not None and is_url(model):
+        print(printable("\n".join(["", *served_lines(model)])))
+    elif model is not None and not machine.has_local:
         print(printable(f"model {model}: not looked at, since the extra local is not whole"))
     elif model is not None:
         from solon.pipeline.candidate import describe_candidate, try_candidate
 
-        candidate = describe_candidate(model)
+        candidate = describe_candidate(Path(model))
         fits = machine.free_memory is None or candidate.weight_bytes <= machine.free_memory
-        trial = try_candidate(model, candidate.layout) if fits else None
-        print(printable("\n".join(["", *model_lines(candidate, trial, machine, str(model))])))
+        trial = try_candidate(Path(model), candidate.layout) if fits else None
+        print(printable("\n".join(["", *model_lines(candidate, trial, machine, model)])))
     if not machine.is_ready:
         raise SystemExit(FAILED)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from solon.errors import EXTRA_OF, ConfigError, MissingExtraError, ModelError, PromptingError
 from solon.evaluation import Evaluation, asks_of
-from solon.lm.spec import LOCAL, ModelSpec, find_backend
+from solon.lm.spec import LOCAL, ModelSpec, ServedBackend, find_backend
 from solon.messages import nearest, shorten
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
 from solon.pipeline.overrides import merge
@@ -117,6 +117,66 @@ def identify_model(spec: ModelSpec) -> str:
     """
     digest = find_backend(spec).identify(spec)
     return content_digest([digest, spec.settings]) if spec.settings else digest
+
+
+def find_origins(models: Mapping[str, ModelSpec], sources: Mapping[str, str] | None = None) -> dict[str, Origin]:
+    """Return role to where its model came from and what it is; roles that share a model are looked at once.
+
+    Args:
+        models: role to its model, checkpoints found.
+        sources: role to its model's source as it was given, where that is another.
+
+    Raises:
+        ConfigError, ModelError: there is no such backend, or no such model.
+    """
+    seen: dict[str, tuple[str, dict[str, str]]] = {}
+    origins = {}
+    for role, spec in models.items():
+        key = spec.model_dump_json()
+        if key not in seen:
+            with _naming(role, spec):
+                seen[key] = identify_model(spec), describe_served(spec)
+        digest, found = seen[key]
+        origins[role] = Origin(source=(sources or {}).get(role, spec.source), digest=digest, found=found)
+    return origins
+
+
+@contextmanager
+def _naming(role: str, spec: ModelSpec) -> Iterator[None]:
+    """Have what is wrong with a model behind a server say whose it is: several roles may be at one address."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error if spec.backend == LOCAL else ConfigError(f"models.{role}: {error}") from error
+    except ModelError as error:
+        raise error if spec.backend == LOCAL else ModelError(f"models.{role}: {error}") from error
+
+
+def describe_served(spec: ModelSpec) -> dict[str, str]:
+    """Return what was found about a model behind a server, in words; nothing of any other.
+
+    Raises:
+        ConfigError, ModelError: there is no such server, or it does not serve the model.
+    """
+    backend = find_backend(spec)
+    return dict(backend.describe(spec)) if isinstance(backend, ServedBackend) else {}
+
+
+def check_labels(roles: Collection[str], models: Mapping[str, ModelSpec]) -> None:
+    """Refuse a model behind a server that is to give labels and from which none can be read.
+
+    Args:
+        roles: those whose models weigh options.
+        models: role to its model.
+
+    Raises:
+        ModelError: no labels can be read; says of which role.
+    """
+    for role in roles:
+        backend = find_backend(models[role])
+        if isinstance(backend, ServedBackend):
+            with _naming(role, models[role]):
+                backend.check_labels(models[role])
 
 
 def check_devices(models: Mapping[str, ModelSpec]) -> None:
