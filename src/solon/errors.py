@@ -10,6 +10,7 @@
     ├── JournalError (RuntimeError)         the journal is locked, damaged or of another version
     ├── ModelError (RuntimeError)           a checkpoint or a server cannot be used
     │   ├── CallFailedError                 one call failed; recorded on its item, never a result
+    │   │   └── ServerUnreachableError           no server that could answer it was reached
     │   └── ServerRefusedError              a server says no, and would say it again
     ├── ShapeError (ValueError)             tensors do not fit together; names the first offending row
     └── MissingExtraError (ImportError)     an optional dependency is absent; says the command that installs it
@@ -86,6 +87,10 @@ class ModelError(SolonError, RuntimeError):
 
 class CallFailedError(ModelError):
     """One model call failed. It is recorded on the item that made it and is never stored as a result."""
+
+
+class ServerUnreachableError(CallFailedError):
+    """No connection to any server of a model came about, so that nothing was asked."""
 
 
 class ServerRefusedError(ModelError):

@@ -116,7 +116,7 @@ def test_constitutions_records_tasks_and_reports_work_without_torch():
     assert not {"torch", "transformers", "safetensors"} & loaded
 
 
-def test_what_needs_torch_says_so_where_it_is_missing():
+def test_what_needs_torch_says_so_where_it_is_missing(tmp_path):
     code = """
 import sys
 class Absent:
@@ -126,12 +126,18 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import solon
 try:
-    solon.run
+    solon.LocalModel
+except solon.MissingExtraError as error:
+    print(error)
+try:
+    solon.run(out=sys.argv[1])
 except solon.MissingExtraError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "torch is not installed: run  pip install '.[local]'  in a checkout of solon\n"
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "torch is not installed: run  pip install '.[local]'  in a checkout of solon\n" * 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_addresses_keys_and_settings_of_servers_work_without_the_network_libraries():

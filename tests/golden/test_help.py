@@ -21,6 +21,7 @@ COMMANDS = (
     ("chat",),
     ("show",),
     ("report",),
+    ("export",),
     ("doctor",),
     ("constitution",),
     ("constitution", "check"),

@@ -117,6 +117,12 @@ def run(
     until: Annotated[
         str | None, typer.Option(metavar="NAME", help="End with this stage, record file or model, e.g. sl-cai.")
     ] = None,
+    labels_only: Annotated[
+        bool,
+        typer.Option(
+            "--labels-only", help="Train nothing: the assistant, which may be a server, gives what is labelled."
+        ),
+    ] = False,
     only: Annotated[str | None, typer.Option(metavar="STAGE", help="Do this stage of the run alone.")] = None,
     old: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="An old run: the calls it made are not made again.")
@@ -150,7 +156,7 @@ def run(
                 settings = merge(settings, nest(("models", role, field), value))
     try:
         part = {"until": until, "only": only, "old": old, "accept_code": accept_code, "templates": templates}
-        _run(found, folder, grader, preset, constitution, seed, settings, overrides or [], part)
+        _run(found, folder, grader, preset, constitution, seed, settings, overrides or [], part, labels_only)
     except KeyboardInterrupt:
         again = shlex.join(["solon", "run", *_words(context), *([] if out is not None else ["--out", str(folder)])])
         sys.stderr.write(f"interrupted: what was done is kept; resume with\n  {again}\n")
@@ -182,6 +188,7 @@ def _run(
     settings: dict[str, object],
     overrides: list[str],
     part: "Mapping[str, Any]",
+    labels_only: bool,
 ) -> None:
     from solon.cli.failpoints import arm_failpoint
     from solon.constitution import load_constitution
@@ -205,6 +212,7 @@ def _run(
     from solon.cli.progress import make_observer
     from solon.cli.tables import results_table
     from solon.pipeline.run import run as run_pipeline
+    from solon.pipeline.stages.method import CONSTITUTIONAL_AI, CONSTITUTIONAL_DATA
 
     with make_observer(sys.stderr) as observer:
         result = run_pipeline(
@@ -218,6 +226,7 @@ def _run(
             grader=own_grader,
             grader_source=grader or "",
             meter=meter,
+            method=CONSTITUTIONAL_DATA if labels_only else CONSTITUTIONAL_AI,
             **part,
         )
     if part["only"] is not None:
@@ -280,9 +289,32 @@ def report(folder: RunFolder) -> None:
 
 @app.command()
 @reports_errors
+def export(
+    folder: RunFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the files, which must not be there yet.")],
+    keep_cut: Annotated[
+        bool, typer.Option("--keep-cut", help="Keep rows with a text that the token limit cut off, and mark them.")
+    ] = False,
+) -> None:
+    """Write the data of a finished run as files that other trainers read.
+
+    sft.jsonl has prompt and completion; preferences.jsonl has prompt, chosen, rejected and soft_label.
+    """
+    from solon.cli.errors import printable
+    from solon.pipeline.export import export_data
+
+    for written in export_data(folder, out, keep_cut=keep_cut):
+        print(printable(str(written)))
+
+
+@app.command()
+@reports_errors
 def doctor(
     model: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A checkpoint folder to look at: can it be asked, and trained?")
+        str | None,
+        typer.Option(
+            metavar="SOURCE", help="A checkpoint folder to look at: can it be asked, and trained? Or a model's URL."
+        ),
     ] = None,
 ) -> None:
     """Say what this machine can run, and what is missing.
@@ -290,21 +322,24 @@ def doctor(
     The exit code is 1 if the default run lacks something.
     """
     from solon import __version__
-    from solon.cli.doctor import machine_lines, model_lines
+    from solon.cli.doctor import machine_lines, model_lines, served_lines
     from solon.cli.errors import printable
+    from solon.lm.spec import is_url
     from solon.pipeline.machine import look_at_machine
 
     machine = look_at_machine(Path.cwd())
     print(printable("\n".join(machine_lines(machine, __version__, Path.cwd()))))
-    if model is not None and not machine.has_local:
+    if model is not None and is_url(model):
+        print(printable("\n".join(["", *served_lines(model)])))
+    elif model is not None and not machine.has_local:
         print(printable(f"model {model}: not looked at, since the extra local is not whole"))
     elif model is not None:
         from solon.pipeline.candidate import describe_candidate, try_candidate
 
-        candidate = describe_candidate(model)
+        candidate = describe_candidate(Path(model))
         fits = machine.free_memory is None or candidate.weight_bytes <= machine.free_memory
-        trial = try_candidate(model, candidate.layout) if fits else None
-        print(printable("\n".join(["", *model_lines(candidate, trial, machine, str(model))])))
+        trial = try_candidate(Path(model), candidate.layout) if fits else None
+        print(printable("\n".join(["", *model_lines(candidate, trial, machine, model)])))
     if not machine.is_ready:
         raise SystemExit(FAILED)
 

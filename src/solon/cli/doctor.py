@@ -6,8 +6,10 @@ from typing import Final
 
 from solon.cli.tables import format_table
 from solon.errors import advise_install
+from solon.lm import ModelSpec
 from solon.pipeline.candidate import Candidate, Trial
 from solon.pipeline.machine import GIB, TRAINING_BYTES, Extra, Machine, most_parameters, training_memory
+from solon.pipeline.models import describe_served
 from solon.pipeline.task import load_task
 
 UNKNOWN: Final = "cannot be told here"
@@ -74,6 +76,18 @@ def model_lines(candidate: Candidate, trial: Trial | None, machine: Machine, sou
         yield f"training on {name}, with {_size(memory)}, takes about: {_needs(candidate.parameters, memory)}"
     for note in trial.notes if trial is not None else ():
         yield f"note: {note}"
+
+
+def served_lines(source: str) -> Iterator[str]:
+    """Ask a server what it can do, as before a run, and say so.
+
+    Raises:
+        ConfigError, ModelError: there is no such server, or it does not serve the model.
+    """
+    found = describe_served(ModelSpec(source=source))
+    yield f"model {source}: is behind a server, so it can be asked and not trained"
+    yield from (f"{name}: {value}" for name, value in found.items())
+    yield "found without its tokenizer; a run that is given  models.ROLE.server.tokenizer  may read more from it"
 
 
 def _describe_extra(extra: Extra) -> str:

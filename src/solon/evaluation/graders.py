@@ -29,7 +29,7 @@ def check_grader(grader: object, where: str) -> Grader | PairGrader:
     """
     if isinstance(grader, type):
         raise ConfigError(f"{where}: is a class: give a grader made of it, {grader.__name__}(...)")
-    asked = ("identity", "measures", "asks", "limits", *METHODS)
+    asked = ("identity", "measures", "asks", "weighs", "limits", *METHODS)
     try:
         found: dict[str, Any] = {name: getattr(grader, name, None) for name in asked}
     except (Exception, SystemExit) as error:  # a property of a user's class can raise anything
@@ -46,7 +46,7 @@ def check_grader(grader: object, where: str) -> Grader | PairGrader:
             f"{where}: `measures` has to be a Measures of solon.records, not {_kind(found['measures'])}: "
             "leave it out to report every value"
         )
-    _check_statements(found["asks"], found["limits"], where)
+    _check_statements(found, where)
     made: Any = grader  # a protocol of which every part was looked at
     checked: Grader | PairGrader = made
     return checked
@@ -89,10 +89,20 @@ def asks_of(grader: Grader | PairGrader) -> tuple[str, ...] | None:
     return None if asks is None else tuple(asks)
 
 
-def _check_statements(asks: Any, limits: Any, where: str) -> None:
+def weighs_of(grader: Grader | PairGrader) -> tuple[str, ...]:
+    """Return the roles by whose models a grader states that it has options weighed; none where it states nothing."""
+    return tuple(getattr(grader, "weighs", None) or ())
+
+
+def _check_statements(stated: Mapping[str, Any], where: str) -> None:
     """Refuse what a grader says of itself where it cannot be what it should be."""
-    if asks is not None and not (isinstance(asks, list | tuple) and all(isinstance(role, str) for role in asks)):
-        raise ConfigError(f"{where}: `asks` has to be a tuple of roles, such as ('judge',), not {type(asks).__name__}")
+    for name in ("asks", "weighs"):
+        roles = stated[name]
+        if roles is not None and not (isinstance(roles, list | tuple) and all(isinstance(role, str) for role in roles)):
+            raise ConfigError(
+                f"{where}: `{name}` has to be a tuple of roles, such as ('judge',), not {type(roles).__name__}"
+            )
+    limits = stated["limits"]
     if limits is not None and not isinstance(limits, str):
         raise ConfigError(
             f"{where}: `limits` has to be a text that says what it cannot tell, not {type(limits).__name__}"

@@ -7,6 +7,8 @@ counted and shown like any other.
 
 A grader of either kind may state two things of itself, which reports print beside its rates: `asks`, the roles whose
 models it asks, `()` for none, and `limits`, a text that says what it cannot tell. `asks_of` and `limits_of` read them.
+It may also state as `weighs` by the models of which roles it has options weighed: a server that cannot do this is
+refused before a run (`weighs_of`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Stage 2, what is compared: two responses of SL-CAI to each prompt, drawn independently.
+"""Stage 2, what is compared: two responses of one model, SL-CAI in the paper, to each prompt, drawn independently.
 
 Everything that was drawn becomes a comparison, identical, empty and truncated responses too: what cannot be
 labelled is said with the labels, in one place, and the texts stay on record. With `cut_responses` a response that was
@@ -46,7 +46,7 @@ async def run_comparisons(
 
     Args:
         prompts: what is put to the model.
-        model: SL-CAI, so that the preference model learns on what the early policy writes.
+        model: SL-CAI in the paper, so that the preference model learns on what the early policy writes.
         config: how the responses are drawn.
         seed: the run's seed.
         max_failure_fraction: share of the prompts that may fail.

@@ -11,6 +11,11 @@ gets them for what is added to it; its old rows are read as before, and are said
 
 Beside the calls lie an index of them by draw (`draws`), and what each try of a call at a server took (`tries`);
 neither is part of a version.
+
+A transaction is written in the thread of the event loop, which waits for the disk meanwhile: some milliseconds for all
+calls of a turn. In another thread an answer would be used after a number of turns that nobody knows, and models in this
+process batch by these turns (`backends.local`): two runs of one seed would have other batches. A look-up meanwhile, by
+the same connection, would see what is not yet on disk.
 """
 
 import asyncio

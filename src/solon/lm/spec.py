@@ -68,7 +68,7 @@ class ModelSpec(Config):
     @classmethod
     def _part_source(cls, body: object) -> object:
         if isinstance(body, Mapping) and isinstance(source := body.get("source"), str) and "backend" not in body:
-            if source.lower().startswith(("http://", "https://")):
+            if is_url(source):
                 return {**body, "backend": SERVER}
             name, colon, rest = source.partition(":")
             if colon and _is_shipped(name):
@@ -129,6 +129,27 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class ServedBackend(Backend, Protocol):
+    """A backend that finds out by asking what its models can do; what it has found is not asked for again."""
+
+    def describe(self, spec: ModelSpec) -> Mapping[str, str]:
+        """Return what was found about a model, in words.
+
+        Raises:
+            ModelError: there is no such model, or it cannot be used.
+        """
+        ...
+
+    def check_labels(self, spec: ModelSpec) -> None:
+        """Make sure that a model's labels can be read.
+
+        Raises:
+            ModelError: they cannot; says why.
+        """
+        ...
+
+
 def find_backend(spec: ModelSpec) -> Backend:
     """Return the backend of a model, by its name.
 
@@ -150,6 +171,12 @@ def find_backend(spec: ModelSpec) -> Backend:
     if not isinstance(module, Backend):
         raise ConfigError(f"backend {spec.backend}: expected a module with functions identify and open_model")
     return cast(Backend, module)
+
+
+def is_url(source: str) -> bool:
+    """Say whether a source is a URL, and so of the backend `server`, which says whether it can be asked there."""
+    scheme, separator, _ = source.partition("://")
+    return bool(separator) and scheme.isalnum()
 
 
 def _is_shipped(name: str) -> bool:

@@ -19,9 +19,9 @@ from solon.pipeline.overrides import merge, validate
 from solon.pipeline.task import Task, load_task
 from solon.records import Config, refuse_fields
 from solon.revision import RevisionConfig
-from solon.training.ppo import PPOConfig
-from solon.training.preference_model import PreferenceModelConfig
-from solon.training.sft import SFTConfig
+from solon.training.settings.ppo import PPOConfig
+from solon.training.settings.preference_model import PreferenceModelConfig
+from solon.training.settings.sft import SFTConfig
 
 
 class PoolSizes(Config):

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from solon.errors import ConfigError, ModelError, PromptingError
+from solon.errors import EXTRA_OF, ConfigError, MissingExtraError, ModelError, PromptingError
 from solon.evaluation import Evaluation, asks_of
-from solon.lm.spec import LOCAL, ModelSpec, find_backend
+from solon.lm.spec import LOCAL, ModelSpec, ServedBackend, find_backend
 from solon.messages import nearest, shorten
 from solon.pipeline.artifacts import ASSISTANT, CRITIC, FEEDBACK_MODEL, JUDGE
 from solon.pipeline.overrides import merge
@@ -119,6 +119,66 @@ def identify_model(spec: ModelSpec) -> str:
     return content_digest([digest, spec.settings]) if spec.settings else digest
 
 
+def find_origins(models: Mapping[str, ModelSpec], sources: Mapping[str, str] | None = None) -> dict[str, Origin]:
+    """Return role to where its model came from and what it is; roles that share a model are looked at once.
+
+    Args:
+        models: role to its model, checkpoints found.
+        sources: role to its model's source as it was given, where that is another.
+
+    Raises:
+        ConfigError, ModelError: there is no such backend, or no such model.
+    """
+    seen: dict[str, tuple[str, dict[str, str]]] = {}
+    origins = {}
+    for role, spec in models.items():
+        key = spec.model_dump_json()
+        if key not in seen:
+            with _naming(role, spec):
+                seen[key] = identify_model(spec), describe_served(spec)
+        digest, found = seen[key]
+        origins[role] = Origin(source=(sources or {}).get(role, spec.source), digest=digest, found=found)
+    return origins
+
+
+@contextmanager
+def _naming(role: str, spec: ModelSpec) -> Iterator[None]:
+    """Have what is wrong with a model behind a server say whose it is: several roles may be at one address."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error if spec.backend == LOCAL else ConfigError(f"models.{role}: {error}") from error
+    except ModelError as error:
+        raise error if spec.backend == LOCAL else ModelError(f"models.{role}: {error}") from error
+
+
+def describe_served(spec: ModelSpec) -> dict[str, str]:
+    """Return what was found about a model behind a server, in words; nothing of any other.
+
+    Raises:
+        ConfigError, ModelError: there is no such server, or it does not serve the model.
+    """
+    backend = find_backend(spec)
+    return dict(backend.describe(spec)) if isinstance(backend, ServedBackend) else {}
+
+
+def check_labels(roles: Collection[str], models: Mapping[str, ModelSpec]) -> None:
+    """Refuse a model behind a server that is to give labels and from which none can be read.
+
+    Args:
+        roles: those whose models weigh options.
+        models: role to its model.
+
+    Raises:
+        ModelError: no labels can be read; says of which role.
+    """
+    for role in roles:
+        backend = find_backend(models[role])
+        if isinstance(backend, ServedBackend):
+            with _naming(role, models[role]):
+                backend.check_labels(models[role])
+
+
 def check_devices(models: Mapping[str, ModelSpec]) -> None:
     """Refuse a device that is not here, before anything is put there.
 
@@ -127,11 +187,16 @@ def check_devices(models: Mapping[str, ModelSpec]) -> None:
 
     Raises:
         ModelError: torch cannot use the device of a local model.
+        MissingExtraError: there is a local model, and no torch.
     """
-    from solon.nets import check_device
-
     for role, spec in models.items():
         if spec.backend == LOCAL:
+            try:
+                from solon.nets import check_device
+            except ModuleNotFoundError as error:
+                if error.name not in EXTRA_OF:
+                    raise
+                raise MissingExtraError(error.name, EXTRA_OF[error.name]) from error
             check_device(spec.device, setting=f"models.{role}.device")
 
 
@@ -144,7 +209,7 @@ def check_trainable(role: str, spec: ModelSpec) -> tuple[str, ...]:
     if spec.backend != LOCAL:
         raise ModelError(
             f"models.{role}: training starts from this model, and the backend {spec.backend} has no checkpoint to "
-            "train: give a checkpoint folder, or end before training with  --until revision"
+            "train: give a checkpoint folder, or make data and labels without training with  --labels-only"
         )
     from solon.nets import check_trainable as check_checkpoint
     from solon.training.probe import check_reading
@@ -300,12 +365,12 @@ def check_openings(models: Mapping[str, ModelSpec], tokenizers: Tokenizers | Non
     Raises:
         ModelError: there is no chat template where one is needed, or it does not open an assistant's turn when asked.
     """
-    from solon.nets import find_unwritten_opening
-
     tokenizers = tokenizers or Tokenizers()
     for role, spec in _tell_apart(models).items():
         if spec.backend != LOCAL or spec.layout == "transcript":
             continue
+        from solon.nets import find_unwritten_opening
+
         try:
             opening = find_unwritten_opening(tokenizers.of(spec))
         except ModelError as error:
@@ -356,8 +421,21 @@ def describe_judges(evaluations: Sequence[Evaluation], models: Mapping[str, Orig
     ]
 
 
+def has_torch() -> bool:
+    """Say whether torch is installed, which a run that opens no checkpoint does without."""
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return False
+    return True
+
+
 def has_gpu() -> bool:
-    """Say whether torch finds a GPU on this machine."""
+    """Say whether torch finds a GPU on this machine; without torch there is none to use."""
+    if not has_torch():
+        return False
     import torch
 
     return torch.cuda.is_available()
@@ -365,7 +443,10 @@ def has_gpu() -> bool:
 
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
-    """Run torch on so many threads, and give the caller's number back afterwards."""
+    """Run torch, where it is installed, on so many threads, and give the caller's number back afterwards."""
+    if not has_torch():
+        yield
+        return
     import torch
 
     before = torch.get_num_threads()

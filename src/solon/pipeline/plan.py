@@ -17,6 +17,7 @@ from solon.pipeline.models import (
     Tokenizers,
     check_askable,
     check_devices,
+    check_labels,
     check_layouts,
     check_openings,
     check_trainable,
@@ -24,7 +25,7 @@ from solon.pipeline.models import (
     describe_idle_templates,
     describe_judges,
     describe_thoughts,
-    identify_model,
+    find_origins,
     locate_model,
     place_of,
     trained_model,
@@ -32,7 +33,7 @@ from solon.pipeline.models import (
 from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.preflight import refuse_prompts
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
-from solon.pipeline.requests import Known
+from solon.pipeline.requests import Known, weighing_roles
 from solon.pipeline.room import check_room
 from solon.pipeline.task import Task, source_of
 from solon.prompting import load_templates, templates_digest
@@ -165,7 +166,9 @@ def build_plan(
         *describe_idle_roles(models),
     )
     check_openings(models, tokenizers)
-    origins = {r: Origin(source=config.models[r].source, digest=identify_model(s)) for r, s in models.items()}
+    origins = find_origins(models, {role: spec.source for role, spec in config.models.items()})
+    known = Known(config, rules, prompts, task.example(), own)
+    check_labels(dict.fromkeys(role for role in weighing_roles(graph, known) if role in models), models)
     header = RunHeader(
         code_version=__version__,
         config=config.model_dump(mode="json"),
@@ -177,7 +180,7 @@ def build_plan(
         notices=(
             *notices,
             *describe_judges(prompts.evaluations, origins),
-            *check_room(graph, Known(config, rules, prompts, task.example(), own), models, tokenizers),
+            *check_room(graph, known, models, tokenizers),
         ),
         templates=OwnTemplates(
             source=GIVEN if isinstance(templates, Mapping) else str(templates), digest=content_digest(own), texts=own

@@ -4,18 +4,20 @@ Prompts are known before a run, and so are principles, exemplars and limits. Res
 one can be. Whether all that fits the models is worked out in `room`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from solon.constitution import Constitution
+from solon.evaluation import weighs_of
 from solon.pipeline.artifacts import Checkpoint, Role
 from solon.prompting import LayoutLike
 from solon.records import Conversation, Prompt, PromptKind, Rendered
 
 if TYPE_CHECKING:  # stages do not run on the configuration of others
     from solon.pipeline.config import RunConfig
+    from solon.pipeline.graph import Graph
     from solon.pipeline.prompt_pools import RunPrompts
 
 LEAST = "."
@@ -79,7 +81,7 @@ class Request:
         what: what is asked for, e.g. `a critique`.
         pool: what it is asked about.
         render: returns the prompt for a conversation, whatever is not known yet as short as it can be.
-        limit: the field of the configuration that says how many tokens may be written; None where none is.
+        limit: the field of the configuration that says how many tokens may be written; None where options are weighed.
         filled: fields that say how long what is not known yet may be, each as often as it stands in the prompt.
         principle: the principle it is asked under; None for none.
         remedy: what helps where the prompt is too long, beside a lower limit; shorter prompts where it is empty.
@@ -97,3 +99,13 @@ class Request:
     remedy: str = ""
     skips: str | None = None
     ends: int = 0
+
+
+def weighing_roles(graph: "Graph", known: Known) -> Iterator[str]:
+    """Yield the roles whose models weigh options in a run: for a stage, or for a grader that says so."""
+    for stage in graph:
+        for request in stage.asks(known) if stage.asks is not None else ():
+            if request.limit is None and isinstance(request.model, Role):
+                yield request.model.key
+    for evaluation in known.prompts.evaluations:
+        yield from weighs_of(evaluation.grader)

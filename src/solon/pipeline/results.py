@@ -33,14 +33,14 @@ from solon.pipeline.artifacts import ASSISTANT, Checkpoint, Curve, Role
 from solon.pipeline.feedback_notices import describe_feedback
 from solon.pipeline.graph import Stage
 from solon.pipeline.plan import RunPlan
-from solon.pipeline.stages.comparisons import COMPARISONS
+from solon.pipeline.stages.comparisons import COMPARISONS, describe_stand_in
 from solon.pipeline.stages.evaluation import ANSWERS, REVISION_GRADES
 from solon.pipeline.stages.feedback import LABELS
-from solon.pipeline.stages.method import is_of_paper
+from solon.pipeline.stages.method import name_method
 from solon.pipeline.stages.ppo import PPO
 from solon.pipeline.stages.preference_model import TRAIN_PREFERENCE_MODEL
 from solon.pipeline.usage import Usage
-from solon.records import GIVEN, RESULTS_SCHEMA, Comparison, Manifest, PreferenceLabel, RunPaths
+from solon.records import RESULTS_SCHEMA, Comparison, Manifest, PreferenceLabel, RunPaths
 from solon.storage import replace_file
 
 Block = dict[str, Any]
@@ -58,7 +58,7 @@ def describe_plan(plan: RunPlan) -> Block:
         ],
         "grader_source": plan.grader_source,
         "until": plan.until,
-        "method": None if is_of_paper(plan.graph) else GIVEN,
+        "method": name_method(plan.graph),
     }
 
 
@@ -90,7 +90,10 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
         "until": said["until"],
         "method": said["method"],
         "model_names": {model.name: model.title or model.name for model in asked},
-        "notices": describe_feedback(labels, comparisons),
+        "notices": [
+            *describe_stand_in(plan.graph, config.models[ASSISTANT.key].source),
+            *describe_feedback(labels, comparisons),
+        ],
         "models": models,
         "stages": {stage.name: _stage(stage, manifests[stage.name]) for stage in plan.graph},
         "human_inputs": {

@@ -11,7 +11,7 @@ from typing import Any
 
 from solon.errors import RunError, StageFailedError
 from solon.lm import Journal, describe_lost_calls
-from solon.pipeline.artifacts import Checkpoint
+from solon.pipeline.artifacts import ASSISTANT, Checkpoint
 from solon.pipeline.context import StageContext
 from solon.pipeline.folder import compare_headers, load_header
 from solon.pipeline.graph import Graph, Stage
@@ -21,6 +21,7 @@ from solon.pipeline.observer import Observer
 from solon.pipeline.own_files import keep_own_files
 from solon.pipeline.plan import RunPlan
 from solon.pipeline.results import build_results, describe_plan, save_results
+from solon.pipeline.stages.comparisons import describe_stand_in
 from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.pipeline.usage import Meter
 from solon.records import Manifest, RunHeader, RunPaths
@@ -68,7 +69,8 @@ class Runner:
             journals: of other runs, which are asked after it.
         """
         plan, paths, observer = self._plan, self._paths, self._observer
-        for notice in plan.header.notices:
+        stand_in = describe_stand_in(plan.graph, plan.header.models[ASSISTANT.key].source)
+        for notice in (*plan.header.notices, *stand_in):
             observer.notice(notice)
         old = load_header(paths.root)
         grown = compare_headers(old, plan.header)  # limits alone: with any other difference the folder was refused

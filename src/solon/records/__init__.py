@@ -51,13 +51,14 @@ from solon.records.revision import (
     SFTExample,
     filter_reason,
 )
-from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, OwnTemplates, RunHeader, RunPaths
+from solon.records.run import GIVEN, LABELS_ONLY, RESULTS_SCHEMA, Origin, OwnTemplates, RunHeader, RunPaths
 
 __all__ = [
     "BASE",
     "COUNTS",
     "CUT",
     "GIVEN",
+    "LABELS_ONLY",
     "MADE_AGAIN",
     "MAY_GROW",
     "NOBODY",

@@ -246,7 +246,8 @@ class Results(_Block):
         grader_source: how a grader was given in the place of the task's own, as `MODULE:CLASS`; or `GIVEN`; empty where
             none was.
         until: stage or artifact that the run was ended with; None for the whole method.
-        method: None for the method of the paper; `GIVEN` where a program gave the stages.
+        method: None for the method of the paper; `LABELS_ONLY` for its data alone; `GIVEN` where a program gave the
+            stages.
         model_names: what tables and pages call each model.
         models: the base, then the models that were made and can be asked, in order.
         stages: name to what it used, in order.

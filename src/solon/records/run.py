@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from solon.errors import RecordError
 from solon.messages import describe_misfit, one_line
@@ -29,6 +29,9 @@ RESULTS_SCHEMA: Final = 5
 GIVEN: Final = "given"
 """The source of a task, constitution or grader that only a program has, which handed it over as an object."""
 
+LABELS_ONLY: Final = "labels-only"
+"""What results call the method that makes the data of both stages and trains nothing."""
+
 
 class Origin(Record):
     """Where something came from, and exactly what it was.
@@ -37,11 +40,21 @@ class Origin(Record):
         source: a path or the name of something shipped, as it was given; or `GIVEN`.
         name: what it calls itself; empty where it has no name.
         digest: of its content; two runs with equal digests used the same thing.
+        found: of a model behind a server, what was found about how it is asked and read, in words; empty, and left out,
+            of all else.
     """
 
     source: str
     name: str = ""
     digest: str
+    found: dict[str, str] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        body: dict[str, Any] = dump(self)
+        if not self.found:  # headers of runs without servers are what they were
+            body.pop("found", None)
+        return body
 
 
 class OwnTemplates(Origin):

@@ -137,16 +137,20 @@ _STAGES = (
 """What the two stages of the paper's method do, by the stages of a run."""
 
 
-def describe_method(stages: Sequence[str], until: str | None, *, direct: bool) -> str:
-    """Return what a run of the paper's method did, by the stages that it had.
+def describe_method(stages: Sequence[str], until: str | None, *, direct: bool, labels_only: bool = False) -> str:
+    """Return what a run of the paper's method, or of its data alone, did, by the stages that it had.
 
     Args:
         stages: their names.
         until: what the run was ended with; None for the whole method.
         direct: whether answers were revised without being criticised first.
+        labels_only: whether nothing is trained, and the base model is in the place of SL-CAI.
     """
     how = "revised, without a critique," if direct else "criticised and revised"
     halves = [[what.format(how=how) for name, what in half.items() if name in stages] for half in _STAGES]
     did = "; ".join(", and ".join(half) for half in halves if half)
     ended = "" if until is None else f" This run was ended with {until}: what comes after that was not done."
+    if labels_only:
+        did += "; no model is trained, and the base model is in the place of SL-CAI"
+        return f"The data of the method of Bai et al. (2022): {did}.{ended}"
     return f"The method of Bai et al. (2022){': ' if did else ''}{did}.{ended}"

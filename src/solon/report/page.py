@@ -22,6 +22,7 @@ from solon.messages import count_of
 from solon.records import (
     CUT,
     GIVEN,
+    LABELS_ONLY,
     NOBODY,
     UNGRADED,
     AskedResults,
@@ -106,7 +107,7 @@ def _view(run: RunData) -> dict[str, Any]:
     evaluations = [AskedResults.model_validate(asked) for asked in run.results["evaluations"]]
     main, *_ = evaluations
     roles = describe_roles(run, evaluations)
-    of_paper = run.results["method"] is None
+    of_paper = run.results["method"] != GIVEN
     counts = [_item_counts(manifest, of_paper=of_paper) for manifest in run.manifests if "in" in manifest.counts]
     view = {
         "meaning": describe_meaning(gather_facts(run, evaluations)),
@@ -114,6 +115,7 @@ def _view(run: RunData) -> dict[str, Any]:
             list(run.results["stages"]),
             run.results["until"],
             direct=run.header.config.get("revision", {}).get("direct", False),
+            labels_only=run.results["method"] == LABELS_ONLY,
         ),
         "roles": roles,
         "sharing": describe_sharing(run, roles),
@@ -127,6 +129,7 @@ def _view(run: RunData) -> dict[str, Any]:
         "notices": [*run.header.notices, *run.results["notices"]],
         "graders": list(dict.fromkeys(evaluation.grader for evaluation in evaluations)),
         "nobody": NOBODY,
+        "of_paper": of_paper,
         "drawn_at": _drawn_at(run.results),
         "result_tables": [_result_table(evaluation, models, names) for evaluation in evaluations],
         "shows_rates": any(evaluation.measures.rates for evaluation in evaluations),
@@ -467,6 +470,8 @@ def _command(run: RunData) -> str:
         words += ["--constitution", _placeholder(source, "YOUR-FILE")]
     if header.templates is not None:
         words += ["--templates", _placeholder(header.templates.source, "YOUR-TEMPLATES")]
+    if run.results["method"] == LABELS_ONLY:
+        words.append("--labels-only")
     if run.results["until"] is not None:
         words += ["--until", run.results["until"]]
     for name, value in header.overrides.items():

@@ -53,7 +53,8 @@ def name_models(header: RunHeader) -> dict[str, str]:
 
 
 def _shorten(source: str) -> str:
-    return PurePath(source).name or source
+    _, hash_sign, served = source.partition("#") if "://" in source else ("", "", "")
+    return PurePath(served if hash_sign else source).name or source
 
 
 def gather_facts(run: RunData, asked: Sequence[AskedResults]) -> Facts:
@@ -148,6 +149,8 @@ def _describe_asking(header: RunHeader, role: str) -> str:
     said = [f"layout {settings['layout']}", f"backend {settings['backend']}"]
     if settings["backend"] == "local":
         said += [settings["dtype"] or "in the precision of its checkpoint", f"on {settings['device']}"]
+    found = header.models[role].found if role in header.models else {}
+    said += [f"{name}: {value}" for name, value in found.items() if name != "model"]
     return ", ".join(said)
 
 

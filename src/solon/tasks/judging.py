@@ -91,7 +91,7 @@ class JudgeGrader:
         mass_floor: least probability of Yes and No together, over all their spellings, in [0, 1].
     """
 
-    asks = (JUDGE,)
+    asks = weighs = (JUDGE,)
 
     def __init__(self, attributes: Sequence[Attribute] = ATTRIBUTES, *, mass_floor: float = 0.1) -> None:
         self._attributes = tuple(attributes)

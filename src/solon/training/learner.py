@@ -4,7 +4,7 @@ Each of the two has its own weights, optimizer and gradient clip, so neither los
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,9 +16,7 @@ from solon.training.batching import pack_rows, plan_microbatches, shuffle_order
 from solon.training.forward import can_share_prompts, read_logprobs
 from solon.training.optimizer import accumulate, build_adamw, learning_rate_at, take_step
 from solon.training.rollout import Rollout, ScoreScale, Targets, ValueModel
-
-if TYPE_CHECKING:
-    from solon.training.ppo import PPOConfig
+from solon.training.settings.ppo import PPOConfig
 
 
 class Learner(NamedTuple):
@@ -65,7 +63,7 @@ def update(
     rollout: Rollout,
     targets: Targets,
     scale: ScoreScale,
-    config: "PPOConfig",
+    config: PPOConfig,
     *,
     iteration: int,
     seed: int,
@@ -120,7 +118,7 @@ def _pieces(
     targets: Targets,
     scale: ScoreScale,
     minibatch: Sequence[int],
-    config: "PPOConfig",
+    config: PPOConfig,
 ) -> Iterator[dict[str, Tensor]]:
     """Yield each microbatch's share of what is lost, and of what is reported, by policy and by value model."""
     # Over the whole minibatch, so that every token weighs the same in whatever microbatch it falls.

@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from solon.errors import ModelError
 from solon.nets import Trainable
-
-LearningRateSchedule = Literal["constant", "linear", "cosine"]
+from solon.training.settings.loop import LearningRateSchedule
 
 
 def build_adamw(

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from solon.algorithms import calibration_error, preference_accuracy, soft_preference_loss
@@ -30,24 +29,9 @@ from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
 from solon.training.forward import can_share_prompts, read_scores
-from solon.training.optimizer import LearningRateSchedule
-from solon.training.steps import LoopConfig, OnProgress, run_steps
+from solon.training.settings.preference_model import PreferenceModelConfig
+from solon.training.steps import OnProgress, run_steps
 from solon.training.summary import TrainingSummary
-
-
-class PreferenceModelConfig(LoopConfig):
-    """How the preference model is trained; an example is a pair. The paper states none of these.
-
-    Attributes:
-        centering_coef: weight of the squared sum of a pair's scores, which settles their level. Paper: none, so 0.
-        clear_margin: accuracy is measured on held-out pairs whose label is at least this far from 0.5.
-    """
-
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(3e-4, gt=0.0)
-    schedule: LearningRateSchedule = "linear"
-    centering_coef: float = Field(0.0, ge=0.0)
-    clear_margin: float = Field(0.25, ge=0.0, le=0.5)
 
 
 class PMSummary(TrainingSummary):

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from solon.algorithms import sequence_nll
@@ -38,27 +37,9 @@ from solon.storage import content_digest, derive_seed
 from solon.training.batching import RowEncoder, TokenRow, pack_rows, plan_microbatches, rows_digest
 from solon.training.checkpoint import Checkpoint, copy_to_own_storage, seeded
 from solon.training.forward import can_share_prompts, read_logprobs
-from solon.training.optimizer import LearningRateSchedule
-from solon.training.steps import LoopConfig, OnProgress, run_steps
+from solon.training.settings.sft import SFTConfig
+from solon.training.steps import OnProgress, run_steps
 from solon.training.summary import TrainingSummary
-
-
-class SFTConfig(LoopConfig):
-    """How the base model is fine-tuned.
-
-    The paper passes over its data once; it states no warm-up, decay or bound on gradients.
-
-    Attributes:
-        batch_size: examples per step. Paper: 1024; the default suits thousands of examples, not a million.
-        learning_rate: peak rate of AdamW. Paper: half the pre-training rate, which it does not state.
-        schedule: `constant` as in the paper; `linear` and `cosine` fall to zero.
-        eval_fraction: share of the prompts, chosen by hash, whose examples are held out to measure loss on.
-    """
-
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(5e-4, gt=0.0)
-    schedule: LearningRateSchedule = "constant"
-    eval_fraction: float = Field(0.05, ge=0.0, lt=1.0)
 
 
 class SFTSummary(TrainingSummary):

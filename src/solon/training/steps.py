@@ -9,52 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import Field
 from torch import Tensor
 
 from solon.nets import Trainable
-from solon.records import Config
 from solon.training.batching import batch_at
 from solon.training.checkpoint import Checkpoint
 from solon.training.metrics import StepLog
-from solon.training.optimizer import LearningRateSchedule, accumulate, build_adamw, learning_rate_at, take_step
+from solon.training.optimizer import accumulate, build_adamw, learning_rate_at, take_step
+from solon.training.settings.loop import LoopConfig
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of steps done and the number of steps in all."""
 
 Measured = Mapping[str, float | None]
 """What was found on held-out data, by metric; None where there was nothing to measure."""
-
-
-class LoopConfig(Config):
-    """How the loop runs; each method says how many examples a step has, at what rate and schedule.
-
-    Attributes:
-        epochs: passes over the examples.
-        batch_size: examples per step.
-        learning_rate: peak rate of AdamW.
-        schedule: `constant`; `linear` and `cosine` fall to zero.
-        warmup_steps: steps over which the rate climbs.
-        weight_decay: on matrices.
-        max_grad_norm: longer gradients are scaled down to it.
-        evaluate_every: steps between measurements on what is held out; the first is before training, the last after it.
-        max_tokens: an example with a longer text is left out, and counted.
-        microbatch_tokens: tokens that go through the model at once, padding included; memory and speed only. A thousand
-            keep a small model's activations in a core's cache; a GPU wants more.
-        checkpoint_every: steps between checkpoints; changes nothing in the result.
-    """
-
-    epochs: int = Field(1, ge=1)
-    batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0.0)
-    schedule: LearningRateSchedule
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.0, ge=0.0)
-    max_grad_norm: float = Field(1.0, gt=0.0)
-    evaluate_every: int = Field(50, ge=1)
-    max_tokens: int = Field(512, ge=2)
-    microbatch_tokens: int = Field(1024, ge=1)
-    checkpoint_every: int = Field(50, ge=1)
 
 
 @dataclass

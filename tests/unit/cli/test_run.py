@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from solon.cli.app import _run, app
 from solon.pipeline.config import build_config
 from solon.pipeline.run import RunResult
+from solon.pipeline.stages.method import CONSTITUTIONAL_AI, CONSTITUTIONAL_DATA
 from solon.records import Measures
 from solon.world.task import WorldTask
 
@@ -27,7 +28,7 @@ def test_what_the_run_noticed_stands_below_its_table(tmp_path, monkeypatch, caps
     }
     found = RunResult(folder=Path("the\x07re"), results=results, config=build_config("smoke", {}, WorldTask()))
     monkeypatch.setattr("solon.pipeline.run.run", lambda **_: found)
-    _run(WorldTask(), tmp_path / "run", None, "smoke", "default", None, {}, [], {"only": None})
+    _run(WorldTask(), tmp_path / "run", None, "smoke", "default", None, {}, [], {"only": None}, False)
     table, *_, note, report = capsys.readouterr().out.splitlines()
     assert table.startswith("sh\\x1b[2Jop, answers: ")
     assert note == "note: feedback: the orders contradict\\x1b each other"
@@ -44,9 +45,22 @@ def test_a_run_is_told_how_its_grader_was_given(tmp_path, monkeypatch, named):
 
     monkeypatch.setattr("solon.pipeline.run.run", stop)
     with pytest.raises(KeyboardInterrupt):
-        _run(WorldTask(), tmp_path / "run", named, "smoke", "default", None, {}, [], {"only": None})
+        _run(WorldTask(), tmp_path / "run", named, "smoke", "default", None, {}, [], {"only": None}, False)
     assert found["grader_source"] == (named or "")
     assert (found["grader"] is None) is (named is None)
+
+
+@pytest.mark.parametrize(("given", "method"), [([], CONSTITUTIONAL_AI), (["--labels-only"], CONSTITUTIONAL_DATA)])
+def test_labels_only_is_another_method(tmp_path, monkeypatch, given, method):
+    found = []
+
+    def stop(**given):
+        found.append(given["method"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("solon.pipeline.run.run", stop)
+    CliRunner().invoke(app, ["run", "--out", str(tmp_path / "run"), *given])
+    assert found == [method]
 
 
 def test_a_run_without_out_stays_below_runs_whatever_the_task_is_called(monkeypatch):

@@ -184,7 +184,7 @@ def test_a_model_that_cannot_be_had_makes_no_folder(
 def test_training_needs_a_checkpoint_and_data_do_not(tmp_path: Path) -> None:
     models = {"assistant": ECHO, "critic": ECHO}
     settings = {**SMALL, "models": models, "max_failure_fraction": 1.0}
-    with pytest.raises(ModelError, match=r"^models\.assistant: training starts from this model.* --until revision$"):
+    with pytest.raises(ModelError, match=r"^models\.assistant: training starts from this model.* --labels-only$"):
         solon.run(out=tmp_path / "run", preset="smoke", overrides=settings)
     assert not (tmp_path / "run").exists()
     result = solon.run(out=tmp_path / "run", preset="smoke", overrides=settings, until="revision")

@@ -171,6 +171,15 @@ def test_the_method_is_told_as_far_as_the_run_went(stages, until, direct, there,
     assert [words for words in not_there if words in said] == []
 
 
+def test_data_alone_are_not_told_as_a_model():
+    stages = ["revision", "comparisons", "feedback"]
+    assert describe_method(stages, None, direct=True, labels_only=True) == (
+        "The data of the method of Bai et al. (2022): a base model’s answers are revised, without a critique, under a "
+        "constitution; pairs of its answers are labelled under the constitution; no model is trained, and the base "
+        "model is in the place of SL-CAI."
+    )
+
+
 # ------------------------------------------------------------------------------------------- of the run at hand
 
 

@@ -68,6 +68,18 @@ def test_each_role_has_its_model_and_what_it_did(run_of_one_model):
     assert (rows["SL-CAI"].model, rows["SL-CAI"].did) == ("made by this run", "10 answers of the evaluation")
 
 
+def test_a_served_model_is_named_as_it_is_served_with_what_was_found_about_it(run_of_one_model):
+    header = RunHeader.load(run_of_one_model.header)
+    found = {"server": "vllm", "model": "org/m", "route": "chat", "labels": "votes of 16"}
+    sources = {"critic": "http://host:8000/v1#m", "feedback": "http://a/v1,http://b/v1#org/big-m"}
+    served = {role: Origin(source=source, digest=role, found=found) for role, source in sources.items()}
+    edit_header(run_of_one_model, models={**header.models, **served})
+    rows, _ = rows_of(run_of_one_model)
+    assert (rows["critic"].model, rows["feedback"].model) == ("m", "big-m")
+    assert rows["critic"].asked.endswith("server: vllm, route: chat, labels: votes of 16")
+    assert "vllm" not in rows["assistant"].asked
+
+
 def test_a_comparison_without_a_label_is_none(run_of_one_model):
     (label,) = load_records(run_of_one_model.records("preference_labels"), PreferenceLabel)
     body = {**label.model_dump(), "comparison_id": "k2", "p_a": None, "p_a_unclamped": None, "votes": ()}

@@ -675,6 +675,10 @@ class AskingText(Rude):
     asks = "judge"
 
 
+class WeighingText(Rude):
+    weighs = "judge"
+
+
 class AskingNumbers(Rude):
     asks = ("judge", 3)
 
@@ -758,6 +762,7 @@ def test_measures_of_the_file_stand_over_those_of_the_grader(folder: Path, grade
         ("{}:Listed", "`measures` has to be a Measures of solon.records, not list"),
         ("{}:Mapped", "`measures` has to be a Measures of solon.records, not dict"),
         ("{}:AskingText", r"`asks` has to be a tuple of roles, such as \('judge',\), not str"),
+        ("{}:WeighingText", r"`weighs` has to be a tuple of roles, such as \('judge',\), not str"),
         ("{}:AskingNumbers", "`asks` has to be a tuple of roles, .* not tuple"),
         ("{}:Limitless", "`limits` has to be a text that says what it cannot tell, not list"),
         ("{}:Grade", "cannot be made from"),

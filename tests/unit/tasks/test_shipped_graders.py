@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from solon.errors import ConfigError
-from solon.evaluation import OpenModel, asks_of, limits_of, measures_of
+from solon.evaluation import OpenModel, asks_of, limits_of, measures_of, weighs_of
 from solon.pipeline.folder import load_header
 from solon.pipeline.run import RunResult, run
 from solon.records import EvalRecord, Grade, Measure, Measures, Prompt, RunPaths, Sample, load_records
@@ -179,7 +179,7 @@ class Plain:
 
 
 class Stating(Plain):
-    asks = ["feedback"]  # noqa: RUF012
+    asks = weighs = ["feedback"]  # noqa: RUF012
     limits = """It cannot tell
         irony."""
 
@@ -187,6 +187,10 @@ class Stating(Plain):
 def test_a_grader_may_state_whom_it_asks_and_what_it_cannot_tell() -> None:
     assert [asks_of(grader) for grader in (Plain(), Stating())] == [None, ("feedback",)]
     assert [limits_of(grader) for grader in (Plain(), Stating())] == ["", "It cannot tell irony."]
+
+
+def test_a_grader_may_state_by_whom_it_has_options_weighed() -> None:
+    assert [weighs_of(grader) for grader in (Plain(), Stating(), JudgeGrader())] == [(), ("feedback",), ("judge",)]
 
 
 def test_shipped_graders_state_whom_they_ask_and_what_they_cannot_tell() -> None:

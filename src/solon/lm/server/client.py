@@ -27,7 +27,7 @@ from typing import Any, Final, Literal
 import httpx2
 import openai
 
-from solon.errors import CallFailedError, ModelError, ServerRefusedError
+from solon.errors import CallFailedError, ModelError, ServerRefusedError, ServerUnreachableError
 from solon.lm.server.address import Address, check_peer, root_of
 from solon.lm.server.faults import LONGEST_WAIT, Answer, Fault, describe, read_answer
 from solon.lm.server.keys import OPENAI, Key, find_keys
@@ -173,22 +173,32 @@ class ServerTransport(Closing):
             )
         left = (call.deadline or 0.0) - asyncio.get_running_loop().time()
         if wait > left:
-            raise CallFailedError(self._give_up(call))
+            raise self._give_up(call)
         await asyncio.sleep(wait)
 
-    def _give_up(self, call: _Call) -> str:
-        return (
-            f"{self._describe(call)}: no answer within {self._settings.total_seconds:g} s and {call.tries} tries: see "
-            "whether the servers run and are quick enough, or raise total_seconds"
+    def _give_up(self, call: _Call) -> CallFailedError:
+        within = f"{self._settings.total_seconds:g} s"
+        faults = self._last_faults(call).values()
+        if not call.tries and faults and all(fault.reason == "unreachable" for fault in faults):
+            return ServerUnreachableError(
+                f"{self._describe(call)}: no server was reached within {within}: see whether it runs, and whether the "
+                "base URL is right"
+            )
+        return CallFailedError(
+            f"{self._describe(call)}: no answer within {within} and {call.tries} tries: see whether the servers run "
+            "and are quick enough, or raise total_seconds"
         )
 
     def _describe(self, call: _Call) -> str:
-        """Return a call and the last fault of each server: of this call, or of any if the server rests."""
+        return f"{call}: {'; '.join(f'{base}: {fault}' for base, fault in self._last_faults(call).items())}"
+
+    def _last_faults(self, call: _Call) -> dict[str, Fault]:
+        """Return the last fault of each server that has one: of a call, or of any if the server rests."""
         faults = {
             server.base: call.faults.get(server.base, server.last_fault if server.rest_ends is not None else None)
             for server in self._servers
         }
-        return f"{call}: {'; '.join(f'{base}: {fault}' for base, fault in faults.items() if fault is not None)}"
+        return {base: fault for base, fault in faults.items() if fault is not None}
 
     async def _open_session(self) -> "_Session":
         if self._is_closed:
@@ -212,7 +222,7 @@ class _Session:
         servers: with what was learnt of them before.
         clients: one of each base URL.
         settings: limits of time, tries and pace.
-        give_up: words the failure of a call whose time is over.
+        give_up: returns the failure of a call whose time is over.
     """
 
     def __init__(
@@ -221,7 +231,7 @@ class _Session:
         servers: tuple[Server, ...],
         clients: Mapping[str, openai.AsyncOpenAI],
         settings: TransportSettings,
-        give_up: Callable[[_Call], str],
+        give_up: Callable[[_Call], CallFailedError],
     ) -> None:
         self.loop = loop
         self._servers = servers
@@ -267,7 +277,7 @@ class _Session:
                     self._give_place_back(server)
                     raise
         except TimeoutError as error:
-            raise CallFailedError(self._give_up(call)) from error
+            raise self._give_up(call) from error
         if call.deadline is None:
             call.deadline = self.loop.time() + self._settings.total_seconds
         try:

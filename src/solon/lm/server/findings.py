@@ -65,6 +65,29 @@ class Findings(Record):
         return f"{self.model}@server({', '.join(parts)})"
 
     @property
+    def facts(self) -> dict[str, str]:
+        """What of this a reader of a run's records should know, in words."""
+        prompts = "token ids" if self.tokenizer else "messages" if self.api == "chat" else "text"
+        facts = {"server": self.kind, "model": self.model, "route": self.api, "prompts": prompts}
+        if self.root and self.root != self.model:
+            facts["root"] = self.root
+        facts["labels"] = self._labels if self.dialect else f"none: {self.fault}"
+        if not self.takes_seed:
+            facts["seeds"] = "not taken"
+        if not self.draws:
+            facts["draws"] = "the same at every temperature"
+        if not self.counts_tokens:
+            facts["tokens"] = "not counted"
+        return facts
+
+    def describe_lack(self) -> str:
+        """Say why no labels are read from a server, and what to do."""
+        return (
+            f"no labels are read from this server ({self.fault}): update the server, give the folder of the model's "
+            "tokenizer as server.tokenizer, or give this role another model"
+        )
+
+    @property
     def _labels(self) -> str:
         dialect = self.dialect or "none"
         return dialect if self.votes is None else f"{dialect} of {self.votes}"

@@ -28,8 +28,11 @@ _NEUTRAL: Final[Mapping[Kind, dict[str, object]]] = {
 _MOST_STOPS: Final = 4
 """Stop strings that OpenAI takes; the rest ends the text here."""
 
-_SEEDS: Final = 2**31 - 1
-"""Seeds that every server takes: llama.cpp has 32 bits, and -1 for none."""
+_SEEDS: Final[Mapping[Kind, int]] = {"vllm": 2**63}
+"""How many seeds a server takes, from 0 on, where it is more than `_FEWEST_SEEDS`: vLLM takes every seed as it is."""
+
+_FEWEST_SEEDS: Final = 2**31 - 1
+"""How many every server takes: llama.cpp has 32 bits, and -1 for none."""
 
 _REASONS: Final[Mapping[str, str]] = {
     "content_filter": "refusal: the server's content filter stopped the answer",
@@ -96,7 +99,7 @@ def request_text(findings: Findings, writing: Writing) -> dict[str, object]:
     if neutral is not None:
         body["min_p"] = sampling.min_p
     if findings.takes_seed:
-        body["seed"] = writing.seed % _SEEDS
+        body["seed"] = writing.seed % _SEEDS.get(findings.kind, _FEWEST_SEEDS)
     if writing.prompt.stop:
         body["stop"] = list(writing.prompt.stop[:_MOST_STOPS])
     if findings.kind == "vllm":

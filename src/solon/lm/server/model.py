@@ -116,10 +116,7 @@ class ServerModel:
             raise self._failed(error) from error
         except ServerRefusedError as error:
             raise self._of_item(error) from error
-        raise ModelError(
-            f"{self._identity}: no labels are read from this server ({self.findings.fault}): update the server, give "
-            "the folder of the model's tokenizer as server.tokenizer, or give this role another model"
-        )
+        raise ModelError(f"{self._identity}: {self.findings.describe_lack()}")
 
     def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         """Return the spellings of each option that are weighed apart; see `SpellingModel`.

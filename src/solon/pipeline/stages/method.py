@@ -1,10 +1,10 @@
-"""The method of Bai et al. (2022) as a graph of stages, and the evaluation that follows any part of it."""
+"""The method of Bai et al. (2022) as a graph of stages, its data alone, and the evaluation that follows any of it."""
 
 from typing import Final
 
 from solon.errors import ConfigError
 from solon.pipeline.graph import Graph, Stage
-from solon.pipeline.stages.comparisons import COMPARE
+from solon.pipeline.stages.comparisons import COMPARE, COMPARE_ASSISTANT
 from solon.pipeline.stages.evaluation import evaluate_models
 from solon.pipeline.stages.feedback import LABEL
 from solon.pipeline.stages.ppo import PPO
@@ -12,9 +12,13 @@ from solon.pipeline.stages.preference_model import TRAIN_PREFERENCE_MODEL
 from solon.pipeline.stages.prompts import DRAW_PROMPTS
 from solon.pipeline.stages.revision import REVISE
 from solon.pipeline.stages.sft import SFT
+from solon.records import GIVEN, LABELS_ONLY
 
 CONSTITUTIONAL_AI: Final = Graph(DRAW_PROMPTS, REVISE, SFT, COMPARE, LABEL, TRAIN_PREFERENCE_MODEL, PPO)
 """Stage 1 and stage 2 of the paper."""
+
+CONSTITUTIONAL_DATA: Final = Graph(DRAW_PROMPTS, REVISE, COMPARE_ASSISTANT, LABEL)
+"""The data of both stages, for people who train elsewhere: nothing is trained; the assistant is in SL-CAI's place."""
 
 _REPORT: Final = ("report", "report.html", "results", "results.json")
 
@@ -24,10 +28,15 @@ def with_evaluation(graph: Graph) -> Graph:
     return graph.then(evaluate_models(graph))
 
 
-def is_of_paper(graph: Graph) -> bool:
-    """Say whether a graph is that of the paper, or the beginning of it, with its evaluation."""
+def name_method(graph: Graph) -> str | None:
+    """Return what results call the method of a graph, which ends with its evaluation.
+
+    Returns:
+        None for that of the paper or the beginning of it, `LABELS_ONLY` for its data alone, `GIVEN` for any other.
+    """
     *made, _ = graph.stages
-    return tuple(made) == CONSTITUTIONAL_AI.stages[: len(made)]
+    names = ((None, CONSTITUTIONAL_AI), (LABELS_ONLY, CONSTITUTIONAL_DATA))
+    return next((name for name, method in names if tuple(made) == method.stages[: len(made)]), GIVEN)
 
 
 def choose_part(until: str | None, method: Graph = CONSTITUTIONAL_AI) -> Graph:

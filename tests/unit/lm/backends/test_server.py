@@ -35,7 +35,7 @@ def served(monkeypatch):
     return servers
 
 
-@pytest.mark.parametrize("url", [URL, "https://api.example.com/v1#m", "HTTP://localhost:8000/v1#m"])
+@pytest.mark.parametrize("url", [URL, "https://api.example.com/v1#m", "HTTP://localhost:8000/v1#m", "ftp://host/v1#m"])
 def test_a_url_is_a_server(url):
     spec = ModelSpec(source=url)
     assert (spec.backend, spec.source) == ("server", url)

@@ -55,12 +55,21 @@ def test_all_that_decides_a_draw_is_sent(server, ids, expected):
     generate(connect(server, ids=ids), with_stop(chat(), "Human:"))
     _, body = server.asked[-1]
     assert body.items() >= {"temperature": 0.7, "top_p": 0.9, "stop": ["Human:"], "model": "m", **expected}.items()
-    assert 0 <= body["seed"] < 2**31
     if "top_k" not in expected:
         assert not body.keys() & {"top_k", "min_p", "repetition_penalty", "repeat_penalty"}
     assert ("prompt" in body) is ids
     if ids:
         assert body["prompt"] == TableTokens().prompt(chat())
+
+
+@pytest.mark.parametrize(
+    ("server", "ids", "sent"),
+    [(Vllm, True, 2**63 - 1), (Sglang, False, 1), (LlamaCpp, True, 1), (OpenAI, False, 1)],
+)
+def test_a_seed_goes_whole_where_it_is_taken_and_else_as_one_that_every_server_takes(server, ids, sent):
+    server = server()
+    generate(connect(server, ids=ids), seed=2**63 - 1)
+    assert server.asked[-1][1]["seed"] == sent
 
 
 def test_a_seed_decides_the_draw_and_another_another():
