@@ -124,6 +124,19 @@ def run(
     accept_code: Annotated[
         bool, typer.Option("--accept-code", help="Keep stages that another version of the code made.")
     ] = False,
+    prices: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A table of what models behind servers cost.")
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(metavar="X", min=0.0, help="Stop before a call by which the run, all starts, might cost more."),
+    ] = None,
+    max_calls: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Stop where the run, all starts, has made so many calls.")
+    ] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(metavar="H", min=0.0, help="Stop this start after so many hours.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field, e.g. ppo.kl_coef=0.05.")
     ] = None,
@@ -133,6 +146,7 @@ def run(
     To resume after an interruption, run the same command again.
     """
     from solon.cli.tasks import default_folder, find_task
+    from solon.lm import Caps
     from solon.pipeline.overrides import merge, nest
 
     found = find_task(task, red_team=red_team, helpful=helpful, harmful=harmful, benign=benign)
@@ -144,12 +158,21 @@ def run(
         "judge": {"source": judge},
     }
     settings: dict[str, object] = {"prompts": {"drop_leaks": True}} if drop_leaks else {}
+    if prices is not None:
+        settings["prices"] = str(prices)
     for role, fields in given.items():
         for field, value in fields.items():
             if value is not None:
                 settings = merge(settings, nest(("models", role, field), value))
     try:
-        part = {"until": until, "only": only, "old": old, "accept_code": accept_code, "templates": templates}
+        part: dict[str, object] = {
+            "until": until,
+            "only": only,
+            "old": old,
+            "accept_code": accept_code,
+            "templates": templates,
+        }
+        part["caps"] = Caps(calls=max_calls, cost=max_cost, hours=max_hours)
         _run(found, folder, grader, preset, constitution, seed, settings, overrides or [], part)
     except KeyboardInterrupt:
         again = shlex.join(["solon", "run", *_words(context), *([] if out is not None else ["--out", str(folder)])])

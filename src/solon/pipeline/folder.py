@@ -25,7 +25,7 @@ from solon.records import RunHeader, RunPaths
 from solon.storage import take_lock
 
 _LOCK = ".lock"
-_NOT_COMPARED = ("preset", "constitution", "models", "threads")
+_NOT_COMPARED = ("preset", "constitution", "models", "threads", "prices")
 _ROUNDING_ONLY = ("source", "device", "batch_size", "server")
 """Fields of a model that may differ: where it lies, which its digest does not depend on, and how it is computed.
 

@@ -12,6 +12,7 @@ from typing import Any
 from solon.constitution import Constitution
 from solon.errors import ConfigError, RecordError, RunError
 from solon.evaluation import Grader, PairGrader
+from solon.lm import Caps
 from solon.pipeline.blocking import run_blocking
 from solon.pipeline.config import RunConfig
 from solon.pipeline.folder import check_run_folder, claim_folder, load_header
@@ -19,7 +20,7 @@ from solon.pipeline.graph import Graph
 from solon.pipeline.models import has_gpu, limit_threads
 from solon.pipeline.observer import Observer
 from solon.pipeline.overrides import merge, validate
-from solon.pipeline.plan import build_plan, resolve_config
+from solon.pipeline.plan import build_plan, refuse_unpriced, resolve_config
 from solon.pipeline.runner import Runner
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, choose_alone, choose_part
 from solon.pipeline.task import Task, load_task
@@ -66,6 +67,7 @@ def run(
     accept_code: bool = False,
     meter: Meter | None = None,
     templates: str | Path | Mapping[str, str] | None = None,
+    caps: Caps | None = None,
 ) -> RunResult:
     """Run the whole method, or resume the run in `out`.
 
@@ -89,11 +91,12 @@ def run(
         meter: measures what the run uses; begins now by default.
         templates: prompt templates in the place of some of the package's: their folder, or file, such as
             `chat/user.txt`, to text.
+        caps: where the run is to stop: calls and cost over all its starts, hours of this one.
 
     Raises:
         ConfigError: the task, the preset, a field or a template is wrong, or a training prompt is an evaluation prompt.
         ConstitutionError: the constitution is wrong.
-        RunError: `out` cannot be this run's folder, or a stage failed.
+        RunError: `out` cannot be this run's folder, or a stage failed; a `LimitReachedError` where it came to a limit.
         ModelError: a checkpoint cannot be used.
         MissingExtraError: torch or transformers is not installed.
     """
@@ -125,8 +128,10 @@ def run(
                 notes=(said,) if said else (),
                 templates=templates,
             )
+            refuse_unpriced(plan, caps or Caps())
             paths = stack.enter_context(claim_folder(Path(out), plan.header, observer.notice))
-            runner = Runner(plan, paths, observer, meter, method=choose_part(None, method), accept_code=accept_code)
+            whole = choose_part(None, method)
+            runner = Runner(plan, paths, observer, meter, method=whole, accept_code=accept_code, caps=caps)
             if alone is not None:
                 runner.refuse_unmade(alone)
             runner.begin(stack, journals)

@@ -51,7 +51,7 @@ from solon.records.revision import (
     SFTExample,
     filter_reason,
 )
-from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, OwnTemplates, RunHeader, RunPaths
+from solon.records.run import GIVEN, RESULTS_SCHEMA, Origin, OwnTemplates, PriceOrigin, RunHeader, RunPaths
 
 __all__ = [
     "BASE",
@@ -90,6 +90,7 @@ __all__ = [
     "PointwiseVote",
     "PreferenceLabel",
     "PreferencePair",
+    "PriceOrigin",
     "Prompt",
     "PromptKind",
     "Rate",
