@@ -89,6 +89,12 @@ def asks_of(grader: Grader | PairGrader) -> tuple[str, ...] | None:
     return None if asks is None else tuple(asks)
 
 
+def calls_of(grader: Grader | PairGrader) -> int | None:
+    """Return how many calls a grader states to make for an answer at most; None where it states nothing."""
+    calls = getattr(grader, "calls_per_answer", None)
+    return calls if isinstance(calls, int) else None
+
+
 def _check_statements(asks: Any, limits: Any, where: str) -> None:
     """Refuse what a grader says of itself where it cannot be what it should be."""
     if asks is not None and not (isinstance(asks, list | tuple) and all(isinstance(role, str) for role in asks)):

@@ -123,6 +123,34 @@ def resolve_config(
     return build_config(preset, merge(settings, {"constitution": _source_of(constitution)}), task)
 
 
+def gather_known(
+    task: Task,
+    config: RunConfig,
+    constitution: Constitution | str | Path,
+    grader: Grader | PairGrader | None,
+    templates: Path | str | Mapping[str, str] | None,
+) -> tuple[Known, dict[str, ModelSpec], PriceTable | None]:
+    """Read what a run is given; return it with its models by role, checkpoints found, and with what these cost.
+
+    Args:
+        task: what is asked and how it is judged.
+        config: the whole configuration.
+        constitution: what governs the run, or where to load it from.
+        grader: grades in place of the task's own graders; None for these.
+        templates: own templates, or their folder; None for the package's alone.
+
+    Raises:
+        ConfigError, ConstitutionError, ModelError: as `solon.run`.
+    """
+    own = {} if templates is None else load_templates(templates)
+    prices = None if config.prices is None else load_prices(config.prices)
+    rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
+    prompts = _regrade(draw_prompts(task, config, rules), grader)
+    refuse_prompts(prompts, config, rules)
+    models = {role: locate_model(spec, task) for role, spec in config.models.items()}
+    return Known(config, rules, prompts, task.example(), own), models, prices
+
+
 def build_plan(
     task: Task,
     config: RunConfig,
@@ -153,12 +181,8 @@ def build_plan(
     Raises:
         ConfigError, ConstitutionError, ModelError: as `solon.run`.
     """
-    own = {} if templates is None else load_templates(templates)
-    prices = None if config.prices is None else load_prices(config.prices)
-    rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
-    prompts = _regrade(draw_prompts(task, config, rules), grader)
-    refuse_prompts(prompts, config, rules)
-    models = {role: locate_model(spec, task) for role, spec in config.models.items()}
+    known, models, prices = gather_known(task, config, constitution, grader, templates)
+    rules, prompts, own = known.constitution, known.prompts, known.templates
     check_devices(models)
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
     checked = {_asked_as(models[role]) for role in trained}
@@ -191,7 +215,7 @@ def build_plan(
         notices=(
             *notices,
             *describe_judges(prompts.evaluations, origins),
-            *check_room(graph, Known(config, rules, prompts, task.example(), own), models, tokenizers),
+            *check_room(graph, known, models, tokenizers),
         ),
         templates=OwnTemplates(
             source=GIVEN if isinstance(templates, Mapping) else str(templates), digest=content_digest(own), texts=own

@@ -14,6 +14,7 @@ from solon.lm import Caps, Journal, Spending, describe_lost_calls, read_uses
 from solon.messages import count_of
 from solon.pipeline.artifacts import Checkpoint
 from solon.pipeline.context import StageContext
+from solon.pipeline.estimate import estimate_run
 from solon.pipeline.folder import compare_headers, load_header
 from solon.pipeline.graph import Graph, Stage
 from solon.pipeline.limits import describe_growth, stages_under
@@ -26,7 +27,7 @@ from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.pipeline.usage import Meter
 from solon.records import Manifest, RunHeader, RunPaths
 from solon.report import load_run_results, write_report
-from solon.storage import path_digest
+from solon.storage import path_digest, replace_file
 
 REPORT_STAGE = "report"
 
@@ -85,6 +86,7 @@ class Runner:
             paths, plan.header, plan.constitution, self._run_manifest, observer, before=old if is_other else None
         )
         self._journal = stack.enter_context(Journal(paths.journal, also_read=journals))
+        self._keep_estimate(journals)
         self._spending = self._open_account()
         for notice in self._journal.notices:
             observer.notice(notice)
@@ -133,6 +135,17 @@ class Runner:
         self._run_manifest.save("started")
         observer.stage_finished(manifest, skipped=False)
         return manifest
+
+    def _keep_estimate(self, journals: Sequence[Path]) -> None:
+        """Keep what the run is expected to ask, once: at its first start."""
+        if self._paths.plan.is_file():
+            return
+        plan, folders = self._plan, [self._paths.root, *(journal.parent for journal in journals)]
+        estimate = estimate_run(
+            plan.graph, plan.known, plan.models, task=plan.task.identity, prices=plan.prices, folders=folders
+        )
+        with replace_file(self._paths.plan) as temporary:
+            temporary.write_text(estimate.to_json() + "\n", encoding="utf-8")
 
     def _open_account(self) -> Spending:
         """Return what this run has spent at earlier starts, under its limits."""

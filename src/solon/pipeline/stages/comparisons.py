@@ -49,7 +49,7 @@ def compare(context: StageContext) -> Outcome:
 def foresee(known: Known) -> Iterator[Request]:
     """Say what is asked: responses."""
     asked = Pool.of(known.prompts.pools["comparisons"])
-    yield Request(SL_CAI, "a response", asked, render_response, limit="comparisons.max_tokens")
+    yield Request(SL_CAI, "a response", asked, render_response, limit="comparisons.max_tokens", calls=2, fixed=True)
 
 
 COMPARE = Stage(
