@@ -48,8 +48,14 @@ def make_calls(path, model, seeds, caps=None, *, price=None, role="critic", **sp
     async def make():
         with Journal(path) as store:
             asked = JournaledModel(model, store).on_account(Account("revision", role, spending, price))
-            calls = (asked.generate(PROMPT, Sampling(max_tokens=5), seed=seed) for seed in seeds)
-            return await asyncio.gather(*calls, return_exceptions=True)
+            return await asyncio.gather(*(call(asked, seed) for seed in seeds), return_exceptions=True)
+
+    async def call(asked, seed):
+        try:
+            return await asked.generate(PROMPT, Sampling(max_tokens=5), seed=seed)
+        except LimitReachedError:
+            assert model.under_way == 0
+            raise
 
     return asyncio.run(make()), spending
 
