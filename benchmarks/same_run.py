@@ -42,10 +42,10 @@ RENAMED_FIELDS: Final[Mapping[tuple[str, str], str]] = {
 }
 
 SKIPPED: Final = re.compile(
-    "schema|code_version|call|model|model_names|labeler|grader|digest|stages|peak_rss_mb|.*seconds|.*_per_second"
+    "schema|code_version|call|model|model_names|labeler|grader|digest|stages|usage|currency|peak_rss_mb|.*seconds|.*_per_second"
 )
-"""Keys whose values are not compared; `stages` of the results is what each stage cost and how it is shown, and
-`model_names` what tables call its models."""
+"""Keys whose values are not compared; `stages` of the results is what each stage cost and how it is shown, `usage`
+and `currency` what each role cost, and `model_names` what tables call its models."""
 
 IDS: Final = frozenset({"id", "prompt_id", "comparison_id", "chain_id", "item"})
 """Keys that name a record; `principle_id` is not one, since a principle's id is what was drawn."""

@@ -6,7 +6,8 @@
     ├── PromptingError (ValueError)         a template, a layout or a set of options cannot be rendered safely
     ├── RecordError (ValueError)            a stored record cannot be read, or would break its invariant
     ├── RunError (RuntimeError)             a run directory cannot be used as asked
-    │   └── StageFailedError                     more items of a stage failed than its bound allows
+    │   ├── StageFailedError                     more items of a stage failed than its bound allows
+    │   └── LimitReachedError                    a run came to the limit on its calls, cost or hours
     ├── JournalError (RuntimeError)         the journal is locked, damaged or of another version
     ├── ModelError (RuntimeError)           a checkpoint or a server cannot be used
     │   ├── CallFailedError                 one call failed; recorded on its item, never a result
@@ -16,8 +17,8 @@
     └── MissingExtraError (ImportError)     an optional dependency is absent; says the command that installs it
 
 Leaves also inherit the builtin they replace. A message says where, what was expected, and what to do. Errors
-that a user can mend are printed by the command line as one short message with exit code 2, a stage that failed and an
-error of the operating system with 1.
+that a user can mend are printed by the command line as one short message with exit code 2, a stage that failed, a limit
+that was reached and an error of the operating system with 1.
 """
 
 from collections.abc import Sequence
@@ -75,6 +76,10 @@ class StageFailedError(RunError):
         super().__init__(message)
         self.failures = tuple(failures)
         self.results: Sequence[Any] = ()
+
+
+class LimitReachedError(RunError):
+    """A run came to a limit on what it may spend. No call is under way any more, and what was answered is kept."""
 
 
 class JournalError(SolonError, RuntimeError):

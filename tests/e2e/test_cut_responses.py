@@ -66,11 +66,15 @@ def test_the_grade_of_a_response_says_whether_it_was_cut_off_and_so_does_its_anc
 def test_nothing_that_was_cut_off_is_learnt_as_if_it_had_ended(cut_run):
     steps = [step for chain in load(cut_run, "revision_chains", RevisionChain) for step in chain.steps]
     helpful = load(cut_run, "helpful_samples", HelpfulSample)
-    ended = [*(step.revision for step in steps), *(sample.response for sample in helpful)]
-    assert not any(sample.cut for sample in ended)
+    revisions, samples = [step.revision for step in steps], [sample.response for sample in helpful]
+    assert not any(revision.cut for revision in revisions)
+    assert any(sample.cut for sample in samples)  # learnt as far as they go
     learnt = load(cut_run, "sft_examples", SFTExample)
-    assert learnt
-    assert {example.response for example in learnt} <= {sample.text for sample in ended}
+    assert {(example.response, example.ended) for example in learnt} <= {
+        *((revision.text, True) for revision in revisions),
+        *((sample.text, not sample.cut) for sample in samples),
+    }
+    assert any(not example.ended for example in learnt)
     pairs = load(cut_run, "preference_pairs", PreferencePair)
     by_id = {comparison.id: comparison for comparison in load(cut_run, "comparisons", Comparison)}
     assert not all(pair.ended_a and pair.ended_b for pair in pairs)

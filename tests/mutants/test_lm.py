@@ -657,8 +657,8 @@ METHODS: dict[str, tuple[type, Mutant]] = {
         journal.Journal,
         (
             journal.Journal.add,
-            "if not self._pending",
-            "if True",
+            "written))",
+            "written)); self._commit()",
             lambda model, tmp: journals.test_calls_that_end_together_are_committed_together(tmp),
         ),
     ),

@@ -122,8 +122,8 @@ FUNCTIONS: dict[str, Case] = {
     ),
     "what was sampled is not learnt": (
         sft._encode,
-        ", example.tokens)",
-        ")",
+        "example.response, example.tokens,",
+        "example.response, None,",
         lambda m, f: test_sft.test_what_was_sampled_is_learnt_and_what_is_read_anew_is_counted(m / "base", f),
     ),
     "each token is foretold one token late": (

@@ -3,6 +3,9 @@
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +14,8 @@ import typer
 from solon.cli.errors import FAILED, INTERRUPTED, fail, reports_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from solon.evaluation import Grader, PairGrader
+    from solon.lm import Caps
     from solon.pipeline.task import Task
     from solon.world.nano.pretrain import PretrainLog
     from solon.world.splits import Split
@@ -53,10 +56,32 @@ def _root(
     pass
 
 
-@app.command()
-@reports_errors
-def run(
-    context: typer.Context,
+@dataclass(frozen=True)
+class _Request:
+    """What the options of `run` and `plan` ask for.
+
+    Attributes:
+        task: what is asked and how it is judged.
+        folder: the run's folder.
+        settings: fields set over the preset, nested.
+        overrides: the same, as words of `--set`.
+        grader: name of the grader, if one was given.
+        part: what `solon.run` and `plan` call as the options do.
+        caps: limits on what may be spent.
+        accept_code: keep stages that other sources made.
+    """
+
+    task: "Task"
+    folder: Path
+    settings: dict[str, Any]
+    overrides: list[str]
+    grader: str | None
+    part: dict[str, Any]
+    caps: "Caps"
+    accept_code: bool
+
+
+def _read_options(
     task: Annotated[
         str | None,
         typer.Option(metavar="TASK", help="What is asked: a task's YAML file, or starter; the world if left out."),
@@ -130,19 +155,30 @@ def run(
     accept_code: Annotated[
         bool, typer.Option("--accept-code", help="Keep stages that another version of the code made.")
     ] = False,
+    prices: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A table of what models behind servers cost.")
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(metavar="X", min=0.0, help="Stop before a call by which the run, all starts, might cost more."),
+    ] = None,
+    max_calls: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Stop where the run, all starts, has made so many calls.")
+    ] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(metavar="H", min=0.0, help="Stop this start after so many hours.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field, e.g. ppo.kl_coef=0.05.")
     ] = None,
-) -> None:
-    """Run the whole method, or a part of it.
-
-    To resume after an interruption, run the same command again.
-    """
+) -> _Request:
+    """Gather what the options say; they are declared here for all commands that have them."""
     from solon.cli.tasks import default_folder, find_task
+    from solon.lm import Caps
     from solon.pipeline.overrides import merge, nest
+    from solon.pipeline.stages.method import CONSTITUTIONAL_AI, CONSTITUTIONAL_DATA
 
     found = find_task(task, red_team=red_team, helpful=helpful, harmful=harmful, benign=benign)
-    folder = out if out is not None else default_folder(found, preset)
     given = {
         "assistant": {"source": model, "dtype": dtype, "device": device},
         "critic": {"source": critic},
@@ -150,17 +186,83 @@ def run(
         "judge": {"source": judge},
     }
     settings: dict[str, object] = {"prompts": {"drop_leaks": True}} if drop_leaks else {}
+    if prices is not None:
+        settings["prices"] = str(prices)
     for role, fields in given.items():
         for field, value in fields.items():
             if value is not None:
                 settings = merge(settings, nest(("models", role, field), value))
+    return _Request(
+        task=found,
+        folder=out if out is not None else default_folder(found, preset),
+        settings=settings,
+        overrides=overrides or [],
+        grader=grader,
+        part={
+            "constitution": constitution,
+            "preset": preset,
+            "seed": seed,
+            "until": until,
+            "only": only,
+            "old": old,
+            "templates": templates,
+            "method": CONSTITUTIONAL_DATA if labels_only else CONSTITUTIONAL_AI,
+        },
+        caps=Caps(calls=max_calls, cost=max_cost, hours=max_hours),
+        accept_code=accept_code,
+    )
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `_read_options` in the place of its `**options`; typer reads signatures."""
+    own = [p for p in signature(command).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    shared = signature(_read_options).parameters.values()
+    parameters = [*own[:1], *shared, *own[1:]]
+    setattr(command, "__signature__", Signature(parameters))  # noqa: B010
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+@app.command()
+@reports_errors
+@_with_options
+def run(context: typer.Context, **options: Any) -> None:
+    """Run the whole method, or a part of it.
+
+    To resume after an interruption, run the same command again.
+    """
+    request = _read_options(**options)
     try:
-        part = {"until": until, "only": only, "old": old, "accept_code": accept_code, "templates": templates}
-        _run(found, folder, grader, preset, constitution, seed, settings, overrides or [], part, labels_only)
+        _run(request)
     except KeyboardInterrupt:
-        again = shlex.join(["solon", "run", *_words(context), *([] if out is not None else ["--out", str(folder)])])
+        named = [] if options["out"] is not None else ["--out", str(request.folder)]
+        again = shlex.join(["solon", "run", *_words(context), *named])
         sys.stderr.write(f"interrupted: what was done is kept; resume with\n  {again}\n")
         raise SystemExit(INTERRUPTED) from None
+
+
+@app.command()
+@reports_errors
+@_with_options
+def plan(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")] = False,
+    **options: Any,
+) -> None:
+    """Say what a run would ask, train and cost; nothing is done.
+
+    Takes the options of `solon run`. What the run's folder or an old run has answered already is not counted.
+    """
+    request = _read_options(**options)
+    grader = _check_files(request)
+    from solon.cli.errors import printable
+    from solon.cli.tables import estimate_table
+    from solon.pipeline.run import plan as plan_run
+
+    estimate = plan_run(
+        out=request.folder, task=request.task, overrides=request.settings, grader=grader, **request.part
+    )
+    print(printable(estimate.model_dump_json(indent=1) if as_json else estimate_table(estimate)))
 
 
 def _words(context: typer.Context) -> list[str]:
@@ -178,58 +280,50 @@ def _words(context: typer.Context) -> list[str]:
     return words
 
 
-def _run(
-    task: "Task",
-    folder: Path,
-    grader: str | None,
-    preset: str | None,
-    constitution: str,
-    seed: int | None,
-    settings: dict[str, object],
-    overrides: list[str],
-    part: "Mapping[str, Any]",
-    labels_only: bool,
-) -> None:
-    from solon.cli.failpoints import arm_failpoint
+def _check_files(request: _Request) -> "Grader | PairGrader | None":
+    """Say what is wrong with the files that a request names before anything heavy is imported; return its grader."""
     from solon.constitution import load_constitution
     from solon.pipeline.folder import check_run_folder
     from solon.pipeline.overrides import merge, nest, parse_override
-    from solon.pipeline.usage import Meter
     from solon.prompting import load_templates
     from solon.tasks import load_grader
 
+    for text in request.overrides:
+        request.settings.update(merge(request.settings, nest(*parse_override(text))))
+    check_run_folder(request.folder)
+    load_constitution(request.part["constitution"])
+    if (templates := request.part["templates"]) is not None:
+        load_templates(templates)
+    return None if request.grader is None else load_grader(request.grader, Path.cwd())
+
+
+def _run(request: _Request) -> None:
+    from solon.cli.failpoints import arm_failpoint
+    from solon.pipeline.usage import Meter
+
     meter = Meter(whole_process=True)
     arm_failpoint(os.environ)
-    for text in overrides:
-        settings = merge(settings, nest(*parse_override(text)))
-    check_run_folder(folder)  # what is wrong with these is said before anything heavy is imported
-    load_constitution(constitution)
-    if (templates := part.get("templates")) is not None:
-        load_templates(templates)
-    own_grader = None if grader is None else load_grader(grader, Path.cwd())
+    grader = _check_files(request)
 
     from solon.cli.errors import printable
     from solon.cli.progress import make_observer
     from solon.cli.tables import results_table
     from solon.pipeline.run import run as run_pipeline
-    from solon.pipeline.stages.method import CONSTITUTIONAL_AI, CONSTITUTIONAL_DATA
 
     with make_observer(sys.stderr) as observer:
         result = run_pipeline(
-            out=folder,
-            task=task,
-            constitution=constitution,
-            preset=preset,
-            seed=seed,
-            overrides=settings,
+            out=request.folder,
+            task=request.task,
+            overrides=request.settings,
             observer=observer,
-            grader=own_grader,
-            grader_source=grader or "",
+            grader=grader,
+            grader_source=request.grader or "",
             meter=meter,
-            method=CONSTITUTIONAL_DATA if labels_only else CONSTITUTIONAL_AI,
-            **part,
+            caps=request.caps,
+            accept_code=request.accept_code,
+            **request.part,
         )
-    if part["only"] is not None:
+    if request.part["only"] is not None:
         return
     print(printable(results_table(result.results)))
     for notice in result.results["notices"]:

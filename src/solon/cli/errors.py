@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
-from solon.errors import EXTRA_OF, MissingExtraError, SolonError, StageFailedError
+from solon.errors import EXTRA_OF, LimitReachedError, MissingExtraError, SolonError, StageFailedError
 from solon.redaction import redact
 
 P = ParamSpec("P")
@@ -40,7 +40,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except StageFailedError as error:
+        except (StageFailedError, LimitReachedError) as error:
             fail(str(error), FAILED)
         except SolonError as error:
             fail(str(error))

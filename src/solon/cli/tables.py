@@ -1,10 +1,10 @@
 """The results of a run as plain text, narrow enough for any terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from solon.messages import count_of
-from solon.records import UNGRADED, Measures, count_cut
+from solon.records import UNGRADED, Basis, Measures, PlannedCalls, RunEstimate, count_cut
 
 if TYPE_CHECKING:
     from solon.tasks.checking import PoolFacts
@@ -42,6 +42,88 @@ def results_table(results: Mapping[str, Any]) -> str:
     minutes, seconds = divmod(round(results["total_seconds"]), 60)
     cost = f"{minutes} min {seconds} s, {results['cpu_seconds']:.0f} CPU seconds, {results['peak_rss_mb']:.0f} MiB"
     return "\n\n".join([*parts, cost])
+
+
+def estimate_table(estimate: RunEstimate) -> str:
+    """Return what a run is still to ask and train, a line for each stage and role, and what the numbers rest on."""
+    head = [
+        "stage",
+        "role",
+        "calls",
+        "answered",
+        "prompt tokens",
+        "output tokens",
+        "at most",
+        "time",
+        "cost",
+        "at most",
+    ]
+    rows = [_calls_row(row, estimate.currency) for row in estimate.calls]
+    rows += [
+        [row.stage, "training", "", "", "", "", str(row.tokens), _said_time(row.seconds), "", ""]
+        for row in estimate.training
+    ]
+    calls, money = list(estimate.calls), [row for row in estimate.calls if row.priced]
+    known = [row.left for row in calls if row.left is not None]
+    total = f"{sum(known)} calls at most are still to be made"
+    if len(known) < len(calls):
+        total += ", and those of graders that do not say how many"
+    parts = [format_table([head, *rows]), "", f"{total}.", *_describe_bases(calls)]
+    if money:
+        told = [row for row in money if row.cost is not None and row.most_cost is not None]
+        cost = sum(row.cost or 0.0 for row in told), sum(row.most_cost or 0.0 for row in told)
+        if told:
+            parts.append(
+                f"Cost: {cost[0]:.4g} {estimate.currency}, at most {cost[1]:.4g}, tries that fail not counted."
+            )
+        lacking = sorted({row.role for row in money if row not in told})
+        if lacking:
+            parts.append(f"No price known, or not how much is read: {', '.join(lacking)}.")
+    times = [row.seconds for row in estimate.calls] + [row.seconds for row in estimate.training]
+    if None in times:
+        parts.append("Time is not known where no run of this folder or of --from measured it.")
+    return "\n".join(parts)
+
+
+def _calls_row(row: PlannedCalls, currency: str | None) -> list[str]:
+    calls = "not known" if row.calls is None else f"{'' if row.fixed else 'up to '}{row.calls}"
+    costs = ["", ""]
+    if row.priced:
+        costs = ["no price known" if cost is None else f"{cost:.4g} {currency}" for cost in (row.cost, row.most_cost)]
+    tokens = ["not known" if count is None else str(count) for count in (row.prompt_tokens, row.output_tokens)]
+    most = "not known" if row.most_output_tokens is None else str(row.most_output_tokens)
+    return [row.stage, row.role, calls, str(row.answered), *tokens, most, _said_time(row.seconds), *costs]
+
+
+def _said_time(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+_BASES: Final[Mapping[Basis, str]] = {
+    "tokenizer": "counted by the tokenizer",
+    "sample": "counted by the tokenizer in a sample of prompts, where texts that are not known yet are left out",
+    "characters": "estimated, four characters for a token, where texts that are not known yet are left out",
+    "journal": "as long as the calls that a journal has",
+    "limit": "as long as the limits allow",
+}
+
+
+def _describe_bases(rows: Sequence[PlannedCalls]) -> list[str]:
+    """Say what the tokens of prompts, and of what is written, rest on."""
+    lines = []
+    for name, bases in (
+        ("Prompts", [(row.prompt_basis, row) for row in rows]),
+        ("Output", [(row.output_basis, row) for row in rows]),
+    ):
+        by_basis: dict[Basis, list[str]] = {}
+        for basis, row in bases:
+            if basis is not None:
+                by_basis.setdefault(basis, []).append(f"{row.stage}/{row.role}")
+        lines += [f"{name} {_BASES[basis]}: {', '.join(where)}." for basis, where in by_basis.items()]
+    return lines
 
 
 def _evaluation_table(evaluation: Mapping[str, Any], models: Mapping[str, Any], names: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """How good a model is: answers to prompts kept from training, graded, with rates, intervals and differences."""
 
 from solon.calibration import brier_score, expected_calibration_error
-from solon.evaluation.graders import asks_of, check_grader, limits_of, measures_of, weighs_of
+from solon.evaluation.graders import asks_of, calls_of, check_grader, limits_of, measures_of, weighs_of
 from solon.evaluation.grading import EvaluationConfig, grade_response, grade_revisions, run_evaluation
 from solon.evaluation.protocol import Evaluation, Grader, OpenModel, PairGrader
 from solon.evaluation.statistics import (
@@ -30,6 +30,7 @@ __all__ = [
     "PairGrader",
     "asks_of",
     "brier_score",
+    "calls_of",
     "check_grader",
     "clustered_rate",
     "clustered_variance",

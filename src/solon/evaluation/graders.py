@@ -94,6 +94,12 @@ def weighs_of(grader: Grader | PairGrader) -> tuple[str, ...]:
     return tuple(getattr(grader, "weighs", None) or ())
 
 
+def calls_of(grader: Grader | PairGrader) -> int | None:
+    """Return how many calls a grader states to make for an answer at most; None where it states nothing."""
+    calls = getattr(grader, "calls_per_answer", None)
+    return calls if isinstance(calls, int) else None
+
+
 def _check_statements(stated: Mapping[str, Any], where: str) -> None:
     """Refuse what a grader says of itself where it cannot be what it should be."""
     for name in ("asks", "weighs"):

@@ -9,8 +9,8 @@ Every row carries a digest of itself, checked whenever it is read: an answer tha
 replayed and never asked for again behind the user's back. Version 1 of the file had no digests. A file of that version
 gets them for what is added to it; its old rows are read as before, and are said to be unchecked.
 
-Beside the calls lie an index of them by draw (`draws`), and what each try of a call at a server took (`tries`);
-neither is part of a version.
+Beside the calls lie an index of them by draw (`draws`), who used them (`uses`), and what each try of a call at a server
+took (`tries`); none is part of a version.
 
 A transaction is written in the thread of the event loop, which waits for the disk meanwhile: some milliseconds for all
 calls of a turn. In another thread an answer would be used after a number of turns that nobody knows, and models in this
@@ -31,6 +31,7 @@ from typing import Any, Literal
 from solon.errors import JournalError
 from solon.lm.draw_index import add_draws, draw_of, ended_within, find_keys, make_index, make_index_beside
 from solon.lm.tries import ServerTries, Try, add_tries, find_tries
+from solon.lm.uses import RoleUse, Use, add_uses, find_uses
 from solon.messages import count_of
 from solon.storage import Closing, content_digest, take_lock
 
@@ -42,7 +43,7 @@ digest TEXT NOT NULL)"""
 _MIGRATION = "ALTER TABLE calls ADD COLUMN digest TEXT"  # which may be NULL, and so says that there are unchecked rows
 _ADD = "INSERT OR IGNORE INTO calls (key, kind, request, response, digest) VALUES (?, ?, ?, ?, ?)"
 _TRIES_WAIT = 1.0
-"""Seconds for which tries wait for a call to be written with."""
+"""Seconds for which tries and uses wait for a call to be written with."""
 
 _NETWORK = ("nfs", "cifs", "smb", "sshfs", "9p", "lustre", "ceph", "gpfs", "beegfs", "afs", "glusterfs", "davfs")
 
@@ -86,6 +87,7 @@ class Journal(Closing):
         self._path = Path(path)
         self._pending: list[tuple[tuple[str, str, str, str], asyncio.Future[None]]] = []
         self._tries: list[tuple[str, Try]] = []
+        self._uses: list[Use] = []
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             stack.callback(os.close, _lock(self._path))
@@ -148,8 +150,15 @@ class Journal(Closing):
         found = (source.find_ended(body) for source in (self._own, *self._readers))
         return next((call for call in found if call is not None), None)
 
-    async def add(self, key: str, kind: Kind, request: str, response: str) -> None:
+    async def add(self, key: str, kind: Kind, request: str, response: str, *, use: Use | None = None) -> None:
         """Store a call; return once it is on disk, together with all others of this turn of the event loop.
+
+        Args:
+            key: digest of kind and request.
+            kind: `generate` or `choose`.
+            request: all that decides the answer, as JSON.
+            response: the answer, as JSON.
+            use: who asked; written with it.
 
         Raises:
             JournalError: it could not be written (disk full, file damaged).
@@ -160,6 +169,8 @@ class Journal(Closing):
             loop.call_soon(self._commit)
         written: asyncio.Future[None] = loop.create_future()
         self._pending.append(((key, kind, request, response), written))
+        if use is not None:
+            self._uses.append(use)
         await written
 
     def add_try(self, key: str, made: Try) -> None:
@@ -167,25 +178,53 @@ class Journal(Closing):
 
         A process that is killed meanwhile loses it; no call's answer is used before the tries it took are on disk.
         """
-        if not self._tries:
-            asyncio.get_running_loop().call_later(_TRIES_WAIT, self._commit)
+        self._commit_later()
         self._tries.append((key, made))
+
+    def add_use(self, use: Use) -> None:
+        """Store a use of a call that is stored already, or that failed, as late as a try."""
+        self._commit_later()
+        self._uses.append(use)
+
+    def _commit_later(self) -> None:
+        if not self._tries and not self._uses:
+            asyncio.get_running_loop().call_later(_TRIES_WAIT, self._commit)
+
+    def flush(self) -> None:
+        """Write what waits to be written.
+
+        Raises:
+            JournalError: it could not be.
+        """
+        if self._pending or self._tries or self._uses:
+            with suppress(RuntimeError):  # futures of an event loop that is closed can no longer be told
+                self._commit()
+        if self._tries or self._uses:
+            calls = count_of(len({*(key for key, _ in self._tries), *(use.call for use in self._uses)}), "call")
+            raise JournalError(
+                f"{self._path}: the tries of {calls} at servers could not be written, so what they cost is not in "
+                "it: free the disk or mend the permissions before the run goes on"
+            )
 
     def _commit(self) -> None:
         pending, self._pending = self._pending, []
         tries, self._tries = self._tries, []
+        uses, self._uses = self._uses, []
         failure: Exception | None = None
         try:
             rows = [(*row, content_digest(row)) for row, _ in pending]
-            if rows or tries:
+            if rows or tries or uses:
                 with _explaining(self._path), _transaction(self._writer):
                     self._writer.executemany(_ADD, rows)
                     add_draws(self._writer, [(request, key) for key, kind, request, *_ in rows if kind == "generate"])
                     if tries:
                         add_tries(self._writer, tries)
+                    if uses:
+                        add_uses(self._writer, uses)
         except Exception as error:  # a caller who is not told waits for ever
             failure = error
             self._tries = tries + self._tries  # whoever adds a call next is told, or who closes the journal
+            self._uses = uses + self._uses
         for _, written in pending:
             if not written.done():
                 if failure is None:
@@ -200,16 +239,10 @@ class Journal(Closing):
             JournalError: tries could not be written.
         """
         with self._files:
-            if self._pending or self._tries:
-                with suppress(RuntimeError):  # futures of an event loop that is closed can no longer be told
-                    self._commit()
-            unwritten, self._tries = self._tries, []
-            if unwritten:
-                calls = count_of(len({key for key, _ in unwritten}), "call")
-                raise JournalError(
-                    f"{self._path}: the tries of {calls} at servers could not be written, so what they cost is not in "
-                    "it: free the disk or mend the permissions before the run goes on"
-                )
+            try:
+                self.flush()
+            finally:
+                self._tries, self._uses = [], []
 
 
 def read_call(path: Path, key: str) -> StoredCall | None:
@@ -244,6 +277,16 @@ def read_tries(path: Path) -> tuple[ServerTries, ...]:
     """
     with closing(_Reader(path)) as reader:
         return reader.tries()
+
+
+def read_uses(path: Path) -> tuple[RoleUse, ...]:
+    """Return what each role used in each stage by a journal, without writing.
+
+    Raises:
+        JournalError: the file is missing, damaged or no journal.
+    """
+    with closing(_Reader(path)) as reader:
+        return reader.uses()
 
 
 class _Calls:
@@ -310,6 +353,10 @@ class _Reader(_Calls):
     def tries(self) -> tuple[ServerTries, ...]:
         with _explaining(self._path):
             return find_tries(self._connection)
+
+    def uses(self) -> tuple[RoleUse, ...]:
+        with _explaining(self._path):
+            return find_uses(self._connection)
 
     def find_beginning(self, key: str) -> StoredCall | None:
         with _explaining(self._path):

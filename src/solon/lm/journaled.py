@@ -16,8 +16,11 @@ for each of them. An answer that was cut answers no other call.
 
 import asyncio
 import json
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
@@ -28,7 +31,9 @@ from solon.errors import JournalError
 from solon.lm.journal import Journal, Kind, StoredCall
 from solon.lm.passing import PassingModel
 from solon.lm.protocol import LanguageModel, find_nameless_identity
-from solon.lm.tries import keeping_tries
+from solon.lm.spending import Account, ManyRequests, Spending, count_most_tokens
+from solon.lm.tries import Try, keeping_tries
+from solon.lm.uses import Use
 from solon.messages import describe_error
 from solon.records import Choice, Rendered, Sample, Sampling, TokenCounts
 from solon.storage import content_digest
@@ -93,6 +98,11 @@ class _Call(ABC, Generic[T]):
         answer: T = self.answer(model=self.model.identity, call=self.key, **self._said(), **response)
         return answer
 
+    @property
+    @abstractmethod
+    def most_tokens(self) -> tuple[int, int]:
+        """At least as many tokens as it may read and write, in all requests it may take."""
+
     @abstractmethod
     async def _ask(self) -> T: ...
 
@@ -113,6 +123,11 @@ class GenerateCall(_Call[Sample]):
     answer = Sample
     sampling: Sampling
     seed: int
+
+    @property
+    def most_tokens(self) -> tuple[int, int]:
+        """Of one request."""
+        return count_most_tokens(self.prompt), self.sampling.max_tokens
 
     async def _ask(self) -> Sample:
         return await self.model.generate(self.prompt, self.sampling, seed=self.seed)
@@ -135,6 +150,12 @@ class ChooseCall(_Call[Choice]):
     answer = Choice
     options: tuple[str, ...]
 
+    @property
+    def most_tokens(self) -> tuple[int, int]:
+        """Of each request, a token."""
+        requests = self.model.count_requests(self.options) if isinstance(self.model, ManyRequests) else 1
+        return requests * count_most_tokens(self.prompt), requests
+
     async def _ask(self) -> Choice:
         return await self.model.choose(self.prompt, self.options)
 
@@ -151,13 +172,27 @@ class JournaledModel(PassingModel):
         inner: the model that answers what is not in the journal.
         journal: where calls are kept.
         counter: counts its calls; the models of a stage share one.
+        account: for whom they are made; None keeps nothing of that.
     """
 
-    def __init__(self, inner: LanguageModel, journal: Journal, counter: CallCounter | None = None) -> None:
+    def __init__(
+        self,
+        inner: LanguageModel,
+        journal: Journal,
+        counter: CallCounter | None = None,
+        account: Account | None = None,
+    ) -> None:
         super().__init__(inner)
         self._journal = journal
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self.counter = counter if counter is not None else CallCounter()
+        self._account = account
+
+    def on_account(self, account: Account) -> "JournaledModel":
+        """Return the same model asked for another role: a call that both ask at a time is still made once."""
+        other = copy(self)
+        other._account = account
+        return other
 
     async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
         """Replay or make the call; see `LanguageModel.generate`."""
@@ -176,14 +211,15 @@ class JournaledModel(PassingModel):
         if stored is not None:
             response = stored.response
             self.counter.replayed += 1
+            use = self._use(call, response)
             if stored.file != self._journal.path or stored.key != call.key:
-                await self._journal.add(call.key, call.kind, call.request, _dump(response))
+                await self._journal.add(call.key, call.kind, call.request, _dump(response), use=use)
+            elif use is not None:
+                self._journal.add_use(use)
         else:
             done = self._under_way[call.key] = asyncio.get_running_loop().create_future()
             try:
-                with keeping_tries(call.key, self._journal.add_try):
-                    response = await call.make()
-                await self._journal.add(call.key, call.kind, call.request, _dump(response))
+                response = await self._make(call)
             finally:
                 del self._under_way[call.key]
                 done.set_result(None)
@@ -200,6 +236,49 @@ class JournaledModel(PassingModel):
         self.counter.prompt_tokens += result.prompt_tokens
         return result
 
+    async def _make(self, call: _Call[T]) -> dict[str, Any]:
+        """Ask the model, as soon as what may be spent allows it, and keep the answer."""
+        prompt, output = call.most_tokens
+        account = self._account
+
+        def keep(key: str, made: Try) -> None:
+            self._journal.add_try(key, made)
+            if account is not None:
+                account.note_try(made, prompt=prompt, output=output)
+
+        async with _admitted(account, prompt, output):
+            begun = time.time()
+            try:
+                with keeping_tries(call.key, keep):
+                    response = await call.make()
+            except Exception:  # one that is cancelled was neither answered nor did it fail
+                if (use := self._use(call, None, begun=begun)) is not None:
+                    self._journal.add_use(use)
+                raise
+            use = self._use(call, response, begun=begun)
+            await self._journal.add(call.key, call.kind, call.request, _dump(response), use=use)
+        return response
+
+    def _use(self, call: _Call[T], response: dict[str, Any] | None, *, begun: float | None = None) -> Use | None:
+        """Return how a call was used, None where nobody keeps it; it was made where it has a beginning."""
+        if self._account is None:
+            return None
+        prompt, output = call.most_tokens
+        told = response or {}
+        return Use(
+            call.key,
+            self._account.stage,
+            self._account.role,
+            made=begun is not None,
+            answered=response is not None,
+            prompt_tokens=told.get("prompt_tokens", 0),
+            generated_tokens=told.get("generated_tokens", 0),
+            begun=begun,
+            ended=None if begun is None else time.time(),
+            most_prompt=prompt,
+            most_generated=output,
+        )
+
     def _find(self, call: _Call[T]) -> StoredCall | None:
         """Look a call up in its present and former spelling: itself, else one that its limit would not have cut."""
         may_end = call.kind == "generate" and self.limit_only_cuts
@@ -210,6 +289,14 @@ class JournaledModel(PassingModel):
             if stored is not None:
                 return stored
         return None
+
+
+@asynccontextmanager
+async def _admitted(account: Account | None, prompt: int, output: int) -> AsyncIterator[None]:
+    """Wait until a call of so many tokens may be made."""
+    spending = Spending() if account is None else account.spending
+    async with spending.admit(0.0 if account is None else account.cost_at_most(prompt, output)):
+        yield
 
 
 def _prompt_request(prompt: Rendered) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from dataclasses import astuple, dataclass, field
 
 _TABLE = """CREATE TABLE IF NOT EXISTS tries (call TEXT NOT NULL, server TEXT NOT NULL, begun REAL NOT NULL,
 seconds REAL NOT NULL, status INTEGER, fault TEXT, said TEXT NOT NULL, maybe_paid INTEGER NOT NULL,
-prompt_tokens INTEGER, generated_tokens INTEGER)"""
+prompt_tokens INTEGER, generated_tokens INTEGER, cached_tokens INTEGER)"""
+_MIGRATION = "ALTER TABLE tries ADD COLUMN cached_tokens INTEGER"
+_COLUMNS = "SELECT name FROM pragma_table_info('tries')"
 _THERE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'tries'"
-_ADD = "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD = "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Try:
         maybe_paid: it failed in a way in which the server may have done the work and charged it.
         prompt_tokens: by the server's count; None where it did not tell.
         generated_tokens: likewise.
+        cached_tokens: of the prompt's, those that it had in a cache; likewise.
     """
 
     server: str
@@ -44,6 +47,7 @@ class Try:
     maybe_paid: bool = False
     prompt_tokens: int | None = None
     generated_tokens: int | None = None
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ def note_try(made: Try) -> None:
 def add_tries(connection: sqlite3.Connection, tries: Iterable[tuple[str, Try]]) -> None:
     """Write tries, with the keys of their calls, into a journal."""
     connection.execute(_TABLE)
+    if ("cached_tokens",) not in connection.execute(_COLUMNS).fetchall():  # of a version that did not keep them
+        connection.execute(_MIGRATION)
     connection.executemany(_ADD, [(call, *astuple(made)) for call, made in tries])
 
 

@@ -65,6 +65,7 @@ class RunConfig(Config):
         threads: threads of torch; one is the steadiest on a shared machine.
         heldout_pairs: share of the labelled pairs, by their prompts' hash, that the preference model is measured on.
         max_failure_fraction: a stage stops once more than this share of its items has failed.
+        prices: a table of what models behind servers cost; see `pipeline/data/prices.example.yaml`.
         models: role to its model. `assistant` answers first and is the start of training, `critic` criticises and
             revises, `feedback` compares, `judge` is for graders. A role may name another; critic and feedback are the
             assistant if left out, as in the paper, and the judge is the feedback model.
@@ -90,6 +91,7 @@ class RunConfig(Config):
     threads: int = Field(1, ge=1)
     heldout_pairs: float = Field(0.1, ge=0.0, lt=1.0)
     max_failure_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    prices: str | None = Field(None, min_length=1)
     models: dict[str, ModelSpec] = Field(default_factory=dict)
     prompts: PromptsConfig = PromptsConfig()
     revision: RevisionConfig = RevisionConfig()

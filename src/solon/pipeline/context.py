@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from solon.errors import ConfigError, StageFailedError
 from solon.lm import (
+    Account,
     CallCounter,
     ItemResults,
     Journal,
@@ -19,6 +20,7 @@ from solon.lm import (
     ModelSpec,
     OnProgress,
     PartEndedError,
+    Spending,
     find_backend,
     with_system_prompt,
     with_templates,
@@ -48,6 +50,7 @@ class StageContext(Closing):
         journal: where calls are kept.
         observer: told how it goes.
         manifest: renewed on progress.
+        spending: what calls are counted against.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class StageContext(Closing):
         journal: Journal,
         observer: Observer,
         manifest: ManifestWriter,
+        spending: Spending,
     ) -> None:
         self.stage = stage
         self.config = plan.config
@@ -71,6 +75,7 @@ class StageContext(Closing):
         self._journal = journal
         self._observer = observer
         self._manifest = manifest
+        self._spending = spending
         self._stack = ExitStack()
         self._open: dict[str, JournaledModel] = {}
         self.counter = CallCounter()
@@ -119,14 +124,17 @@ class StageContext(Closing):
     def model(self, model: Role | Checkpoint) -> LanguageModel:
         """Open a model that the stage declares to read; two roles that were given the same share it."""
         self._declared(model, self.stage.reads)
-        return self._opened(self._plan.model(model, self._paths))
+        return self._opened(self._plan.model(model, self._paths), model.key)
 
-    def _opened(self, spec: ModelSpec) -> LanguageModel:
+    def _opened(self, spec: ModelSpec, role: str) -> LanguageModel:
         key = spec.model_dump_json(exclude={"system_prompt"})  # which is put before what the opened model is asked
         if key not in self._open:
             inner = self._stack.enter_context(find_backend(spec).open_model(spec))
             self._open[key] = JournaledModel(inner, self._journal, self.counter)
-        return with_system_prompt(with_templates(self._open[key], self._plan.templates), spec.system_prompt)
+        prices = self._plan.prices
+        account = Account(self.stage.name, role, self._spending, None if prices is None else prices.find(spec))
+        model = self._open[key].on_account(account)
+        return with_system_prompt(with_templates(model, self._plan.templates), spec.system_prompt)
 
     def model_of(self, role: str) -> LanguageModel:
         """Open the model of a role by its name, as graders ask for it.
@@ -144,7 +152,7 @@ class StageContext(Closing):
                 f"there is no model for the role {role!r} here; {nearest(role, known)}; "
                 f"give it one with  --set models.{role}.source=SOURCE"
             )
-        return self._opened(self._plan.models[role])
+        return self._opened(self._plan.models[role], role)
 
     def progress(self, part: str) -> OnProgress:
         """Return what to call with done and total of a part of this stage."""
@@ -153,6 +161,8 @@ class StageContext(Closing):
             pass_point(f"progress:{self.stage.name}")
             self._observer.stage_progressed(self.stage.name, part, done, total)
             self._manifest.renew()
+            if self.stage.trains:  # where models are asked, calls under way are waited for
+                self._spending.check_hours()
 
         return report
 

@@ -25,8 +25,8 @@ from solon.records import RunHeader, RunPaths
 from solon.storage import take_lock
 
 _LOCK = ".lock"
-_NOT_COMPARED = ("preset", "constitution", "models", "threads")
-_ROUNDING_ONLY = ("source", "device", "batch_size", "server")
+_NOT_COMPARED = ("preset", "constitution", "models", "threads", "prices")
+ROUNDING_ONLY = {"source", "device", "batch_size", "server"}
 """Fields of a model that may differ: where it lies, which its digest does not depend on, and how it is computed.
 
 What decides a served model's answers is in its digest."""
@@ -44,7 +44,7 @@ def _comparable(header: RunHeader) -> dict[str, Any]:
     if header.templates is not None:
         digests["templates"] = header.templates.digest
     models = {
-        role: {name: value for name, value in spec.items() if name not in _ROUNDING_ONLY}
+        role: {name: value for name, value in spec.items() if name not in ROUNDING_ONLY}
         for role, spec in header.config.get("models", {}).items()
         if role in _COMPARED_ROLES
     }
@@ -148,7 +148,8 @@ def _compare_requests(paths: RunPaths, header: RunHeader) -> list[Difference]:
 
 def _clear(paths: RunPaths) -> None:
     """Remove what a run that has made nothing says of itself; its header is for the next to replace."""
-    for file in [*paths.root.glob("manifest/*.json"), *paths.root.glob("records/*.jsonl"), paths.constitution]:
+    own = (paths.constitution, paths.plan)
+    for file in [*paths.root.glob("manifest/*.json"), *paths.root.glob("records/*.jsonl"), *own]:
         file.unlink(missing_ok=True)
 
 

@@ -33,6 +33,7 @@ class Stage:
         writes: what it makes.
         work: does it; what it wrote and asked is found out without its help.
         asks: says what it will ask of models, as far as that is known before the run; see `requests`.
+        learns: returns how many tokens it trains on at most, all passes together; None where it does not train.
         trains: those it trains from or by, whose folders it needs.
         figures: what the report says of its account in numbers.
         remedies: reason of a failure to what helps against it, a verb and a field: `raise revision.max_tokens`.
@@ -44,6 +45,7 @@ class Stage:
     writes: tuple[Output, ...]
     work: "Callable[[StageContext], Outcome]"
     asks: "Callable[[Known], Iterator[Request]] | None" = None
+    learns: "Callable[[Known], int] | None" = None
     trains: tuple[Role | Checkpoint, ...] = ()
     figures: tuple[Figure, ...] = ()
     remedies: Mapping[str, str] = field(default_factory=dict, hash=False)

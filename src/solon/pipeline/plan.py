@@ -8,8 +8,9 @@ from typing import Any
 from solon import __version__
 from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution
 from solon.errors import ConfigError
-from solon.evaluation import Grader, PairGrader, check_grader, measures_of
-from solon.lm.spec import ModelSpec
+from solon.evaluation import Grader, PairGrader, asks_of, check_grader, measures_of
+from solon.lm import Caps, Price
+from solon.lm.spec import LOCAL, ModelSpec
 from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, GRADERS, MODELS, TEMPLATES, Checkpoint, Given, Input, Role
 from solon.pipeline.config import RunConfig, build_config
 from solon.pipeline.graph import Graph
@@ -32,6 +33,7 @@ from solon.pipeline.models import (
 )
 from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.preflight import refuse_prompts
+from solon.pipeline.prices import PriceTable, load_prices, name_of
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
 from solon.pipeline.requests import Known, weighing_roles
 from solon.pipeline.room import check_room
@@ -56,6 +58,7 @@ class RunPlan:
         grader_source: how a grader was given in the place of the task's own; empty where none was.
         until: where the graph was ended; None for the whole method.
         templates: file, such as `chat/user.txt`, to what stands in the place of the package's template.
+        prices: what models behind servers cost; None where nobody said.
     """
 
     task: Task
@@ -68,12 +71,22 @@ class RunPlan:
     grader_source: str
     until: str | None
     templates: Mapping[str, str]
+    prices: PriceTable | None
+
+    @property
+    def known(self) -> Known:
+        """What is known of the run before it begins."""
+        return Known(self.config, self.constitution, self.prompts, self.task.example(), self.templates)
 
     def model(self, item: Role | Checkpoint, paths: RunPaths) -> ModelSpec:
         """Return the model of a role, or one that is made here, which is opened as the assistant is."""
         if isinstance(item, Role):
             return self.models[item.key]
         return trained_model(self.models[ASSISTANT.key], item.path(paths))
+
+    def price_of(self, role: str) -> Price | None:
+        """Return what the model of a role costs; None where it costs nothing or that is not known."""
+        return self.prices.find(self.models[role]) if self.prices is not None and role in self.models else None
 
     def digest(self, item: Input, paths: RunPaths) -> str:
         """Return the digest of what a stage reads."""
@@ -111,6 +124,34 @@ def resolve_config(
     return build_config(preset, merge(settings, {"constitution": _source_of(constitution)}), task)
 
 
+def gather_known(
+    task: Task,
+    config: RunConfig,
+    constitution: Constitution | str | Path,
+    grader: Grader | PairGrader | None,
+    templates: Path | str | Mapping[str, str] | None,
+) -> tuple[Known, dict[str, ModelSpec], PriceTable | None]:
+    """Read what a run is given; return it with its models by role, checkpoints found, and with what these cost.
+
+    Args:
+        task: what is asked and how it is judged.
+        config: the whole configuration.
+        constitution: what governs the run, or where to load it from.
+        grader: grades in place of the task's own graders; None for these.
+        templates: own templates, or their folder; None for the package's alone.
+
+    Raises:
+        ConfigError, ConstitutionError, ModelError: as `solon.run`.
+    """
+    own = {} if templates is None else load_templates(templates)
+    prices = None if config.prices is None else load_prices(config.prices)
+    rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
+    prompts = _regrade(draw_prompts(task, config, rules), grader)
+    refuse_prompts(prompts, config, rules)
+    models = {role: locate_model(spec, task) for role, spec in config.models.items()}
+    return Known(config, rules, prompts, task.example(), own), models, prices
+
+
 def build_plan(
     task: Task,
     config: RunConfig,
@@ -141,11 +182,8 @@ def build_plan(
     Raises:
         ConfigError, ConstitutionError, ModelError: as `solon.run`.
     """
-    own = {} if templates is None else load_templates(templates)
-    rules = constitution if isinstance(constitution, Constitution) else load_constitution(constitution)
-    prompts = _regrade(draw_prompts(task, config, rules), grader)
-    refuse_prompts(prompts, config, rules)
-    models = {role: locate_model(spec, task) for role, spec in config.models.items()}
+    known, models, prices = gather_known(task, config, constitution, grader, templates)
+    rules, prompts, own = known.constitution, known.prompts, known.templates
     check_devices(models)
     trained = [role.key for stage in graph for role in stage.trains if isinstance(role, Role)]
     checked = {_asked_as(models[role]) for role in trained}
@@ -187,9 +225,38 @@ def build_plan(
         )
         if own
         else None,
+        prices=None if prices is None else prices.origin,
     )
     source = "" if grader is None else grader_source
-    return RunPlan(task, config, rules, prompts, models, header, graph, source, until, own)
+    return RunPlan(task, config, rules, prompts, models, header, graph, source, until, own, prices)
+
+
+def find_asked_roles(graph: Graph, prompts: RunPrompts, models: Mapping[str, ModelSpec]) -> list[str]:
+    """Return the roles that a graph may ask, those of its graders included: all where one does not say whom it asks."""
+    read = {item.key for stage in graph for item in stage.reads if isinstance(item, Role)}
+    for evaluation in prompts.evaluations:
+        asks = asks_of(evaluation.grader)
+        read |= models.keys() if asks is None else set(asks)
+    return [role for role in models if role in read]
+
+
+def refuse_unpriced(plan: RunPlan, caps: Caps) -> None:
+    """Refuse a limit on the cost where what may be asked has no price.
+
+    Raises:
+        ConfigError: a role that may be asked has a model that is not in this process, and no price.
+    """
+    if caps.cost is None:
+        return
+    for role in find_asked_roles(plan.graph, plan.prompts, plan.models):
+        spec = plan.models[role]
+        if spec.backend != LOCAL and plan.price_of(role) is None:
+            where = (
+                "give a table of prices with  --prices FILE"
+                if plan.prices is None
+                else f"add it to {plan.prices.source}"
+            )
+            raise ConfigError(f"--max-cost: no price of {name_of(spec)} is known, which is models.{role}: {where}")
 
 
 def _asked_as(spec: ModelSpec) -> tuple[str | None, ...]:

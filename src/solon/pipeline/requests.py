@@ -87,6 +87,8 @@ class Request:
         remedy: what helps where the prompt is too long, beside a lower limit; shorter prompts where it is empty.
         skips: the field that says from what length on conversations are left out; None where none are.
         ends: tokens read after what is written.
+        calls: how many are made of each conversation, on average: of all principles together, what is drawn.
+        fixed: whether they all are, but for failures; else they are the most, as of a chain that may break off.
     """
 
     model: Role | Checkpoint
@@ -99,6 +101,8 @@ class Request:
     remedy: str = ""
     skips: str | None = None
     ends: int = 0
+    calls: float = 1.0
+    fixed: bool = False
 
 
 def weighing_roles(graph: "Graph", known: Known) -> Iterator[str]:

@@ -29,6 +29,7 @@ from solon.feedback import (
     order_logits,
     weighed_logits,
 )
+from solon.lm import RoleUse, read_uses
 from solon.pipeline.artifacts import ASSISTANT, Checkpoint, Curve, Role
 from solon.pipeline.feedback_notices import describe_feedback
 from solon.pipeline.graph import Stage
@@ -40,7 +41,17 @@ from solon.pipeline.stages.method import name_method
 from solon.pipeline.stages.ppo import PPO
 from solon.pipeline.stages.preference_model import TRAIN_PREFERENCE_MODEL
 from solon.pipeline.usage import Usage
-from solon.records import RESULTS_SCHEMA, Comparison, Manifest, PreferenceLabel, RunPaths
+from solon.records import (
+    RESULTS_SCHEMA,
+    Comparison,
+    Manifest,
+    PlannedCalls,
+    PreferenceLabel,
+    RunEstimate,
+    RunPaths,
+    TokenCounts,
+    UsageResults,
+)
 from solon.storage import replace_file
 
 Block = dict[str, Any]
@@ -59,6 +70,7 @@ def describe_plan(plan: RunPlan) -> Block:
         "grader_source": plan.grader_source,
         "until": plan.until,
         "method": name_method(plan.graph),
+        "prices": None if plan.prices is None else plan.prices.origin.digest,
     }
 
 
@@ -78,6 +90,10 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
     labels = LABELS.load(paths) if LABELS in plan.graph.records() else []
     feedback = feedback_summary(labels)
     comparisons = COMPARISONS.load(paths) if labels else []
+    names = [stage.name for stage in plan.graph]
+    uses = [use for use in read_uses(paths.journal) if use.stage in names]
+    uses.sort(key=lambda use: names.index(use.stage))
+    planned = {(row.stage, row.role): row for row in _load_estimate(paths)}
     return {
         "schema": RESULTS_SCHEMA,
         "seed": config.seed,
@@ -96,6 +112,8 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
         ],
         "models": models,
         "stages": {stage.name: _stage(stage, manifests[stage.name]) for stage in plan.graph},
+        "usage": [_usage(use, plan, planned.get((use.stage, use.role))) for use in uses],
+        "currency": None if plan.prices is None else plan.prices.currency,
         "human_inputs": {
             "principles": len(rules.principles),
             "exemplars": len(rules.revision_exemplars) + len(rules.comparison_exemplars),
@@ -111,6 +129,42 @@ def build_results(plan: RunPlan, paths: RunPaths, *, manifests: Mapping[str, Man
         "cpu_seconds": round(used.cpu_seconds, 3),
         "peak_rss_mb": round(used.peak_rss_mb, 1),
     }
+
+
+def _load_estimate(paths: RunPaths) -> Sequence[PlannedCalls]:
+    """Return what was expected when the run began; nothing where no such file can be read, as of an earlier version."""
+    if not paths.plan.is_file():
+        return ()
+    return RunEstimate.from_json(paths.plan.read_text(encoding="utf-8"), where=str(paths.plan)).calls
+
+
+def _usage(use: RoleUse, plan: RunPlan, planned: PlannedCalls | None) -> Block:
+    """Return what a role was asked in a stage, beside what was expected."""
+    tries, price = use.tries, plan.price_of(use.role)
+    answered = tries.tries - tries.failed
+    told = TokenCounts(prompt=tries.prompt_tokens, generated=tries.generated_tokens)
+    expected = None
+    if planned is not None and planned.prompt_tokens is not None and planned.output_tokens is not None:
+        expected = TokenCounts(prompt=planned.prompt_tokens, generated=planned.output_tokens)
+    block = UsageResults(
+        stage=use.stage,
+        role=use.role,
+        calls=use.calls,
+        made=use.made,
+        tokens=TokenCounts(prompt=use.prompt_tokens, generated=use.generated_tokens),
+        planned_calls=None if planned is None else planned.left,
+        planned_tokens=expected,
+        tries=tries.tries,
+        failed_tries=tries.failed,
+        maybe_paid=tries.maybe_paid,
+        uncounted=tries.uncounted,
+        counted=told if answered > tries.uncounted else None,
+        cached=tries.cached_tokens,
+        cost=None if price is None else price.counted(tries),
+        uncounted_cost=None if price is None else price.uncounted(tries),
+        planned_cost=None if planned is None else planned.cost,
+    )
+    return block.model_dump(mode="json")
 
 
 def _evaluation(evaluation: Evaluation, models: Mapping[str, Block]) -> Block:

@@ -48,7 +48,7 @@ def check_room(
         ModelError: a model does not say how many tokens it takes.
     """
     tokenizers = tokenizers or Tokenizers()
-    readers: dict[str, _Reader] = {}
+    readers: dict[str, Reader] = {}
     notes: dict[tuple[str, str], tuple[int, str]] = {}
     for stage in graph:
         for request in stage.asks(known) if stage.asks is not None else ():
@@ -56,7 +56,7 @@ def check_room(
             spec = models[role]
             if spec.backend != LOCAL or not request.pool.conversations:
                 continue
-            reader = readers.setdefault(spec.model_dump_json(), _Reader(spec, known.templates, tokenizers))
+            reader = readers.setdefault(spec.model_dump_json(), Reader(spec, known.templates, tokenizers))
             check = _Check(stage.name, role, request, known.config, reader)
             if not check.surely_fits():
                 check.refuse()
@@ -65,7 +65,7 @@ def check_room(
     return [said for excess, said in notes.values() if excess > 0]
 
 
-class _Reader:
+class Reader:
     """How many tokens prompts have for a model, and how many it takes."""
 
     def __init__(self, spec: ModelSpec, own: Mapping[str, str], tokenizers: Tokenizers) -> None:
@@ -85,6 +85,14 @@ class _Reader:
     @property
     def _tokenizer(self) -> "Tokenizer":
         return self._tokenizers.of(self.spec)
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether prompts can be counted."""
+        try:
+            return self._tokenizer is not None
+        except ModelError:
+            return False
 
     def count(self, rendered: Rendered) -> int:
         """Return how many tokens a prompt has; none where it cannot be put to the model, which its item will say."""
@@ -114,7 +122,7 @@ class _Check:
     role: str
     request: Request
     config: RunConfig
-    reader: _Reader
+    reader: Reader
 
     def surely_fits(self) -> bool:
         """Say whether it fits whatever is not known yet, without reading more than one prompt."""

@@ -12,19 +12,21 @@ from typing import Any
 from solon.constitution import Constitution
 from solon.errors import ConfigError, RecordError, RunError
 from solon.evaluation import Grader, PairGrader
+from solon.lm import Caps
 from solon.pipeline.blocking import run_blocking
 from solon.pipeline.config import RunConfig
+from solon.pipeline.estimate import estimate_run
 from solon.pipeline.folder import check_run_folder, claim_folder, load_header
 from solon.pipeline.graph import Graph
 from solon.pipeline.models import has_gpu, limit_threads
 from solon.pipeline.observer import Observer
 from solon.pipeline.overrides import merge, validate
-from solon.pipeline.plan import build_plan, resolve_config
+from solon.pipeline.plan import build_plan, gather_known, refuse_unpriced, resolve_config
 from solon.pipeline.runner import Runner
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, choose_alone, choose_part
 from solon.pipeline.task import Task, load_task
 from solon.pipeline.usage import Meter
-from solon.records import GIVEN, RunPaths, hold_to_manifests
+from solon.records import GIVEN, RunEstimate, RunPaths, hold_to_manifests
 from solon.report import load_run_results
 
 
@@ -66,6 +68,7 @@ def run(
     accept_code: bool = False,
     meter: Meter | None = None,
     templates: str | Path | Mapping[str, str] | None = None,
+    caps: Caps | None = None,
 ) -> RunResult:
     """Run the whole method, or resume the run in `out`.
 
@@ -89,11 +92,12 @@ def run(
         meter: measures what the run uses; begins now by default.
         templates: prompt templates in the place of some of the package's: their folder, or file, such as
             `chat/user.txt`, to text.
+        caps: where the run is to stop: calls and cost over all its starts, hours of this one.
 
     Raises:
         ConfigError: the task, the preset, a field or a template is wrong, or a training prompt is an evaluation prompt.
         ConstitutionError: the constitution is wrong.
-        RunError: `out` cannot be this run's folder, or a stage failed.
+        RunError: `out` cannot be this run's folder, or a stage failed; a `LimitReachedError` where it came to a limit.
         ModelError: a checkpoint cannot be used.
         MissingExtraError: torch or transformers is not installed.
     """
@@ -125,8 +129,10 @@ def run(
                 notes=(said,) if said else (),
                 templates=templates,
             )
+            refuse_unpriced(plan, caps or Caps())
             paths = stack.enter_context(claim_folder(Path(out), plan.header, observer.notice))
-            runner = Runner(plan, paths, observer, meter, method=choose_part(None, method), accept_code=accept_code)
+            whole = choose_part(None, method)
+            runner = Runner(plan, paths, observer, meter, method=whole, accept_code=accept_code, caps=caps)
             if alone is not None:
                 runner.refuse_unmade(alone)
             runner.begin(stack, journals)
@@ -137,6 +143,60 @@ def run(
             return RunResult(paths.root, runner.report(manifests), plan.config)
 
     return run_blocking(work)
+
+
+def plan(
+    *,
+    out: str | Path,
+    task: Task | str | Path | None = None,
+    constitution: Constitution | str | Path = "default",
+    preset: str | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    grader: Grader | PairGrader | None = None,
+    method: Graph = CONSTITUTIONAL_AI,
+    until: str | None = None,
+    only: str | None = None,
+    old: str | Path | None = None,
+    templates: str | Path | Mapping[str, str] | None = None,
+) -> RunEstimate:
+    """Say what a run will ask, train and cost, and do nothing of it: no model is opened, no server asked.
+
+    Args:
+        out: the run's folder; what it holds already is not counted.
+        task: as of `run`, like all that follows.
+        constitution: what governs the run.
+        preset: one of the task's presets.
+        seed: seed of every draw.
+        overrides: fields set over the preset.
+        grader: grades the answers in place of the task's own.
+        method: the stages.
+        until: end with this stage.
+        only: this one stage.
+        old: the folder of another run.
+        templates: own prompt templates.
+
+    Raises:
+        ConfigError, ConstitutionError, RunError, ModelError: as `run`.
+    """
+    graph = choose_part(until, method)
+    alone = None if only is None else choose_alone(only, until, method)
+    settings = dict(overrides or {}) if seed is None else merge(overrides or {}, {"seed": seed})
+    found = task if isinstance(task, Task) else load_task(task)
+    check_run_folder(Path(out))
+    _journals_of(old)
+    chosen = preset if preset is not None else found.choose_preset(has_gpu=has_gpu())[0]
+    config = resolve_config(found, constitution, chosen, settings)
+    known, models, prices = gather_known(found, config, constitution, grader, templates)
+    folders = [Path(folder) for folder in (out, old) if folder is not None]
+    estimate = estimate_run(graph, known, models, task=found.identity, prices=prices, folders=folders)
+    if alone is None:
+        return estimate
+    parts = {
+        "calls": tuple(row for row in estimate.calls if row.stage == alone.name),
+        "training": tuple(row for row in estimate.training if row.stage == alone.name),
+    }
+    return estimate.model_copy(update=parts)
 
 
 def load_run(folder: str | Path) -> RunResult:

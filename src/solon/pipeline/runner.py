@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from solon.errors import RunError, StageFailedError
-from solon.lm import Journal, describe_lost_calls
+from solon.errors import LimitReachedError, RunError, StageFailedError
+from solon.lm import Caps, Journal, Spending, describe_lost_calls, read_uses
+from solon.messages import count_of
 from solon.pipeline.artifacts import ASSISTANT, Checkpoint
 from solon.pipeline.context import StageContext
+from solon.pipeline.estimate import estimate_run
 from solon.pipeline.folder import compare_headers, load_header
 from solon.pipeline.graph import Graph, Stage
 from solon.pipeline.limits import describe_growth, stages_under
@@ -26,7 +28,7 @@ from solon.pipeline.stopping import describe_stop, save_stopped
 from solon.pipeline.usage import Meter
 from solon.records import Manifest, RunHeader, RunPaths
 from solon.report import load_run_results, write_report
-from solon.storage import path_digest
+from solon.storage import path_digest, replace_file
 
 REPORT_STAGE = "report"
 
@@ -42,6 +44,7 @@ class Runner:
         method: every stage of the run's method, those after its end too: what they made under a limit that grows is of
             the old one.
         accept_code: keep stages that other sources of this package made.
+        caps: what the run may spend.
     """
 
     def __init__(
@@ -53,12 +56,15 @@ class Runner:
         *,
         method: Graph,
         accept_code: bool = False,
+        caps: Caps | None = None,
     ) -> None:
         self._plan = plan
         self._paths = paths
         self._observer = observer
         self._stages = method.stages
         self._accept_code = accept_code
+        self._caps = caps or Caps()
+        self._meter = meter
         self._run_manifest = ManifestWriter(paths, "run", seed=plan.config.seed, meter=meter)
 
     def begin(self, stack: ExitStack, journals: Sequence[Path]) -> None:
@@ -82,6 +88,8 @@ class Runner:
             paths, plan.header, plan.constitution, self._run_manifest, observer, before=old if is_other else None
         )
         self._journal = stack.enter_context(Journal(paths.journal, also_read=journals))
+        self._keep_estimate(journals)
+        self._spending = self._open_account()
         for notice in self._journal.notices:
             observer.notice(notice)
         if (lost := describe_lost_calls(paths)) is not None:
@@ -92,6 +100,7 @@ class Runner:
 
         Raises:
             StageFailedError: too many of its items failed, or nothing came of them.
+            LimitReachedError: what is left of it may not be spent.
         """
         plan, paths, observer = self._plan, self._paths, self._observer
         writer = self._writer_of(stage)
@@ -110,17 +119,57 @@ class Runner:
         if not writer.continues:
             _forget(stage, paths)
         writer.save("started")
-        with StageContext(stage, plan, paths, journal=self._journal, observer=observer, manifest=writer) as context:
+        with StageContext(
+            stage, plan, paths, journal=self._journal, observer=observer, manifest=writer, spending=self._spending
+        ) as context:
             try:
                 outcome = stage.work(context)
             except StageFailedError as error:
                 save_stopped(stage, context.collected, paths)
                 said = describe_stop(error, stage, context.collected, plan.config, paths)
                 raise StageFailedError(said, failures=error.failures) from error
+            except LimitReachedError as error:
+                writer.save("started")
+                self._run_manifest.save("started")
+                raise LimitReachedError(f"{stage.name}: {self._describe_limit(error)}") from error
+            self._journal.flush()
             manifest = writer.close(outcome, [output.path(paths) for output in stage.writes], context.counter)
         self._run_manifest.save("started")
         observer.stage_finished(manifest, skipped=False)
         return manifest
+
+    def _keep_estimate(self, journals: Sequence[Path]) -> None:
+        """Keep what the run is expected to ask, once: at its first start."""
+        if self._paths.plan.is_file():
+            return
+        plan, folders = self._plan, [self._paths.root, *(journal.parent for journal in journals)]
+        estimate = estimate_run(
+            plan.graph, plan.known, plan.models, task=plan.task.identity, prices=plan.prices, folders=folders
+        )
+        with replace_file(self._paths.plan) as temporary:
+            temporary.write_text(estimate.to_json() + "\n", encoding="utf-8")
+
+    def _open_account(self) -> Spending:
+        """Return what this run has spent at earlier starts, under its limits."""
+        uses, spent = read_uses(self._paths.journal), 0.0
+        for use in uses:
+            if (price := self._plan.price_of(use.role)) is not None:
+                spent += price.counted(use.tries) + price.uncounted(use.tries)
+        made = sum(use.made for use in uses)
+        return Spending(self._caps, calls=made, cost=spent, read_hours=lambda: self._meter.read().seconds / 3600)
+
+    def _describe_limit(self, reached: LimitReachedError) -> str:
+        """Say which limit was reached, what was spent and how to go on."""
+        option = str(reached).split()[0]
+        spent = [f"{count_of(self._spending.calls, 'call')} made in all"]
+        if self._plan.prices is not None:
+            spent.append(f"{self._spending.cost:.4g} {self._plan.prices.currency} spent at most")
+        spent.append(f"{self._meter.read().seconds / 3600:.2g} hours since this start")
+        again = "the same command" if option == "--max-hours" else f"the same command with a higher {option}"
+        return (
+            f"stopped, as what comes next would pass {reached}: {', '.join(spent)}; what was done is kept, and {again} "
+            "goes on"
+        )
 
     def _writer_of(self, stage: Stage) -> ManifestWriter:
         plan, paths = self._plan, self._paths
@@ -178,8 +227,8 @@ def _forget(stage: Stage, paths: RunPaths) -> None:
 
 
 def _models(header: RunHeader) -> object:
-    """Return what a header says of the models and of where they lie, which is to be as it was last seen."""
-    return header.models, header.places
+    """Return what a header says of models, where they lie and what they cost, which is to be as it was last seen."""
+    return header.models, header.places, header.prices, header.config.get("prices")
 
 
 def _reopen(stages: Sequence[Stage], paths: RunPaths) -> None:

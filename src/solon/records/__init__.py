@@ -34,6 +34,7 @@ from solon.records.conversation import (
 from solon.records.evaluation import COUNTS, NOBODY, EvalPrompt, EvalRecord, Grade, Rate, RevisionGrade
 from solon.records.manifest import MADE_AGAIN, Manifest, TokenCounts, hold_to_manifests
 from solon.records.measures import CUT, UNGRADED, Axis, Measure, Measures
+from solon.records.planning import Basis, PlannedCalls, PlannedTraining, RunEstimate
 from solon.records.preference import (
     Comparison,
     GoldComparison,
@@ -42,7 +43,7 @@ from solon.records.preference import (
     PreferencePair,
     Vote,
 )
-from solon.records.results import BASE, AskedResults, Chart, Figure, Results, count_cut
+from solon.records.results import BASE, AskedResults, Chart, Figure, Results, UsageResults, count_cut
 from solon.records.revision import (
     FilteredRevision,
     HelpfulSample,
@@ -51,7 +52,16 @@ from solon.records.revision import (
     SFTExample,
     filter_reason,
 )
-from solon.records.run import GIVEN, LABELS_ONLY, RESULTS_SCHEMA, Origin, OwnTemplates, RunHeader, RunPaths
+from solon.records.run import (
+    GIVEN,
+    LABELS_ONLY,
+    RESULTS_SCHEMA,
+    Origin,
+    OwnTemplates,
+    PriceOrigin,
+    RunHeader,
+    RunPaths,
+)
 
 __all__ = [
     "BASE",
@@ -67,6 +77,7 @@ __all__ = [
     "UNGRADED",
     "AskedResults",
     "Axis",
+    "Basis",
     "Chart",
     "Choice",
     "Comparison",
@@ -88,9 +99,12 @@ __all__ = [
     "Message",
     "Origin",
     "OwnTemplates",
+    "PlannedCalls",
+    "PlannedTraining",
     "PointwiseVote",
     "PreferenceLabel",
     "PreferencePair",
+    "PriceOrigin",
     "Prompt",
     "PromptKind",
     "Rate",
@@ -102,6 +116,7 @@ __all__ = [
     "RevisionGrade",
     "RevisionStep",
     "Role",
+    "RunEstimate",
     "RunHeader",
     "RunPaths",
     "SFTExample",
@@ -114,6 +129,7 @@ __all__ = [
     "TokenCounts",
     "TokenLimit",
     "Turn",
+    "UsageResults",
     "Vote",
     "count_cut",
     "count_reasons",

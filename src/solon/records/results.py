@@ -170,6 +170,46 @@ class StageResults(_Block):
     figures: list[Figure]
 
 
+class UsageResults(_Block):
+    """What one role was asked in one stage, over all starts, beside what was expected when the run began.
+
+    Attributes:
+        stage: the stage.
+        role: the role, or the name of a model that the run made.
+        calls: calls used, those that a journal had included.
+        made: how often a call was made; what failed and was made again counts each time.
+        tokens: of the calls used, as their answers say.
+        planned_calls: calls that were expected to be made, at most; None, here and below, where that was not known.
+        planned_tokens: the same of their tokens.
+        tries: requests to servers; 0 for a model in the process of the run.
+        failed_tries: of these, how many failed.
+        maybe_paid: of the failed, how many the server may have charged.
+        uncounted: of the others, how many tell no tokens.
+        counted: tokens of the tries by the server's own count; None where it does not count.
+        cached: of the prompts' tokens, those that the server had in a cache.
+        cost: of what was counted; None where the model has no price.
+        uncounted_cost: at most, of what was not counted or perhaps paid.
+        planned_cost: as expected.
+    """
+
+    stage: str
+    role: str
+    calls: int
+    made: int
+    tokens: TokenCounts
+    planned_calls: int | None = None
+    planned_tokens: TokenCounts | None = None
+    tries: int = 0
+    failed_tries: int = 0
+    maybe_paid: int = 0
+    uncounted: int = 0
+    counted: TokenCounts | None = None
+    cached: int = 0
+    cost: float | None = None
+    uncounted_cost: float | None = None
+    planned_cost: float | None = None
+
+
 class HumanInputs(_Block):
     """How many of each people wrote."""
 
@@ -251,6 +291,8 @@ class Results(_Block):
         model_names: what tables and pages call each model.
         models: the base, then the models that were made and can be asked, in order.
         stages: name to what it used, in order.
+        usage: what each role was asked; None in results of versions that did not keep it.
+        currency: of costs; None without a table of prices.
         human_inputs: what people put in.
         ai_labels: pairs that a model labeled.
         feedback: the comparisons; None, here and below, where the run ended before.
@@ -275,6 +317,8 @@ class Results(_Block):
     model_names: dict[str, str]
     models: dict[str, ModelResults] = Field(min_length=1)
     stages: dict[str, StageResults]
+    usage: list[UsageResults] | None = None
+    currency: str | None = None
     human_inputs: HumanInputs
     ai_labels: int
     feedback: FeedbackResults | None

@@ -7,6 +7,7 @@ records/*.jsonl    what the stages made
 metrics/*.jsonl    training curves
 models/            sl-cai, preference-model, value, rl-cai
 manifest/*.json    the manifest of each stage, and of the run
+plan.json          what the run was expected to ask when it began
 results.json       the numbers
 report.html        the page
 """
@@ -67,6 +68,16 @@ class OwnTemplates(Origin):
     texts: dict[str, str]
 
 
+class PriceOrigin(Origin):
+    """A table of prices that a run was given; its name is its currency.
+
+    Attributes:
+        as_of: the earliest and the latest day of its prices.
+    """
+
+    as_of: tuple[str, str]
+
+
 class RunHeader(Record):
     """What a run was asked to do. A folder holds one run, and this says which.
 
@@ -80,6 +91,7 @@ class RunHeader(Record):
         overrides: what was set over the preset, as `a.b` to value.
         notices: what the user was told before the run, e.g. principles that the model's world does not know.
         templates: own templates of prompts, and where they came from; None, and left out, where there are none.
+        prices: the table of prices; None, and left out, where there is none.
     """
 
     SCHEMA: ClassVar[int] = 3
@@ -93,6 +105,7 @@ class RunHeader(Record):
     overrides: dict[str, Any] = Field(default_factory=dict)
     notices: tuple[str, ...] = ()
     templates: OwnTemplates | None = None
+    prices: PriceOrigin | None = None
 
     @property
     def own_templates(self) -> dict[str, str]:
@@ -110,8 +123,9 @@ class RunHeader(Record):
     def save(self, path: Path) -> None:
         """Write the header as YAML, whole or not at all."""
         body = {"schema": self.SCHEMA, **self.model_dump(mode="json")}
-        if self.templates is None:  # headers of runs without are what they were
-            del body["templates"]
+        for name in ("templates", "prices"):  # headers of runs without are what they were
+            if body[name] is None:
+                del body[name]
         with replace_file(path) as temporary:
             text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=100)
             temporary.write_text(text, encoding="utf-8")
@@ -168,6 +182,11 @@ class RunPaths:
     def journal(self) -> Path:
         """The journal of model calls."""
         return self.root / "journal.sqlite"
+
+    @property
+    def plan(self) -> Path:
+        """What the run was expected to ask when it began."""
+        return self.root / "plan.json"
 
     @property
     def results(self) -> Path:

@@ -33,6 +33,8 @@ from solon.records import (
     Manifest,
     Measures,
     RunPaths,
+    TokenCounts,
+    UsageResults,
     count_cut,
 )
 from solon.report.answers import CUT_OFF, SHOWN, compare_answers, write_conversation
@@ -146,6 +148,8 @@ def _view(run: RunData) -> dict[str, Any]:
         "filters": [_filter_row(name, revisions) for name, revisions in run.filtered.items()],
         "cut_responses": _cut_responses(run.manifests),
         "stages": [_stage_row(manifest) for manifest in run.manifests],
+        "usage": [_usage_row(row) for row in run.results.get("usage") or ()],
+        "costs": _describe_costs(run),
         "totals": {
             "seconds": f"{run.results['total_seconds']:.1f}",
             "cpu_seconds": f"{run.results['cpu_seconds']:.1f}",
@@ -157,6 +161,44 @@ def _view(run: RunData) -> dict[str, Any]:
     }
     view["contents"] = list(_contents(view))
     return view
+
+
+def _usage_row(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a line of the table of calls and cost; a role of this process has no tries and costs nothing."""
+    use = UsageResults.model_validate(row)
+
+    def show_tokens(counts: TokenCounts | None, otherwise: str) -> str:
+        return otherwise if counts is None else f"{counts.prompt} + {counts.generated}"
+
+    def show_cost(cost: float | None, otherwise: str) -> str:
+        return otherwise if cost is None else f"{cost:.4g}"
+
+    served = use.tries > 0
+    tries = f"{use.tries}, {use.failed_tries} failed, {use.maybe_paid} of them perhaps paid" if served else ""
+    perhaps = f" + at most {use.uncounted_cost:.4g}" if use.uncounted_cost else ""
+    return {
+        "stage": use.stage,
+        "role": use.role,
+        "calls": str(use.calls),
+        "made": str(use.made),
+        "planned_calls": "not known" if use.planned_calls is None else str(use.planned_calls),
+        "tokens": show_tokens(use.tokens, ""),
+        "counted": show_tokens(use.counted, "not counted") if served else "",
+        "planned_tokens": show_tokens(use.planned_tokens, "not known"),
+        "tries": tries,
+        "cost": show_cost(use.cost, "no price known") + perhaps if served else "",
+        "planned_cost": show_cost(use.planned_cost, "not known") if served else "",
+    }
+
+
+def _describe_costs(run: RunData) -> str:
+    """Say which prices costs are by; empty without."""
+    prices = run.header.prices
+    if prices is None:
+        return ""
+    first, last = prices.as_of
+    days = f"of {first}" if first == last else f"of {first} to {last}"
+    return f"Costs are in {prices.name}, by the prices {days} in {prices.source} (digest {prices.digest})."
 
 
 def _drawn_at(results: Mapping[str, Any]) -> str:

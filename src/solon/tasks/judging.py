@@ -93,6 +93,11 @@ class JudgeGrader:
 
     asks = weighs = (JUDGE,)
 
+    @property
+    def calls_per_answer(self) -> int:
+        """How many questions are asked about an answer."""
+        return 2 * len(self._attributes)
+
     def __init__(self, attributes: Sequence[Attribute] = ATTRIBUTES, *, mass_floor: float = 0.1) -> None:
         self._attributes = tuple(attributes)
         self._mass_floor = mass_floor

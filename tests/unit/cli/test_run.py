@@ -6,13 +6,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from solon.cli.app import _run, app
+from solon.cli.app import _read_options, _run, app
 from solon.pipeline.config import build_config
 from solon.pipeline.run import RunResult
 from solon.pipeline.stages.method import CONSTITUTIONAL_AI, CONSTITUTIONAL_DATA
-from solon.records import Measures
+from solon.records import Measures, PlannedCalls, PlannedTraining, RunEstimate
 from solon.world.task import WorldTask
 
 
@@ -28,7 +29,7 @@ def test_what_the_run_noticed_stands_below_its_table(tmp_path, monkeypatch, caps
     }
     found = RunResult(folder=Path("the\x07re"), results=results, config=build_config("smoke", {}, WorldTask()))
     monkeypatch.setattr("solon.pipeline.run.run", lambda **_: found)
-    _run(WorldTask(), tmp_path / "run", None, "smoke", "default", None, {}, [], {"only": None}, False)
+    _run(_read_options(out=tmp_path / "run", preset="smoke"))
     table, *_, note, report = capsys.readouterr().out.splitlines()
     assert table.startswith("sh\\x1b[2Jop, answers: ")
     assert note == "note: feedback: the orders contradict\\x1b each other"
@@ -45,7 +46,7 @@ def test_a_run_is_told_how_its_grader_was_given(tmp_path, monkeypatch, named):
 
     monkeypatch.setattr("solon.pipeline.run.run", stop)
     with pytest.raises(KeyboardInterrupt):
-        _run(WorldTask(), tmp_path / "run", named, "smoke", "default", None, {}, [], {"only": None}, False)
+        _run(_read_options(out=tmp_path / "run", preset="smoke", grader=named))
     assert found["grader_source"] == (named or "")
     assert (found["grader"] is None) is (named is None)
 
@@ -69,7 +70,7 @@ def test_a_run_without_out_stays_below_runs_whatever_the_task_is_called(monkeypa
     monkeypatch.setattr(task, "presets", {})
     monkeypatch.setattr("solon.cli.tasks.find_task", lambda *_, **__: task)
     folders = []
-    monkeypatch.setattr("solon.cli.app._run", lambda _task, folder, *_: folders.append(folder))
+    monkeypatch.setattr("solon.cli.app._run", lambda request: folders.append(request.folder))
     assert CliRunner().invoke(app, ["run"]).exit_code == 0
     assert folders == [Path("runs/escaped")]
 
@@ -87,7 +88,7 @@ def test_a_run_without_out_stays_below_runs_whatever_the_task_is_called(monkeypa
 )
 def test_options_for_models_are_fields_of_their_roles(monkeypatch, given, models):
     found = []
-    monkeypatch.setattr("solon.cli.app._run", lambda *given: found.append(given[6].get("models")))
+    monkeypatch.setattr("solon.cli.app._run", lambda request: found.append(request.settings.get("models")))
     assert CliRunner().invoke(app, ["run", *shlex.split(given)]).exit_code == 0
     assert found == [models]
 
@@ -111,3 +112,59 @@ def test_an_interrupted_run_says_the_command_that_resumes_it(monkeypatch, given,
     result = CliRunner().invoke(app, ["run", *shlex.split(given)])
     assert result.exit_code == 130
     assert result.stderr == f"interrupted: what was done is kept; resume with\n  solon run {again}\n"
+
+
+def test_plan_has_every_option_of_run_and_says_what_it_is_told(monkeypatch, tmp_path):
+    found = []
+    estimate = RunEstimate(
+        calls=(
+            PlannedCalls(
+                stage="feedback",
+                role="feedback",
+                what="a label",
+                calls=9,
+                fixed=False,
+                answered=2,
+                prompt_tokens=70,
+                most_prompt_tokens=140,
+                prompt_basis="characters",
+                output_tokens=7,
+                most_output_tokens=14,
+                output_basis="journal",
+                priced=True,
+                cost=0.5,
+                most_cost=1.0,
+            ),
+            PlannedCalls(stage="evaluation", role="judge", what="grades", calls=None, fixed=False, priced=True),
+        ),
+        training=(PlannedTraining(stage="sft", tokens=100, seconds=3723.0),),
+        currency="EUR",
+    )
+    monkeypatch.setattr("solon.pipeline.run.plan", lambda **given: found.append(given) or estimate)
+    options = [
+        "--preset",
+        "smoke",
+        "--out",
+        str(tmp_path / "x"),
+        "--set",
+        "seed=4",
+        "--until",
+        "sft",
+        "--feedback",
+        "y",
+    ]
+    shown = CliRunner().invoke(app, ["plan", *options])
+    assert (shown.exit_code, found[0]["until"], found[0]["overrides"]["seed"]) == (0, "sft", 4)
+    assert found[0]["overrides"]["models"] == {"feedback": {"source": "y"}}
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    row = "feedback feedback up to 9 2 70 7 14 not known 0.5 EUR 1 EUR"
+    assert row.split() in lines
+    assert ["sft", "training", "100", "1:02:03"] in lines
+    assert "7 calls at most are still to be made, and those of graders that do not say how many." in shown.stdout
+    assert "Cost: 0.5 EUR, at most 1, tries that fail not counted." in shown.stdout
+    assert "No price known, or not how much is read: judge." in shown.stdout
+    assert "Prompts estimated, four characters for a token" in shown.stdout
+    told = CliRunner().invoke(app, ["plan", *options, "--json"])
+    assert RunEstimate.model_validate_json(told.stdout) == estimate
+    names = {name: {option.name for option in get_command(app).commands[name].params} for name in ("run", "plan")}
+    assert names["plan"] == names["run"] | {"as_json"}

@@ -204,11 +204,17 @@ def grade_by_nobody(paths):
     edit_results(paths, lambda results: [one.update(grader="none") for one in results["evaluations"]])
 
 
+def keep_usage(results):
+    tokens = {"prompt": 9, "generated": 4}
+    results["usage"] = [{"stage": "feedback", "role": "feedback", "calls": 3, "made": 2, "tokens": tokens}]
+
+
 def as_it_is(paths):
     """The run of the fixture."""
 
 
 CONDITIONS = {
+    "what roles were asked is on record": ([lambda p: edit_results(p, keep_usage)], [as_it_is]),
     "it began as a preset": ([as_it_is], [lambda p: edit_header(p, config={"preset": None, "seed": 3})]),
     "prompts are laid out by own templates": (
         [lambda p: edit_header(p, templates=OwnTemplates(source="mine", digest="d", texts={"chat/user.txt": "x"}))],
@@ -312,6 +318,10 @@ SECTIONS = {
         and what was made under each | Principle | Words | Revisions | Comparisons | How to reproduce
         this | With solon _ and these inputs: | Task | Constitution | Model, as _ | Resolved configuration |
         Every record of this run can be traced to its principle and its model calls with solon show _ ID.""",
+    "what roles were asked is on record": """
+        What each role was asked over all starts, beside what was expected at the first; tokens are those of prompts and
+        those written | Stage that asked | Role that was asked | Calls used | Calls made | Calls expected at most |
+        Tokens used | Tokens by the server's count | Tokens expected | Tries at servers | Cost | Cost expected""",
     "labels were asked for in both orders": """
         Where the verdict changes with the order of the two responses, the label is 0.5. | Where little decides between
         the two, their order may; a model that judges by position shows in the comparisons of which both verdicts are

@@ -355,6 +355,7 @@ class _Session:
                     maybe_paid=fault is not None and fault.maybe_paid,
                     prompt_tokens=None if answer is None else answer.prompt_tokens,
                     generated_tokens=None if answer is None else answer.generated_tokens,
+                    cached_tokens=None if answer is None else answer.cached_tokens,
                 )
             )
 

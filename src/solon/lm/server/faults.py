@@ -31,6 +31,8 @@ _MAYBE_PAID = frozenset({408, 504, 524})
 """Statuses of a proxy that gave up waiting while the server may have gone on."""
 
 _PROMPT_TOKENS = ("prompt_tokens", "input_tokens", "tokens_evaluated")
+_CACHED_TOKENS = ("cached_tokens", "cache_read_input_tokens")
+_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _GENERATED_TOKENS = ("completion_tokens", "output_tokens", "tokens_predicted")
 
 Reason = Literal[
@@ -96,11 +98,13 @@ class Answer:
         body: the value.
         prompt_tokens: by the server's count; None where it does not tell.
         generated_tokens: likewise.
+        cached_tokens: of the prompt's, those that the server had in a cache; likewise.
     """
 
     body: object
     prompt_tokens: int | None
     generated_tokens: int | None
+    cached_tokens: int | None = None
 
 
 def describe(text: object) -> str:
@@ -208,13 +212,18 @@ def _describe_detail(detail: object) -> str:
     return f"{where}: {detail.get('msg')}" if where else str(detail.get("msg"))
 
 
-def _read_usage(body: object) -> tuple[int | None, int | None]:
-    """Return the tokens of prompt and answer that a body tells of, by the names of the servers known."""
+def _read_usage(body: object) -> tuple[int | None, int | None, int | None]:
+    """Return the tokens of prompt, answer and cache that a body tells of, by the names of the servers known."""
     if not isinstance(body, Mapping):
-        return None, None
+        return None, None, None
     places = [body.get("usage"), body.get("meta_info"), body]
     known = [place for place in places if isinstance(place, Mapping)]
-    return _find_count(known, _PROMPT_TOKENS), _find_count(known, _GENERATED_TOKENS)
+    details = [found for place in known for name in _DETAILS if isinstance(found := place.get(name), Mapping)]
+    return (
+        _find_count(known, _PROMPT_TOKENS),
+        _find_count(known, _GENERATED_TOKENS),
+        _find_count([*details, *known], _CACHED_TOKENS),
+    )
 
 
 def _find_count(places: Sequence[Mapping[str, object]], names: Sequence[str]) -> int | None:

@@ -132,6 +132,14 @@ class ServerModel:
         kept = keep_distinct(written, [[next(rest) for _ in texts] for texts in written])
         return tuple(texts or (option,) for option, texts in zip(options, kept, strict=True))
 
+    def count_requests(self, options: tuple[str, ...]) -> int:
+        """Return how many requests weighing options takes at most: a draw each, or one for each of their tokens."""
+        dialect = self.findings.dialect
+        if dialect == VOTES:
+            return self._settings.votes
+        by_id = dialect in _DIALECTS and _DIALECTS[dialect].keys == "ids"
+        return sum(len(option.encode()) for option in options) if by_id else 1
+
     # ----------------------------------------------------------------------------------- labels
 
     async def _weigh_ids(self, dialect: Dialect, prompt: Rendered, options: tuple[str, ...]) -> Choice:

@@ -55,7 +55,7 @@ def compare_answers_of(model: Role | Checkpoint) -> Stage:
     def foresee(known: Known) -> Iterator[Request]:
         """Say what is asked: responses."""
         asked = Pool.of(known.prompts.pools["comparisons"])
-        yield Request(model, "a response", asked, render_response, limit="comparisons.max_tokens")
+        yield Request(model, "a response", asked, render_response, limit="comparisons.max_tokens", calls=2, fixed=True)
 
     return Stage(
         "comparisons",

@@ -17,7 +17,7 @@ from solon.pipeline.artifacts import (
     Role,
 )
 from solon.pipeline.context import StageContext
-from solon.pipeline.example import FollowedExample, follow_example
+from solon.pipeline.example import DRAWS, FollowedExample, follow_example
 from solon.pipeline.graph import Graph, Stage
 from solon.pipeline.manifests import Outcome
 from solon.pipeline.requests import Known, Pool, Request
@@ -67,10 +67,17 @@ def evaluate_models(graph: Graph) -> Stage:
         )
 
     def foresee(known: Known) -> Iterator[Request]:
-        """Say what is asked: responses, of models that all have the assistant's context; the example's is revised."""
-        example = known.example
-        asked = [*(item.prompt for item in known.prompts.asked), *([] if example is None else [example])]
-        yield Request(ASSISTANT, "a response", Pool.of(asked), render_response, limit="evaluation.max_tokens")
+        """Say what is asked: responses, and critiques and revisions of one to the example."""
+        limit, samples, example = "evaluation.max_tokens", known.config.evaluation.samples_per_prompt, known.example
+        compared = [e for e in known.prompts.evaluations if len(models) > 1 or not isinstance(e.grader, PairGrader)]
+        # A prompt that two evaluations have in a group of one name is drawn with the same seeds, and asked once.
+        drawn = {(group, p.id): p for e in compared for group, prompts in e.prompts.items() for p in prompts}
+        asked = Pool.of(list(drawn.values()))
+        for model in models:
+            yield Request(model, "a response", asked, render_response, limit=limit, calls=samples, fixed=True)
+            if example is not None:
+                draws, pool = DRAWS if model == ASSISTANT else 1, Pool.of([example])
+                yield Request(model, "a response", pool, render_response, limit=limit, calls=draws, fixed=True)
         if example is not None:
             yield from foresee_revisions(known, Pool.of([example]), example.kind)
 

@@ -72,14 +72,17 @@ def foresee(known: Known) -> Iterator[Request]:
     kinds: tuple[PromptKind, ...] = ("red_team", "helpful")
     for kind in kinds:
         pool = Pool.of(known.prompts.pools["comparisons"], kind)
-        for principle in asking_principles(known.constitution, known.config.feedback.labels, kind):
-            yield from _foresee_label(known, pool, principle)
+        principles = asking_principles(known.constitution, known.config.feedback.labels, kind)
+        for principle in principles:
+            yield from _foresee_label(known, pool, principle, len(principles))
 
 
-def _foresee_label(known: Known, pool: Pool, principle: Principle) -> Iterator[Request]:
+def _foresee_label(known: Known, pool: Pool, principle: Principle, of: int) -> Iterator[Request]:
     config, response = known.config.feedback, "comparisons.max_tokens"
     exemplars = known.constitution.comparison_exemplars[: config.exemplars]
     remedy = "shorten the principle or its longest prompts"
+    sides = 1 if config.labels == "comparison" and config.orders == "ab" else 2
+    calls = sides * min(config.principles_per_comparison, of) / of
 
     def render_alone(asked: Conversation, layout: LayoutLike) -> Rendered:
         return render_question(asked, LEAST, principle, layout=layout)
@@ -94,16 +97,20 @@ def _foresee_label(known: Known, pool: Pool, principle: Principle) -> Iterator[R
         )
 
     if config.labels == "pointwise":
-        yield Request(FEEDBACK_MODEL, "a question", pool, render_alone, None, (response,), principle.id, remedy)
+        yield Request(
+            FEEDBACK_MODEL, "a question", pool, render_alone, None, (response,), principle.id, remedy, calls=calls
+        )
         return
     if exemplars:
         remedy += ", or show fewer exemplars with  --set feedback.exemplars=N"
     both: tuple[str, ...] = (response, response)
     if config.chain_of_thought:
         reasoning = "feedback.max_reasoning_tokens"
-        yield Request(FEEDBACK_MODEL, "reasoning", pool, render_thought, reasoning, both, principle.id, remedy)
+        yield Request(
+            FEEDBACK_MODEL, "reasoning", pool, render_thought, reasoning, both, principle.id, remedy, calls=calls
+        )
         both = (*both, reasoning)
-    yield Request(FEEDBACK_MODEL, "a comparison", pool, render_both, None, both, principle.id, remedy)
+    yield Request(FEEDBACK_MODEL, "a comparison", pool, render_both, None, both, principle.id, remedy, calls=calls)
 
 
 LABEL = Stage(

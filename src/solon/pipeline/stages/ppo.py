@@ -65,6 +65,13 @@ def foresee(known: Known) -> Iterator[Request]:
     )
 
 
+def foresee_learning(known: Known) -> int:
+    """Return how many tokens are learnt from at most: every response of every round after its prompt."""
+    config = known.config.ppo
+    responses = config.iterations * config.responses_per_iteration * config.epochs
+    return responses * (config.max_prompt_tokens + config.max_response_tokens)
+
+
 PPO = Stage(
     "ppo",
     settings=("ppo",),
@@ -72,6 +79,7 @@ PPO = Stage(
     writes=(RL_CAI, VALUE_MODEL, PPO_CURVE, PPO_TEXTS),
     work=reinforce,
     asks=foresee,
+    learns=foresee_learning,
     trains=(SL_CAI, PREFERENCE_MODEL),
     figures=(
         Figure(caption="PPO iterations", metrics=("iterations",), digits=0),

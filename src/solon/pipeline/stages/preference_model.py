@@ -7,6 +7,7 @@ from solon.pipeline.artifacts import TEMPLATES, Checkpoint, Curve
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
 from solon.pipeline.manifests import Outcome
+from solon.pipeline.requests import Known
 from solon.pipeline.stages.feedback import PAIRS
 from solon.pipeline.stages.sft import SL_CAI
 from solon.records import Chart, Figure, PreferencePair
@@ -65,12 +66,19 @@ def train_preference_model(context: StageContext) -> Outcome:
     return Outcome(counts=counts, metrics=metrics)
 
 
+def foresee_learning(known: Known) -> int:
+    """Return how many tokens are learnt from at most: both texts of every comparison, as long as is allowed."""
+    config = known.config.preference_model
+    return 2 * len(known.prompts.pools["comparisons"]) * config.max_tokens * config.epochs
+
+
 TRAIN_PREFERENCE_MODEL = Stage(
     "preference-model",
     settings=("preference_model", "heldout_pairs"),
     reads=(TEMPLATES, PAIRS, SL_CAI),
     writes=(PREFERENCE_MODEL, PREFERENCE_CURVE),
     work=train_preference_model,
+    learns=foresee_learning,
     trains=(SL_CAI,),
     figures=(
         Figure(caption="Preference model: agrees with clear held-out labels", metrics=("accuracy",), share=True),

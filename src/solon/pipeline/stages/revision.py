@@ -109,25 +109,23 @@ def revise(context: StageContext) -> Outcome:
 def foresee(known: Known) -> Iterator[Request]:
     """Say what is asked: responses, and critiques and revisions of those to red-team prompts."""
     prompts, config = known.prompts.pools["revision"], known.config.revision
-    limits = {"red_team": "revision.max_tokens"}
+    answered, limit = Pool.of(prompts, "red_team"), "revision.max_tokens"
+    yield Request(ASSISTANT, "a response", answered, render_response, limit=limit, fixed=True)
     if config.helpful_samples:
-        limits["helpful"] = (
-            "revision.max_tokens" if config.helpful_max_tokens is None else "revision.helpful_max_tokens"
-        )
-    for limit in dict.fromkeys(limits.values()):
-        kinds = [kind for kind in limits if limits[kind] == limit]
-        asked = Pool.of([prompt for prompt in prompts if prompt.kind in kinds])
-        yield Request(ASSISTANT, "a response", asked, render_response, limit=limit)
-    yield from foresee_revisions(known, Pool.of(prompts, "red_team"), "red_team")
+        own_limit = limit if config.helpful_max_tokens is None else "revision.helpful_max_tokens"
+        asked, calls = Pool.of(prompts, "helpful"), config.helpful_samples
+        yield Request(ASSISTANT, "a response", asked, render_response, limit=own_limit, calls=calls, fixed=True)
+    yield from foresee_revisions(known, answered, "red_team")
 
 
 def foresee_revisions(known: Known, pool: Pool, kind: PromptKind) -> Iterator[Request]:
     """Say what is asked of the critic about responses to conversations of one kind."""
-    for principle in known.constitution.critique_principles(kind):
-        yield from _foresee_step(known, pool, principle)
+    principles = known.constitution.critique_principles(kind)
+    for principle in principles:
+        yield from _foresee_step(known, pool, principle, known.config.revision.rounds / len(principles))
 
 
-def _foresee_step(known: Known, pool: Pool, principle: Principle) -> Iterator[Request]:
+def _foresee_step(known: Known, pool: Pool, principle: Principle, calls: float) -> Iterator[Request]:
     config = known.config.revision
     # Which are chosen for an item is not known, and there may be none.
     shown = config.exemplars if config.exemplar_choice == "first" else 0
@@ -145,9 +143,11 @@ def _foresee_step(known: Known, pool: Pool, principle: Principle) -> Iterator[Re
 
     response, critique = "revision.max_tokens", "revision.max_critique_tokens"
     if not config.direct:
-        yield Request(CRITIC, "a critique", pool, render_first, critique, (response,), principle.id, remedy)
+        yield Request(
+            CRITIC, "a critique", pool, render_first, critique, (response,), principle.id, remedy, calls=calls
+        )
     filled = (response,) if config.direct else (response, critique)
-    yield Request(CRITIC, "a revision", pool, render_second, response, filled, principle.id, remedy)
+    yield Request(CRITIC, "a revision", pool, render_second, response, filled, principle.id, remedy, calls=calls)
 
 
 REVISE = Stage(

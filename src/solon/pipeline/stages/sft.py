@@ -1,9 +1,12 @@
 """Stage 1, the model: the base fine-tuned on revisions and helpful answers, SL-CAI."""
 
+from collections import Counter
+
 from solon.pipeline.artifacts import ASSISTANT, TEMPLATES, Checkpoint, Curve
 from solon.pipeline.context import StageContext
 from solon.pipeline.graph import Stage
 from solon.pipeline.manifests import Outcome
+from solon.pipeline.requests import Known
 from solon.pipeline.stages.revision import SFT_EXAMPLES
 from solon.records import Chart
 
@@ -40,11 +43,20 @@ def fine_tune(context: StageContext) -> Outcome:
     return Outcome(counts=counts, metrics=summary.numbers())
 
 
+def foresee_learning(known: Known) -> int:
+    """Return how many tokens are learnt from at most: every revision and helpful answer, as long as is allowed."""
+    revision, sft = known.config.revision, known.config.sft
+    kinds = Counter(prompt.kind for prompt in known.prompts.pools["revision"])
+    revised = kinds["red_team"] * (revision.rounds if revision.targets == "all" else 1)
+    return (revised + kinds["helpful"] * revision.helpful_samples) * sft.max_tokens * sft.epochs
+
+
 SFT = Stage(
     "sft",
     settings=("sft",),
     reads=(TEMPLATES, SFT_EXAMPLES, ASSISTANT),
     writes=(SL_CAI, SFT_CURVE),
     work=fine_tune,
+    learns=foresee_learning,
     trains=(ASSISTANT,),
 )
