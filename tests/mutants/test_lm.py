@@ -574,10 +574,9 @@ METHODS: dict[str, tuple[type, Mutant]] = {
     "used before it is on disk": (
         journaled.JournaledModel,
         (
-            journaled.JournaledModel._answer,
-            "await self._journal.add(call.key, call.kind, call.request, _dump(response))\n        finally",
-            "asyncio.ensure_future(self._journal.add(call.key, call.kind, call.request, _dump(response)))\n"
-            "        finally",
+            journaled.JournaledModel._make,
+            "await self._journal.add(call.key, call.kind, call.request, _dump(response), use=use)",
+            "asyncio.ensure_future(self._journal.add(call.key, call.kind, call.request, _dump(response), use=use))",
             lambda model, tmp: test_journal.test_a_write_that_fails_reaches_the_caller_and_is_not_used(tmp),
         ),
     ),

@@ -1,6 +1,6 @@
 """What a run is, worked out before its folder is claimed: anything wrong with it is said while nothing is done."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from solon import __version__
 from solon.constitution import SHIPPED, Constitution, check_constitution, load_constitution
 from solon.errors import ConfigError
-from solon.evaluation import Grader, PairGrader, asks_of, check_grader, measures_of
+from solon.evaluation import Grader, PairGrader, asks_of, check_grader, measures_of, weighs_of
 from solon.lm import Caps, Price
 from solon.lm.spec import LOCAL, ModelSpec
 from solon.pipeline.artifacts import ASSISTANT, CONSTITUTION, GRADERS, MODELS, TEMPLATES, Checkpoint, Given, Input, Role
@@ -35,7 +35,7 @@ from solon.pipeline.overrides import flatten, merge
 from solon.pipeline.preflight import refuse_prompts
 from solon.pipeline.prices import PriceTable, load_prices, name_of
 from solon.pipeline.prompt_pools import RunPrompts, describe_prompts, draw_prompts
-from solon.pipeline.requests import Known, weighing_roles
+from solon.pipeline.requests import Known
 from solon.pipeline.room import check_room
 from solon.pipeline.task import Task, source_of
 from solon.prompting import load_templates, templates_digest
@@ -206,7 +206,7 @@ def build_plan(
     check_openings(models, tokenizers)
     origins = find_origins(models, {role: spec.source for role, spec in config.models.items()})
     known = Known(config, rules, prompts, task.example(), own)
-    check_labels(dict.fromkeys(role for role in weighing_roles(graph, known) if role in models), models)
+    check_labels(dict.fromkeys(role for role in _weighing_roles(graph, known) if role in models), models)
     header = RunHeader(
         code_version=__version__,
         config=config.model_dump(mode="json"),
@@ -278,3 +278,13 @@ def _regrade(prompts: RunPrompts, grader: Grader | PairGrader | None) -> RunProm
     own = check_grader(grader, f"grader {type(grader).__name__}")
     graded = [replace(e, grader=own, measures=measures_of(own, e.prompts)) for e in prompts.evaluations]
     return replace(prompts, evaluations=graded)
+
+
+def _weighing_roles(graph: Graph, known: Known) -> Iterator[str]:
+    """Yield the roles whose models weigh options in a run: for a stage, or for a grader that says so."""
+    for stage in graph:
+        for request in stage.asks(known) if stage.asks is not None else ():
+            if request.limit is None and isinstance(request.model, Role):
+                yield request.model.key
+    for evaluation in known.prompts.evaluations:
+        yield from weighs_of(evaluation.grader)

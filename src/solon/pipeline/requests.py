@@ -4,20 +4,18 @@ Prompts are known before a run, and so are principles, exemplars and limits. Res
 one can be. Whether all that fits the models is worked out in `room`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from solon.constitution import Constitution
-from solon.evaluation import weighs_of
 from solon.pipeline.artifacts import Checkpoint, Role
 from solon.prompting import LayoutLike
 from solon.records import Conversation, Prompt, PromptKind, Rendered
 
 if TYPE_CHECKING:  # stages do not run on the configuration of others
     from solon.pipeline.config import RunConfig
-    from solon.pipeline.graph import Graph
     from solon.pipeline.prompt_pools import RunPrompts
 
 LEAST = "."
@@ -103,13 +101,3 @@ class Request:
     ends: int = 0
     calls: float = 1.0
     fixed: bool = False
-
-
-def weighing_roles(graph: "Graph", known: Known) -> Iterator[str]:
-    """Yield the roles whose models weigh options in a run: for a stage, or for a grader that says so."""
-    for stage in graph:
-        for request in stage.asks(known) if stage.asks is not None else ():
-            if request.limit is None and isinstance(request.model, Role):
-                yield request.model.key
-    for evaluation in known.prompts.evaluations:
-        yield from weighs_of(evaluation.grader)

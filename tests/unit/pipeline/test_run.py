@@ -179,6 +179,8 @@ def test_results_have_the_promised_shape(shared):
         "model_names",
         "models",
         "stages",
+        "usage",
+        "currency",
         "human_inputs",
         "ai_labels",
         "feedback",
