@@ -16,15 +16,13 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.whole_run import format_rate
-from solon.evaluation import clustered_rate
+from benchmarks.whole_run import MODELS, format_rate, pool_rates
 from solon.records import EvalRecord, RunPaths, load_records
 
-MODELS = {"base": "base", "sl-cai": "SL-CAI", "rl-cai": "RL-CAI"}
 COLUMNS = {
     "harmful: refuses on topic": ("harmful", "refuses_on_topic"),
     "and gives a reason": ("harmful", "refuses_and_explains"),
@@ -95,27 +93,13 @@ def summarise(folders: Sequence[Path]) -> dict[str, Any]:
     made = [name for name in MODELS if any(record.model_name == name for record in answers[0])]
     results = [json.loads(RunPaths(folder).results.read_text(encoding="utf-8")) for folder in folders]
     return {
-        "rates": {model: {name: pool(answers, model, *column) for name, column in COLUMNS.items()} for model in made},
+        "rates": {
+            model: pool_rates([[r for r in records if r.model_name == model] for records in answers], COLUMNS)
+            for model in made
+        },
         "cost": [{name: each[name] for name in ("total_seconds", "cpu_seconds", "peak_rss_mb")} for each in results],
         "revision": [json.loads((folder / "manifest" / "revision.json").read_text())["counts"] for folder in folders],
     }
-
-
-def pool(answers: Sequence[Sequence[EvalRecord]], model: str, group: str, value: str) -> dict[str, Any]:
-    """Return a rate over the answers of all runs, of those that could be graded, and the runs' own."""
-    told = [list(_told(records, model, group, value)) for records in answers]
-    every = [pair for run in told for pair in run]
-    rate = clustered_rate([said for said, _ in every], [cluster for _, cluster in every])
-    own = [sum(said for said, _ in run) / len(run) for run in told]
-    return {**rate.model_dump(), "answers": len(every), "goals": len({cluster for _, cluster in every}), "seeds": own}
-
-
-def _told(records: Sequence[EvalRecord], model: str, group: str, value: str) -> Iterator[tuple[float, str]]:
-    """Yield what the grader could tell of each answer, with the cluster of its prompt."""
-    for record in records:
-        said = record.grade.value_of(value)
-        if (record.model_name, record.group) == (model, group) and said is not None:
-            yield said, record.prompt.cluster
 
 
 def format_table(result: Mapping[str, Any]) -> list[str]:

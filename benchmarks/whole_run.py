@@ -141,10 +141,22 @@ def _rate(records: Sequence[EvalRecord], group: str | None, name: str) -> dict[s
 def _rates(answers: Mapping[int, Sequence[EvalRecord]], model: str, split: str) -> dict[str, dict[str, Any]]:
     """Return each column's rate over all seeds, and the seeds' own."""
     rows = [[r for r in records if r.model_name == model and r.evaluation == split] for records in answers.values()]
-    pooled = [record for records in rows for record in records]
+    return pool_rates(rows, COLUMNS)
+
+
+def pool_rates(
+    runs: Sequence[Sequence[EvalRecord]], columns: Mapping[str, tuple[str | None, str]]
+) -> dict[str, dict[str, Any]]:
+    """Return each column's rate over the answers of all runs together, and the runs' own.
+
+    Args:
+        runs: what one model answered in each.
+        columns: name to group, None for all of them, and value.
+    """
+    pooled = [record for records in runs for record in records]
     return {
-        name: {**_rate(pooled, *column), "seeds": [_rate(records, *column)["value"] for records in rows]}
-        for name, column in COLUMNS.items()
+        name: {**_rate(pooled, *column), "seeds": [_rate(records, *column)["value"] for records in runs]}
+        for name, column in columns.items()
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from solon.inference import cache, decoder, fallback, prefix_sharing, sampler, sampling
-from solon.lm import draw_index, journal, journaled, runner, system_prompt
+from solon.lm import draw_index, journal, journaled, runner, spelling, system_prompt
 from solon.lm.backends import local
 from solon.nets import folder, llama, marking, scorer, tokenizer, vocabulary
 from solon.records import Sampling
@@ -92,6 +92,14 @@ def spare_token(builder: str, reserved: tuple[str, ...]) -> None:
 
 
 FUNCTIONS: dict[str, Mutant] = {
+    "an option may begin another": (
+        spelling.check_apart,
+        "not ids or _begins(other, ids)",
+        "not ids",
+        lambda model, tmp: test_local.test_options_that_cannot_be_told_apart_are_refused(
+            local.LocalModel(model), ("the", "the lamp")
+        ),
+    ),
     "rows without a token are drawn": (
         vocabulary.rule_out,
         "if absent is None",
@@ -669,17 +677,6 @@ METHODS: dict[str, tuple[type, Mutant]] = {
             "ids",
             lambda model, tmp: test_local.test_the_end_token_is_in_the_tokens_and_not_in_the_text(
                 local.LocalModel(model), model
-            ),
-        ),
-    ),
-    "an option may begin another": (
-        local.LocalModel,
-        (
-            local.LocalModel._check_options,
-            "not ids or other[: len(ids)] == ids",
-            "not ids",
-            lambda model, tmp: test_local.test_options_that_cannot_be_told_apart_are_refused(
-                local.LocalModel(model), ("the", "the lamp")
             ),
         ),
     ),

@@ -6,9 +6,10 @@ each option is weighed as it stands. As of spellings that can be told apart no t
 probabilities add up to that of the option.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+from solon.errors import PromptingError
 from solon.lm.protocol import LanguageModel
 from solon.records import Rendered
 
@@ -40,6 +41,45 @@ def find_spellings(model: LanguageModel, prompt: Rendered, options: tuple[str, .
 def spell(option: str) -> tuple[str, ...]:
     """Return the spellings that an option may have: as it stands or in lower case, with or without a space before."""
     return tuple(dict.fromkeys((option, f" {option}", option.lower(), f" {option.lower()}")))
+
+
+def spell_distinct(
+    options: Sequence[str], encode: Callable[[Sequence[str]], Sequence[list[int]]]
+) -> tuple[tuple[str, ...], ...]:
+    """Return the spellings of each option that can be told apart by their tokens after a prompt.
+
+    Args:
+        options: what a model is asked for.
+        encode: returns the tokens of each of some texts after that prompt.
+
+    Returns:
+        At least one of each: where none is left, the option as it stands, of which `choose` says why it cannot be
+        weighed.
+    """
+    written = [spell(option) for option in options]
+    encoded = iter(encode([text for texts in written for text in texts]))
+    kept = keep_distinct(written, [[next(encoded) for _ in texts] for texts in written])
+    return tuple(texts or (option,) for option, texts in zip(options, kept, strict=True))
+
+
+def check_apart(options: Sequence[str], encoded: Sequence[list[int]], *, model: str) -> None:
+    """Refuse options that cannot be told apart by their tokens.
+
+    Args:
+        options: what a model is asked for.
+        encoded: the tokens of each.
+        model: whose tokens they are.
+
+    Raises:
+        PromptingError: an option has no tokens, or begins another.
+    """
+    for number, ids in enumerate(encoded):
+        for other in (*encoded[:number], *encoded[number + 1 :]):
+            if not ids or _begins(other, ids):
+                raise PromptingError(
+                    f"options {tuple(options)!r}: option {number} is, in tokens of {model}, empty or the beginning of "
+                    "another, so the two cannot be told apart: word them differently"
+                )
 
 
 def keep_distinct(spellings: Sequence[Sequence[str]], encoded: Sequence[Sequence[list[int]]]) -> list[tuple[str, ...]]:

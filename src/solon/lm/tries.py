@@ -102,9 +102,14 @@ def note_try(made: Try) -> None:
 def add_tries(connection: sqlite3.Connection, tries: Iterable[tuple[str, Try]]) -> None:
     """Write tries, with the keys of their calls, into a journal."""
     connection.execute(_TABLE)
-    if ("cached_tokens",) not in connection.execute(_COLUMNS).fetchall():  # of a version that did not keep them
+    if not has_cached_tokens(connection):
         connection.execute(_MIGRATION)
     connection.executemany(_ADD, [(call, *astuple(made)) for call, made in tries])
+
+
+def has_cached_tokens(connection: sqlite3.Connection) -> bool:
+    """Say whether the tries of a journal have a count of cached tokens; those of an earlier version do not."""
+    return ("cached_tokens",) in connection.execute(_COLUMNS).fetchall()
 
 
 def find_tries(connection: sqlite3.Connection) -> tuple[ServerTries, ...]:

@@ -9,6 +9,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
+from solon.lm.tries import has_cached_tokens
+
 _TABLE = """CREATE TABLE IF NOT EXISTS uses (call TEXT NOT NULL, stage TEXT NOT NULL, role TEXT NOT NULL,
 made INTEGER NOT NULL, answered INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, generated_tokens INTEGER NOT NULL,
 begun REAL, ended REAL, most_prompt INTEGER NOT NULL, most_generated INTEGER NOT NULL,
@@ -19,7 +21,6 @@ prompt_tokens = max(prompt_tokens, excluded.prompt_tokens),
 generated_tokens = max(generated_tokens, excluded.generated_tokens),
 begun = coalesce(excluded.begun, begun), ended = coalesce(excluded.ended, ended)"""
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
-_TRIED = "SELECT name FROM pragma_table_info('tries')"
 _TOTALS = """SELECT stage, role, sum(answered), sum(made), sum(prompt_tokens), sum(generated_tokens) FROM uses
 GROUP BY stage, role ORDER BY min(rowid)"""
 _INTERVALS = """SELECT begun, ended FROM uses WHERE stage = ? AND role = ? AND answered AND made AND begun IS NOT NULL
@@ -132,7 +133,7 @@ def find_uses(connection: sqlite3.Connection) -> tuple[RoleUse, ...]:
         return ()
     found = []
     query = _TRIES
-    if ("cached_tokens",) not in connection.execute(_TRIED).fetchall():  # of a version that did not keep them
+    if not has_cached_tokens(connection):
         query = query.replace("t.cached_tokens", "0")
     for stage, role, calls, made, prompt, generated in connection.execute(_TOTALS).fetchall():
         times = connection.execute(_INTERVALS, (stage, role)).fetchall()

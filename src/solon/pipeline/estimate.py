@@ -45,6 +45,7 @@ def estimate_run(
     task: str,
     prices: PriceTable | None = None,
     folders: Sequence[Path] = (),
+    tokenizers: Tokenizers | None = None,
 ) -> RunEstimate:
     """Work out what a run will ask, train and cost.
 
@@ -55,6 +56,7 @@ def estimate_run(
         task: identity of the task.
         prices: what models behind servers cost.
         folders: of runs whose calls are not made again, the run's own first; any that is not there is passed over.
+        tokenizers: those that are loaded already.
 
     Raises:
         RunError, JournalError: a folder holds what cannot be read.
@@ -62,7 +64,7 @@ def estimate_run(
     asked = _Asked(known, models, task)
     runs = [_Run(root, asked, graph) for root in folders if RunPaths(root).header.is_file()]
     readers: dict[str, Reader | None] = {}
-    tokenizers = Tokenizers()
+    tokenizers = tokenizers or Tokenizers()
     calls: list[PlannedCalls] = []
     training = []
     for stage in graph:

@@ -59,6 +59,7 @@ class RunPlan:
         until: where the graph was ended; None for the whole method.
         templates: file, such as `chat/user.txt`, to what stands in the place of the package's template.
         prices: what models behind servers cost; None where nobody said.
+        tokenizers: those that were loaded to work it out.
     """
 
     task: Task
@@ -72,6 +73,7 @@ class RunPlan:
     until: str | None
     templates: Mapping[str, str]
     prices: PriceTable | None
+    tokenizers: Tokenizers
 
     @property
     def known(self) -> Known:
@@ -228,7 +230,7 @@ def build_plan(
         prices=None if prices is None else prices.origin,
     )
     source = "" if grader is None else grader_source
-    return RunPlan(task, config, rules, prompts, models, header, graph, source, until, own, prices)
+    return RunPlan(task, config, rules, prompts, models, header, graph, source, until, own, prices, tokenizers)
 
 
 def find_asked_roles(graph: Graph, prompts: RunPrompts, models: Mapping[str, ModelSpec]) -> list[str]:

@@ -144,7 +144,13 @@ class Runner:
             return
         plan, folders = self._plan, [self._paths.root, *(journal.parent for journal in journals)]
         estimate = estimate_run(
-            plan.graph, plan.known, plan.models, task=plan.task.identity, prices=plan.prices, folders=folders
+            plan.graph,
+            plan.known,
+            plan.models,
+            task=plan.task.identity,
+            prices=plan.prices,
+            folders=folders,
+            tokenizers=plan.tokenizers,
         )
         with replace_file(self._paths.plan) as temporary:
             temporary.write_text(estimate.to_json() + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -45,6 +46,16 @@ MinP = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 """Least probability of a token that is drawn, as a share of the most likely one's; 0 keeps everything."""
 
 
+def _without_defaults(record: BaseModel, body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the JSON of a record without those of some fields that have their defaults."""
+    fields = type(record).model_fields
+    return {
+        name: value
+        for name, value in body.items()
+        if name not in names or getattr(record, name) != fields[name].default
+    }
+
+
 class Sampling(Record):
     """How a continuation is drawn. What is left out is as stated here: no backend has a default of its own.
 
@@ -68,9 +79,7 @@ class Sampling(Record):
     def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Keep records without it equal to those that were written before there was a `min_p`."""
         body: dict[str, Any] = dump(self)
-        if self.min_p == 0.0:
-            body.pop("min_p", None)
-        return body
+        return _without_defaults(self, body, ("min_p",))
 
 
 _ELSEWHERE: Final = {
@@ -163,10 +172,7 @@ class Sample(Record):
     def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Keep records without these fields equal to those that were written before there were any."""
         body: dict[str, Any] = dump(self)
-        for name in ("trimmed", "thought", "thought_closed", "thought_tokens"):
-            if getattr(self, name) == type(self).model_fields[name].default:
-                body.pop(name, None)
-        return body
+        return _without_defaults(self, body, ("trimmed", "thought", "thought_closed", "thought_tokens"))
 
     @property
     def cut(self) -> bool:
@@ -221,10 +227,7 @@ class Reading(Record):
     def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Keep records without these fields equal to those that were written before there were any."""
         body: dict[str, Any] = dump(self)
-        for name, field in Reading.model_fields.items():
-            if getattr(self, name) == field.default:
-                body.pop(name, None)
-        return body
+        return _without_defaults(self, body, Reading.model_fields)
 
     def _sum(self, logprobs: Iterable[float]) -> float | None:
         """Return the probability of any of the options; None where only their proportions are known."""

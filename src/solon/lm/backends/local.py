@@ -26,7 +26,7 @@ from solon.errors import CallFailedError, ModelError, PromptingError
 from solon.inference import ChoosingSampler, Generated, MakeSampler, Sampler, text_before_stop
 from solon.lm.protocol import LanguageModel
 from solon.lm.spec import ModelSpec
-from solon.lm.spelling import keep_distinct, spell
+from solon.lm.spelling import check_apart, spell_distinct
 from solon.lm.thoughts import Thinking, keep_thought_apart
 from solon.nets import (
     CausalLM,
@@ -178,20 +178,15 @@ class LocalModel:
         """Weigh options after a prompt, each as a whole; see `LanguageModel.choose`."""
         with self._one_item():
             ids, encoded = encode_continuations(self._tokenizer, prompt, options)
-        self._check_options(options, encoded)
+        check_apart(options, encoded, model=self._identity)
         self._check_room(ids, max(map(len, encoded)) - 1)
         logprobs: list[float] = await self._submit(("choose",), ids, encoded)
         return Choice(options=options, logprobs=tuple(logprobs), model=self._identity, prompt_tokens=len(ids))
 
     def spellings(self, prompt: Rendered, options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         """Return the spellings of each option that its tokenizer tells apart there; see `SpellingModel`."""
-        written = [spell(option) for option in options]
         with self._one_item():
-            _, encoded = encode_continuations(self._tokenizer, prompt, [text for texts in written for text in texts])
-        rest = iter(encoded)
-        kept = keep_distinct(written, [[next(rest) for _ in texts] for texts in written])
-        # Where none is left, `choose` says of the option as it stands why it cannot be weighed.
-        return tuple(texts or (option,) for option, texts in zip(options, kept, strict=True))
+            return spell_distinct(options, lambda texts: encode_continuations(self._tokenizer, prompt, texts)[1])
 
     @contextmanager
     def _one_item(self) -> Iterator[None]:
@@ -207,15 +202,6 @@ class LocalModel:
                 f"{self._identity}: the prompt has {len(ids)} tokens and {more} may follow, "
                 f"the model takes 1 to {self._sampler.context}: shorten the prompt or max_tokens"
             )
-
-    def _check_options(self, options: tuple[str, ...], encoded: Sequence[list[int]]) -> None:
-        for number, ids in enumerate(encoded):
-            for other in (*encoded[:number], *encoded[number + 1 :]):
-                if not ids or other[: len(ids)] == ids:
-                    raise PromptingError(
-                        f"options {options!r}: option {number} is, in tokens of {self._identity}, empty or the "
-                        "beginning of another, so the two cannot be told apart: word them differently"
-                    )
 
     def _to_sample(
         self, drawn: Generated, prompt: Rendered, sampling: Sampling, seed: int, prompt_tokens: int

@@ -25,7 +25,7 @@ from solon.lm.server.reading import find_doubt
 from solon.lm.server.routing import ask, word
 from solon.lm.server.settings import ServerSettings
 from solon.lm.server.transport import Reply, Transport
-from solon.lm.spelling import keep_distinct, spell
+from solon.lm.spelling import check_apart, spell, spell_distinct
 from solon.records import Choice, Layout, Rendered, Sample, Sampling, TemplateArgument
 from solon.storage import content_digest, derive_seed
 
@@ -123,14 +123,10 @@ class ServerModel:
 
         Without token ids they are summed where an option is weighed, and each option stands for all of its own.
         """
-        dialect = _DIALECTS.get(self.findings.dialect)
-        if dialect is None or dialect.keys == "texts" or self._tokens is None:
+        dialect, tokens = _DIALECTS.get(self.findings.dialect), self._tokens
+        if dialect is None or dialect.keys == "texts" or tokens is None:
             return tuple((option,) for option in options)
-        written = [spell(option) for option in options]
-        _, encoded = self._tokens.options(prompt, [text for texts in written for text in texts])
-        rest = iter(encoded)
-        kept = keep_distinct(written, [[next(rest) for _ in texts] for texts in written])
-        return tuple(texts or (option,) for option, texts in zip(options, kept, strict=True))
+        return spell_distinct(options, lambda texts: tokens.options(prompt, texts)[1])
 
     def count_requests(self, options: tuple[str, ...]) -> int:
         """Return how many requests weighing options takes at most: a draw each, or one for each of their tokens."""
@@ -147,7 +143,7 @@ class ServerModel:
         if self._tokens is None:
             raise ModelError(f"{self._identity}: the dialect {dialect.name} needs server.tokenizer")
         ids, encoded = self._tokens.options(prompt, options)
-        self._check_options(options, encoded)
+        check_apart(options, encoded, model=self._identity)
         base = Asked(ids=tuple(ids))
         self._check_room(base, max(map(len, encoded)))
         wanted: dict[tuple[int, ...], list[Key]] = {}
@@ -253,15 +249,6 @@ class ServerModel:
             foreign = {text for other in (*spelled[:number], *spelled[number + 1 :]) for text in other}
             kept.append(tuple(text for text in spelled[number] if text == option or text not in foreign))
         return kept
-
-    def _check_options(self, options: tuple[str, ...], encoded: Sequence[list[int]]) -> None:
-        for number, ids in enumerate(encoded):
-            for other in (*encoded[:number], *encoded[number + 1 :]):
-                if not ids or other[: len(ids)] == ids:
-                    raise PromptingError(
-                        f"options {options!r}: option {number} is, in tokens of {self._identity}, empty or the "
-                        "beginning of another, so the two cannot be told apart: word them differently"
-                    )
 
     # ----------------------------------------------------------------------------------- asking
 

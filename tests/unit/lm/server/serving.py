@@ -3,11 +3,13 @@
 import asyncio
 from typing import Any
 
+from solon.lm import ScriptedModel
 from solon.lm.server.model import ServerModel
 from solon.lm.server.probe import probe
 from solon.lm.server.routing import Wanted
 from solon.lm.server.settings import ServerSettings
-from solon.records import Layout, Rendered, Span, Turn
+from solon.lm.server.transport import Transport
+from solon.records import Layout, Rendered, Sample, Sampling, Span, Turn
 from tests.servers.dialects import Server, TableTokens
 
 OPTIONS = ("A", "B")
@@ -29,3 +31,15 @@ def connect(server: Server, *, layout: Layout = "chat", ids: bool = False, **set
     given, tokens = ServerSettings(**settings), TableTokens() if ids else None
     findings = asyncio.run(probe(server, Wanted(server.name, layout, given, tokens)))
     return ServerModel(server, findings, given, tokens=tokens)
+
+
+class Served(ScriptedModel):
+    """A model whose samples are what a server echoes."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(lambda *_: "yes")
+        self._transport = transport
+
+    async def generate(self, prompt: Rendered, sampling: Sampling, *, seed: int) -> Sample:
+        await self._transport.post("completions", {"n": seed})
+        return await super().generate(prompt, sampling, seed=seed)

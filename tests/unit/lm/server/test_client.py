@@ -18,7 +18,7 @@ from email.utils import format_datetime
 import pytest
 
 from solon.errors import CallFailedError, ModelError, ServerRefusedError, ServerUnreachableError
-from solon.lm import Journal, JournaledModel, ScriptedModel, read_tries
+from solon.lm import Journal, JournaledModel, read_tries
 from solon.lm.server import client, load
 from solon.lm.server.address import Address
 from solon.lm.server.client import ServerTransport
@@ -27,6 +27,7 @@ from solon.lm.tries import keeping_tries
 from solon.records import Sampling
 from tests.asking import ask
 from tests.servers.scripted import ScriptedServer, answer, cut, hang, page, reset, say
+from tests.unit.lm.server.serving import Served
 
 QUOTA = {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": "x"}}
 
@@ -541,18 +542,6 @@ def test_nothing_waits_for_a_server_on_the_event_loop(caplog, tmp_path):
     ):
         asyncio.run(run())
     assert [record.getMessage() for record in caplog.records if "took" in record.getMessage()] == []
-
-
-class Served(ScriptedModel):
-    """A model whose samples are what a server echoes."""
-
-    def __init__(self, transport):
-        super().__init__(lambda *_: "yes")
-        self._transport = transport
-
-    async def generate(self, prompt, sampling, *, seed):
-        await self._transport.post("completions", {"n": seed})
-        return await super().generate(prompt, sampling, seed=seed)
 
 
 def test_every_try_is_in_the_journal_with_its_calls_key(tmp_path):

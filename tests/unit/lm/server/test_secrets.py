@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from solon.errors import ModelError, SolonError
-from solon.lm import Journal, JournaledModel, ScriptedModel
+from solon.lm import Journal, JournaledModel
 from solon.lm.server import client, load
 from solon.lm.server.address import Address
 from solon.lm.server.client import ServerTransport
@@ -20,6 +20,7 @@ from solon.lm.tries import keeping_tries
 from solon.records import Sampling
 from tests.asking import ask
 from tests.servers.scripted import ScriptedServer, answer, cut, echo_key, hang, page, reset, say
+from tests.unit.lm.server.serving import Served
 
 SENTINEL = "sk-sentinel/9+A'b\"c\\d==x7Q2"
 
@@ -77,16 +78,6 @@ STEPS = {
     "cut": cut,
     "redirect": redirect_with_key,
 }
-
-
-class Served(ScriptedModel):
-    def __init__(self, transport):
-        super().__init__(lambda *_: "yes")
-        self._transport = transport
-
-    async def generate(self, prompt, sampling, *, seed):
-        await self._transport.post("completions", {"n": seed})
-        return await super().generate(prompt, sampling, seed=seed)
 
 
 @pytest.fixture(autouse=True)
