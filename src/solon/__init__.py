@@ -99,11 +99,11 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f"solon.{room}"), name)
     except ModuleNotFoundError as error:
-        from solon.errors import EXTRA_OF, MissingExtraError
+        from solon.errors import find_missing_extra
 
-        if error.name not in EXTRA_OF:
+        if (missing := find_missing_extra(error)) is None:
             raise
-        raise MissingExtraError(error.name, EXTRA_OF[error.name]) from error
+        raise missing from error
     globals()[name] = value
     return value
 

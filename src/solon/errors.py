@@ -131,6 +131,11 @@ class MissingExtraError(SolonError, ImportError):
         self.extra = extra
 
 
+def find_missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """Return what to say where the module that is not there comes with an extra; None of any other module."""
+    return MissingExtraError(error.name, EXTRA_OF[error.name]) if error.name in EXTRA_OF else None
+
+
 def advise_install(extra: str) -> str:
     """Return how an extra of this distribution is installed."""
     return f"run  pip install '.[{extra}]'  in a checkout of solon"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
-from solon.errors import EXTRA_OF, LimitReachedError, MissingExtraError, SolonError, StageFailedError
+from solon.errors import LimitReachedError, SolonError, StageFailedError, find_missing_extra
 from solon.redaction import redact
 
 P = ParamSpec("P")
@@ -45,9 +45,9 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         except SolonError as error:
             fail(str(error))
         except ModuleNotFoundError as error:
-            if error.name not in EXTRA_OF:
+            if (missing := find_missing_extra(error)) is None:
                 raise
-            fail(str(MissingExtraError(error.name, EXTRA_OF[error.name])))
+            fail(str(missing))
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             raise SystemExit(INTERRUPTED) from None

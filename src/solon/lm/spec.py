@@ -10,7 +10,7 @@ from typing import Literal, Protocol, Self, cast, runtime_checkable
 
 from pydantic import Field, field_validator, model_validator
 
-from solon.errors import EXTRA_OF, ConfigError, MissingExtraError
+from solon.errors import ConfigError, find_missing_extra
 from solon.lm.protocol import LanguageModel
 from solon.lm.server.settings import ServerSettings
 from solon.messages import one_line
@@ -162,8 +162,8 @@ def find_backend(spec: ModelSpec) -> Backend:
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:
-        if error.name in EXTRA_OF:
-            raise MissingExtraError(error.name, EXTRA_OF[error.name]) from error
+        if (missing := find_missing_extra(error)) is not None:
+            raise missing from error
         raise ConfigError(f"backend {spec.backend}: there is no module {error.name}") from error
     except Exception as error:  # a module of a user's own can raise anything
         said = one_line(f"{type(error).__name__}: {error}")

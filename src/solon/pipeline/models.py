@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from solon.errors import EXTRA_OF, ConfigError, MissingExtraError, ModelError, PromptingError
+from solon.errors import ConfigError, ModelError, PromptingError, find_missing_extra
 from solon.evaluation import Evaluation, asks_of
 from solon.lm.spec import LOCAL, ModelSpec, ServedBackend, find_backend
 from solon.messages import nearest, shorten
@@ -194,9 +194,9 @@ def check_devices(models: Mapping[str, ModelSpec]) -> None:
             try:
                 from solon.nets import check_device
             except ModuleNotFoundError as error:
-                if error.name not in EXTRA_OF:
+                if (missing := find_missing_extra(error)) is None:
                     raise
-                raise MissingExtraError(error.name, EXTRA_OF[error.name]) from error
+                raise missing from error
             check_device(spec.device, setting=f"models.{role}.device")
 
 

@@ -84,11 +84,6 @@ def root_of(base: str) -> str:
     return base.removesuffix("/v1")
 
 
-def host_of(base: str) -> str:
-    """Return the host of a base URL, in lower case."""
-    return urlsplit(base).hostname or ""
-
-
 def check_peer(server: str, peer: str) -> None:
     """Refuse a connection that leads to a forbidden address.
 
